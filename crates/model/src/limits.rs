@@ -1,0 +1,38 @@
+//! Every bound of the house. A queue, buffer or loop without a bound here is a bug.
+
+/// Largest message body, in bytes (RabbitMQ 4's default `max_message_size`).
+pub const BODY_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Largest name of an exchange, queue, key or subscription, in bytes (an AMQP short string).
+pub const NAME_BYTES_MAX: usize = 255;
+/// Deepest nesting of lists and tables in values from the wire.
+pub const VALUE_DEPTH_MAX: usize = 32;
+/// Subscriptions that one scope may hold.
+pub const SUBSCRIPTIONS_PER_SCOPE_MAX: usize = 4_096;
+/// Unsettled deliveries that one scope may hold when its client sets no prefetch.
+pub const UNACKED_PER_SCOPE_MAX: usize = 2_000_000;
+/// Messages and settlements that one transaction may gather before it must commit, in bytes.
+pub const TRANSACTION_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Bytes that may wait in a session's [`crate::Output`] before deliveries to it pause.
+pub const OUTPUT_BYTES_HIGH: usize = 512 * 1024;
+/// Bytes that a session's [`crate::Output`] may hold before the session is closed: its client asks
+/// without ever reading the answers.
+pub const OUTPUT_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Record bytes of at least this length are handed to the socket as a slice instead of a copy.
+pub const SHARED_SLICE_BYTES_MIN: usize = 8 * 1024;
+/// Journal bytes appended and not yet durable at which publishers are made to wait.
+pub const UNSYNCED_BYTES_HIGH: u64 = 32 * 1024 * 1024;
+/// Queues of one node.
+pub const QUEUES_MAX: usize = 200_000;
+/// Exchanges of one node.
+pub const EXCHANGES_MAX: usize = 100_000;
+/// Bindings of one node.
+pub const BINDINGS_MAX: usize = 2_000_000;
+
+/// Largest record batch, in bytes: a body with its properties and the batch's own header.
+pub const RECORD_BYTES_MAX: usize = BODY_BYTES_MAX + 1024 * 1024;
+/// Payload bytes of one journal segment file.
+pub const JOURNAL_SEGMENT_BYTES: u64 = 64 * 1024 * 1024;
+
+const _: () = assert!(RECORD_BYTES_MAX as u64 * 2 < JOURNAL_SEGMENT_BYTES);
+const _: () = assert!(OUTPUT_BYTES_HIGH < OUTPUT_BYTES_MAX);
+const _: () = assert!(BODY_BYTES_MAX < OUTPUT_BYTES_MAX);

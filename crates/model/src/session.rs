@@ -1,0 +1,42 @@
+//! One connection, of whatever protocol, as a state machine without I/O.
+
+use crate::{Event, Now, Output, Request};
+
+/// Where a session stands, as far as its connection must know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SessionState {
+    /// Alive: read from the socket, send what is in the output.
+    Open,
+    /// Read no more; send what is in the output, then close the socket.
+    Closing,
+}
+
+/// One connection of one protocol. The node calls it; it never calls anybody.
+///
+/// The order of a turn: `poll_request` until it returns `None`, each request answered with
+/// `handle(Event::Reply | Event::Failed)` before the next is polled; `handle` for what other
+/// sessions and the journal caused; `timeout` when `poll_timeout` is due.
+pub trait Session {
+    /// Parse the next request from the front of `input` and move `input` past what was used.
+    ///
+    /// `None`: more bytes are needed, or an answer is awaited (`Reply::Pending`), or the session is
+    /// closing. Bytes left in `input` are offered again, with more behind them. Never panics,
+    /// whatever the bytes; errors of the peer are answered through `out`.
+    fn poll_request<'a>(&'a mut self, input: &mut &'a [u8], now: Now, out: &mut Output) -> Option<Request<'a>>;
+
+    /// Hear of something. Answers go to `out`.
+    fn handle(&mut self, event: Event<'_>, now: Now, out: &mut Output);
+
+    /// When `timeout` wants to be called, in [`Now::mono_ms`].
+    fn poll_timeout(&self) -> Option<u64>;
+
+    /// The moment of `poll_timeout` has come: heartbeats, handshakes that take too long.
+    fn timeout(&mut self, now: Now, out: &mut Output);
+
+    fn state(&self) -> SessionState;
+
+    /// The smallest input worth offering: 0, or the length of the frame that has begun to arrive.
+    fn input_needed(&self) -> usize {
+        0
+    }
+}
