@@ -41,6 +41,9 @@ pub struct Header<'a> {
 pub struct RecordParts<'a> {
     pub key: &'a [u8],
     pub value: &'a [u8],
+    /// The reserved header in which a protocol keeps what it has beyond a record; it comes first.
+    /// It stands by itself because a session cannot own a slice of headers that borrow from it.
+    pub own: Option<Header<'a>>,
     pub headers: &'a [Header<'a>],
 }
 
@@ -104,8 +107,16 @@ fn take_sized<'a>(input: &mut &'a [u8]) -> Result<&'a [u8], RecordError> {
 impl RecordParts<'_> {
     fn record_len(&self) -> usize {
         let sized = |bytes: &[u8]| varint_len(bytes.len() as i64) + bytes.len();
-        let headers: usize = self.headers.iter().map(|h| sized(h.name.as_bytes()) + sized(h.value)).sum();
-        3 + sized(self.key) + sized(self.value) + varint_len(self.headers.len() as i64) + headers
+        let headers: usize = self.all_headers().map(|h| sized(h.name.as_bytes()) + sized(h.value)).sum();
+        3 + sized(self.key) + sized(self.value) + varint_len(self.header_count() as i64) + headers
+    }
+
+    fn header_count(&self) -> usize {
+        usize::from(self.own.is_some()) + self.headers.len()
+    }
+
+    fn all_headers(&self) -> impl Iterator<Item = &Header<'_>> {
+        self.own.iter().chain(self.headers)
     }
 
     /// Length of the batch that [`RecordParts::encode`] writes, in bytes.
@@ -134,8 +145,8 @@ impl RecordParts<'_> {
             put_varint(out, bytes.len() as i64);
             out.extend_from_slice(bytes);
         }
-        put_varint(out, self.headers.len() as i64);
-        for header in self.headers {
+        put_varint(out, self.header_count() as i64);
+        for header in self.all_headers() {
             put_varint(out, header.name.len() as i64);
             out.extend_from_slice(header.name.as_bytes());
             put_varint(out, header.value.len() as i64);
@@ -245,7 +256,7 @@ mod tests {
             timestamp in any::<u64>(),
         ) {
             let headers = [Header { name: "a", value: &header }, Header { name: "bb", value: b"" }];
-            let parts = RecordParts { key: &key, value: &value, headers: &headers };
+            let parts = RecordParts { key: &key, value: &value, own: None, headers: &headers };
             let mut out = vec![7; 5];
             parts.encode(timestamp, &mut out);
             let batch = &out[5..];
@@ -256,6 +267,11 @@ mod tests {
             prop_assert_eq!(view.key, &key[..]);
             prop_assert_eq!(view.value, &value[..]);
             prop_assert_eq!(view.headers().collect::<Vec<_>>(), headers);
+            let own = RecordParts { own: Some(headers[0]), headers: &headers[1..], ..parts };
+            let mut same = Vec::new();
+            own.encode(timestamp, &mut same);
+            prop_assert_eq!(own.encoded_len(), same.len());
+            prop_assert_eq!(&same[..], batch);
         }
 
         #[test]
@@ -269,7 +285,7 @@ mod tests {
         #[test]
         fn a_flipped_bit_is_noticed(at in 12usize..100, bit in 0u8..8) {
             let mut batch = Vec::new();
-            RecordParts { key: b"key", value: &[5; 64], headers: &[] }.encode(1, &mut batch);
+            RecordParts { key: b"key", value: &[5; 64], ..RecordParts::default() }.encode(1, &mut batch);
             let at = at.min(batch.len() - 1);
             // The leader epoch lies outside the checksum by design.
             prop_assume!(!(12..16).contains(&at));
