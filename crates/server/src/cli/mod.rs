@@ -1,0 +1,78 @@
+//! The commands of `yam`, one file each.
+
+mod check;
+mod completions;
+mod serve;
+mod version;
+
+use std::io::Write as _;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::config::Flags;
+
+const EXAMPLES: &str = "\
+Examples:
+  yam serve
+      Start a broker: data in ./yam-data, AMQP on 127.0.0.1:5672, user guest, password guest.
+  yam serve --data-dir /var/lib/yam --amqp-listen 0.0.0.0:5672
+      The same for others to use.
+  yam check --data-dir /var/lib/yam
+      Verify everything a stopped broker has on disk.
+
+Options of `serve` can also be set by the environment (YAM_DATA_DIR=...) or in a TOML file (--config).
+Documentation: docs/ in the repository, and `yam COMMAND --help`.";
+
+/// A message broker: RabbitMQ programs connect to it unchanged, and what it has confirmed it does not lose.
+#[derive(Parser)]
+#[command(name = "yam", version, about, after_help = EXAMPLES, max_term_width = 110, subcommand_required = true, arg_required_else_help = true)]
+struct Yam {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the broker until SIGTERM or SIGINT.
+    Serve(Flags),
+    /// Verify a data directory that no broker is using, and name what is damaged.
+    Check(check::Arguments),
+    /// Print a completion script for a shell.
+    Completions(completions::Arguments),
+    /// Print the version and how it was built.
+    Version,
+}
+
+/// Do what the command line says.
+///
+/// # Errors
+/// What went wrong, and what to do about it, as one line.
+pub fn run() -> anyhow::Result<ExitCode> {
+    match Yam::parse().command {
+        Command::Serve(flags) => serve::run(&flags).map(|()| ExitCode::SUCCESS),
+        Command::Check(arguments) => check::run(&arguments),
+        Command::Completions(arguments) => completions::run(&arguments).map(|()| ExitCode::SUCCESS),
+        Command::Version => version::run().map(|()| ExitCode::SUCCESS),
+    }
+}
+
+/// Write to standard output. A reader that has seen enough (`| head`) is no error.
+fn print(bytes: &[u8]) -> anyhow::Result<()> {
+    let mut out = std::io::stdout().lock();
+    match out.write_all(bytes).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error.into()),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    /// Clap's own consistency checks over the whole command line.
+    #[test]
+    fn the_command_line_is_consistent() {
+        super::Yam::command().debug_assert();
+    }
+}

@@ -1,0 +1,48 @@
+//! `yam serve`
+//!
+//! The order of a start decides what a failed one leaves behind: options, then ports, then the directory's
+//! lock, then recovery. Each refuses with one line, and nothing was touched before it.
+
+use anyhow::Context as _;
+
+use crate::clock::Clock;
+use crate::config::settings::{Config, Durability};
+use crate::config::{self, Flags};
+use crate::logging;
+use crate::serve::{Listeners, Loop, Server, Signals, raise_open_files};
+
+pub fn run(flags: &Flags) -> anyhow::Result<()> {
+    let config = config::load(flags, &|name| std::env::var(name).ok())?;
+    logging::start(&config);
+    let open_files = raise_open_files();
+    let event_loop = Loop::new().context("cannot watch sockets")?;
+    let signals = Signals::catch(event_loop.waker()).context("cannot catch signals")?;
+    let listeners = Listeners::bind(&config.amqp_listen)?;
+    let addresses: Vec<_> = listeners.addresses().collect();
+
+    let clock = Clock::start();
+    let disk = vfs::local::LocalDisk::open(&config.data_dir, event_loop.waker())?;
+    let node = node::Node::open(options(&config), Box::new(disk), clock.now())?;
+    tracing::info!(
+        data_dir = %config.data_dir.display(),
+        durability = ?config.durability,
+        open_files,
+        recovered_ms = clock.now().mono_ms,
+        "ready"
+    );
+    let server = Server::new(event_loop, node, clock, signals, listeners, config.connections_max)?;
+    for address in addresses {
+        super::print(format!("amqp listening on {address}\n").as_bytes())?;
+    }
+    server.run()?;
+    Ok(())
+}
+
+fn options(config: &Config) -> node::Options {
+    node::Options {
+        sync: config.durability == Durability::Fsync,
+        cache_bytes: config.cache_bytes,
+        disk_free_limit_bytes: config.disk_free_limit_bytes,
+        ..node::Options::default()
+    }
+}

@@ -1,0 +1,273 @@
+//! The options. Each stands here once: add a field to [`Config`] and an entry to [`SETTINGS`], and the flag,
+//! the environment variable, the file's key, the help text and the reference follow.
+
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::path::PathBuf;
+
+/// One option.
+pub struct Setting {
+    /// The flag without its dashes: `amqp-listen`. Key and variable are made of it.
+    pub name: &'static str,
+    /// What stands for the value in help texts; names the unit.
+    pub value: &'static str,
+    /// As it would be written. Invariant: `apply` accepts it.
+    pub default: &'static str,
+    /// May be given more than once.
+    pub repeatable: bool,
+    /// Takes effect without a restart.
+    pub live: bool,
+    /// One or more whole sentences; the first is the short help.
+    pub doc: &'static str,
+    /// Checks the values and stores them. The error says what to write instead.
+    pub apply: fn(&mut Config, &[String]) -> Result<(), String>,
+}
+
+impl Setting {
+    /// `--amqp-listen`
+    #[must_use]
+    pub fn flag(&self) -> String {
+        format!("--{}", self.name)
+    }
+
+    /// `amqp_listen`
+    #[must_use]
+    pub fn key(&self) -> String {
+        self.name.replace('-', "_")
+    }
+
+    /// `YAM_AMQP_LISTEN`
+    #[must_use]
+    pub fn variable(&self) -> String {
+        format!("YAM_{}", self.key().to_uppercase())
+    }
+}
+
+/// When a confirm may be sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Durability {
+    /// After the journal's write has reached the disk.
+    Fsync,
+    /// After the write was handed to the operating system.
+    Relaxed,
+}
+
+/// How log lines are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    Text,
+    Json,
+}
+
+/// Everything that can be set, checked.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    pub data_dir: PathBuf,
+    pub amqp_listen: Vec<SocketAddr>,
+    pub durability: Durability,
+    pub disk_free_limit_bytes: u64,
+    pub cache_bytes: usize,
+    pub connections_max: usize,
+    /// A filter that `tracing_subscriber::EnvFilter` accepts.
+    pub log_level: String,
+    pub log_format: LogFormat,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        let mut config = Config {
+            data_dir: PathBuf::new(),
+            amqp_listen: Vec::new(),
+            durability: Durability::Fsync,
+            disk_free_limit_bytes: 0,
+            cache_bytes: 0,
+            connections_max: 0,
+            log_level: String::new(),
+            log_format: LogFormat::Text,
+        };
+        for setting in SETTINGS {
+            let applied = (setting.apply)(&mut config, &[setting.default.to_owned()]);
+            assert!(applied.is_ok(), "default of {} is refused: {applied:?}", setting.name);
+        }
+        config
+    }
+}
+
+const KIB: u64 = 1024;
+const MIB: u64 = 1024 * KIB;
+
+/// All options, in the order of help and reference.
+pub static SETTINGS: &[Setting] = &[
+    Setting {
+        name: "data-dir",
+        value: "DIR",
+        default: "./yam-data",
+        repeatable: false,
+        live: false,
+        doc: "Where everything durable lies. Created where it is missing. One process at a time may use it; a second one \
+              refuses to start.",
+        apply: |config, values| {
+            let path = one(values)?;
+            if path.is_empty() {
+                return Err("the path is empty: write a directory, e.g. ./yam-data".into());
+            }
+            config.data_dir = path.into();
+            Ok(())
+        },
+    },
+    Setting {
+        name: "amqp-listen",
+        value: "HOST:PORT",
+        default: "127.0.0.1:5672",
+        repeatable: true,
+        live: false,
+        doc: "Address to accept AMQP 0-9-1 connections on. May be given more than once (a list in the file, separated by commas \
+              in the environment). Port 0 takes a free one; the line printed at the start names it. The user guest is let in \
+              from this machine only, whatever the address.",
+        apply: |config, values| {
+            config.amqp_listen = addresses(values)?;
+            Ok(())
+        },
+    },
+    Setting {
+        name: "durability",
+        value: "fsync|relaxed",
+        default: "fsync",
+        repeatable: false,
+        live: false,
+        doc: "When a confirm is sent. `fsync`: when the message is on the disk (fdatasync); nothing confirmed is lost by a crash \
+              of the process, of the machine, or by a power cut. `relaxed`: when it was handed to the operating system; a \
+              crash of the process loses nothing, a crash of the machine or a power cut can lose confirmed messages.",
+        apply: |config, values| {
+            config.durability = match one(values)? {
+                "fsync" => Durability::Fsync,
+                "relaxed" => Durability::Relaxed,
+                other => return Err(format!("'{other}' is no durability: write fsync or relaxed")),
+            };
+            Ok(())
+        },
+    },
+    Setting {
+        name: "disk-free-limit",
+        value: "SIZE",
+        default: "64MiB",
+        repeatable: false,
+        live: false,
+        doc: "Publishers are blocked while the file system of the data directory has less than this free. Consumers go on, and \
+              publishers are let on by themselves when there is room again. A number of bytes, or one with KiB, MiB, GiB.",
+        apply: |config, values| {
+            config.disk_free_limit_bytes = size(one(values)?)?;
+            Ok(())
+        },
+    },
+    Setting {
+        name: "cache-size",
+        value: "SIZE",
+        default: "64MiB",
+        repeatable: false,
+        live: false,
+        doc: "Memory that keeps the newest part of the journal, from which messages are delivered without reading the disk. A \
+              backlog beyond it is read back from disk. A number of bytes, or one with KiB, MiB, GiB; at least 1MiB.",
+        apply: |config, values| {
+            let bytes = size(one(values)?)?;
+            if bytes < MIB {
+                return Err("too small: write at least 1MiB".into());
+            }
+            config.cache_bytes = usize::try_from(bytes).map_err(|_| "larger than this machine can address")?;
+            Ok(())
+        },
+    },
+    Setting {
+        name: "connections-max",
+        value: "COUNT",
+        default: "50000",
+        repeatable: false,
+        live: false,
+        doc: "Connections that may be open at once. Further ones are closed as soon as they are accepted. The limit on open files \
+              is raised to what the system allows at the start; where that is less, it decides.",
+        apply: |config, values| {
+            let text = one(values)?;
+            match text.parse() {
+                Ok(count) if count > 0 => config.connections_max = count,
+                _ => return Err(format!("'{text}' is no count: write a whole number from 1 on")),
+            }
+            Ok(())
+        },
+    },
+    Setting {
+        name: "log-level",
+        value: "FILTER",
+        default: "info",
+        repeatable: false,
+        live: false,
+        doc: "What is logged, to standard error: error, warn, info, debug or trace; or a filter by crate, such as \
+              `info,amqp=debug`.",
+        apply: |config, values| {
+            let text = one(values)?;
+            tracing_subscriber::EnvFilter::try_new(text)
+                .map_err(|error| format!("'{text}' is no log level ({error}): write error, warn, info, debug or trace"))?;
+            config.log_level = text.to_owned();
+            Ok(())
+        },
+    },
+    Setting {
+        name: "log-format",
+        value: "text|json",
+        default: "text",
+        repeatable: false,
+        live: false,
+        doc: "How log lines are written: `text` for people, `json` (one object per line) for machines.",
+        apply: |config, values| {
+            config.log_format = match one(values)? {
+                "text" => LogFormat::Text,
+                "json" => LogFormat::Json,
+                other => return Err(format!("'{other}' is no log format: write text or json")),
+            };
+            Ok(())
+        },
+    },
+];
+
+fn one(values: &[String]) -> Result<&str, String> {
+    match values {
+        [value] => Ok(value),
+        _ => Err(format!("takes one value, was given {}", values.len())),
+    }
+}
+
+fn addresses(values: &[String]) -> Result<Vec<SocketAddr>, String> {
+    let mut all = Vec::new();
+    for value in values {
+        let found = value.to_socket_addrs().map_err(|_| {
+            format!("'{value}' is no address: write HOST:PORT, e.g. 127.0.0.1:5672, or 0.0.0.0:5672 for every interface")
+        })?;
+        for address in found {
+            // Port 0 twice means two listeners; any other address twice would be refused by the system.
+            if address.port() == 0 || !all.contains(&address) {
+                all.push(address);
+            }
+        }
+    }
+    if all.is_empty() {
+        return Err("names no address: write HOST:PORT, e.g. 127.0.0.1:5672".into());
+    }
+    Ok(all)
+}
+
+/// `1048576`, `1024KiB`, `1MiB`.
+fn size(text: &str) -> Result<u64, String> {
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let (number, unit) = text.split_at(digits);
+    let unit = match unit.trim() {
+        "" | "B" => 1,
+        "KiB" => KIB,
+        "MiB" => MIB,
+        "GiB" => 1024 * MIB,
+        "TiB" => 1024 * 1024 * MIB,
+        _ => return Err(format!("'{text}' is no size: write bytes, or a whole number with KiB, MiB or GiB, e.g. 64MiB")),
+    };
+    number
+        .parse::<u64>()
+        .ok()
+        .and_then(|number| number.checked_mul(unit))
+        .ok_or_else(|| format!("'{text}' is no size: write bytes, or a whole number with KiB, MiB or GiB, e.g. 64MiB"))
+}
