@@ -201,3 +201,22 @@ def broker(verb):
         control.sendall(verb.encode() + b"\n")
         answer = control.makefile().readline().strip()
     assert answer == "ok", answer
+
+
+@pytest.fixture
+def publish(connection):
+    """Publishes on a channel with confirms: when it returns, the message is where it belongs."""
+    channel = connection.channel()
+    channel.confirm_delivery()
+
+    def publish(exchange, key, body=b"", mandatory=False, **properties):
+        channel.basic_publish(exchange, key, body, pika.BasicProperties(**properties), mandatory)
+
+    publish.channel = channel
+    return publish
+
+
+def fill(publish, queue, count):
+    """The bodies 0, 1, 2 ... in the queue."""
+    for number in range(count):
+        publish("", queue, b"%d" % number)
