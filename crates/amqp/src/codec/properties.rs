@@ -1,0 +1,118 @@
+//! The content header of class basic: what is known of a message beside its body.
+//!
+//! ```text
+//!  0  class     u16   60
+//!  2  weight    u16   0
+//!  4  body size u64
+//! 12  flags     u16   bit 15 is the first property; bit 0 would announce another word of flags
+//! 14  list            the values of the properties whose flag is set, in order
+//! ```
+//! Source: AMQP 0-9-1 specification, section 4.2.6.1.
+
+use super::field::RawTable;
+use super::wire::{Argument, Reader, WireError};
+
+/// Flag and list bytes of a message without properties.
+pub const NONE: [u8; 2] = [0, 0];
+/// `delivery-mode` of a persistent message.
+pub const PERSISTENT: u8 = 2;
+/// Bits that no property of class basic has.
+const UNKNOWN_FLAGS: u16 = 0b11;
+
+/// The head of a content header frame, before the property flags.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ContentHeader<'a> {
+    pub class: u16,
+    pub body_len: u64,
+    /// Flags and list, undecoded.
+    pub properties: &'a [u8],
+}
+
+impl<'a> ContentHeader<'a> {
+    /// Read the payload of a content header frame.
+    ///
+    /// # Errors
+    /// [`WireError::Short`] where it ends before the flags, [`WireError::Flags`] where the weight is not 0.
+    #[inline]
+    pub fn decode(payload: &'a [u8]) -> Result<ContentHeader<'a>, WireError> {
+        let mut reader = Reader::new(payload);
+        let class = reader.u16()?;
+        if reader.u16()? != 0 {
+            return Err(WireError::Flags);
+        }
+        let body_len = reader.u64()?;
+        let properties = reader.rest();
+        if properties.len() < NONE.len() {
+            return Err(WireError::Short);
+        }
+        Ok(ContentHeader { class, body_len, properties })
+    }
+}
+
+macro_rules! properties {
+    ($($(#[$doc:meta])* $bit:literal $name:ident: $kind:ty),* $(,)?) => {
+        /// The properties of a message; `None` where the flag is not set.
+        #[derive(Clone, Copy, Debug, Default, PartialEq)]
+        pub struct Properties<'a> {
+            $($(#[$doc])* pub $name: Option<$kind>,)*
+        }
+
+        impl<'a> Properties<'a> {
+            /// Read flags and list to the end. The header table is not looked into.
+            ///
+            /// # Errors
+            /// [`WireError`] where the list is malformed, or too short or too long for its flags.
+            pub fn decode(raw: &'a [u8]) -> Result<Properties<'a>, WireError> {
+                let mut reader = Reader::new(raw);
+                let flags = reader.u16()?;
+                if flags & UNKNOWN_FLAGS != 0 {
+                    return Err(WireError::Flags);
+                }
+                let mut properties = Properties::default();
+                if flags != 0 {
+                    $(if flags & 1 << $bit != 0 {
+                        properties.$name = Some(<$kind as Argument>::take(&mut reader)?);
+                    })*
+                }
+                if reader.is_empty() { Ok(properties) } else { Err(WireError::Trailing) }
+            }
+
+            /// Append flags and list.
+            pub fn encode(&self, out: &mut Vec<u8>) {
+                let flags = 0u16 $(| u16::from(self.$name.is_some()) << $bit)*;
+                out.extend_from_slice(&flags.to_be_bytes());
+                $(if let Some(value) = &self.$name {
+                    Argument::put(value, out);
+                })*
+            }
+        }
+    };
+}
+
+properties! {
+    15 content_type: &'a str,
+    14 content_encoding: &'a str,
+    13 headers: RawTable<'a>,
+    /// 2: persistent; anything else: not.
+    12 delivery_mode: u8,
+    11 priority: u8,
+    10 correlation_id: &'a str,
+    9 reply_to: &'a str,
+    /// Milliseconds as decimal digits.
+    8 expiration: &'a str,
+    7 message_id: &'a str,
+    /// Seconds since the Unix epoch.
+    6 timestamp: u64,
+    5 kind: &'a str,
+    4 user_id: &'a str,
+    3 app_id: &'a str,
+    2 cluster_id: &'a str,
+}
+
+impl<'a> Properties<'a> {
+    /// No properties but `delivery-mode` 2.
+    #[must_use]
+    pub fn persistent() -> Properties<'a> {
+        Properties { delivery_mode: Some(PERSISTENT), ..Properties::default() }
+    }
+}

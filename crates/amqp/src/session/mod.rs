@@ -1,0 +1,2 @@
+pub struct AmqpSession;
+pub struct SessionOptions;
