@@ -1,0 +1,138 @@
+//! `cargo xtask test`: the steps, cheap ones first; the first failure ends it.
+
+use std::process::{Command, ExitCode};
+use std::time::Instant;
+
+use crate::{processes, root, tidy};
+
+#[derive(clap::Args)]
+pub struct Arguments {
+    /// Only the steps whose names contain one of these.
+    #[arg(long, value_delimiter = ',')]
+    only: Vec<String>,
+    /// Not the steps whose names contain one of these.
+    #[arg(long, value_delimiter = ',')]
+    skip: Vec<String>,
+}
+
+/// What the steps counted.
+#[derive(Default)]
+struct Count {
+    passed: u64,
+    failed: u64,
+}
+
+struct Step {
+    name: &'static str,
+    run: fn(&mut Count) -> anyhow::Result<()>,
+}
+
+const STEPS: &[Step] = &[
+    Step { name: "format", run: |count| one(count, processes::cargo(&["fmt", "--all", "--check"])) },
+    Step { name: "house rules", run: |count| one(count, tidy::run()) },
+    Step {
+        name: "clippy",
+        run: |count| one(count, processes::cargo(&["clippy", "--quiet", "--workspace", "--all-targets", "--", "-D", "warnings"])),
+    },
+    Step { name: "tests", run: |count| cargo_test(count, &["test", "--workspace", "--no-fail-fast"], None) },
+    Step { name: "release build", run: |count| one(count, release_build()) },
+    Step { name: "mutated input", run: mutated_input },
+    Step {
+        name: "simulation",
+        run: |count| one(count, processes::run(Command::new(processes::built("release", "sim")).args(["--seeds", "0..300"]))),
+    },
+    Step {
+        name: "clients",
+        run: |count| one(count, processes::run(Command::new(root().join("compat/run")).current_dir(root()))),
+    },
+];
+
+pub fn run(arguments: &Arguments) -> ExitCode {
+    let mut count = Count::default();
+    let start = Instant::now();
+    for step in STEPS {
+        let named = |list: &[String]| list.iter().any(|part| step.name.contains(part.as_str()));
+        if (!arguments.only.is_empty() && !named(&arguments.only)) || named(&arguments.skip) {
+            continue;
+        }
+        println!("==> {}", step.name);
+        let begin = Instant::now();
+        let outcome = (step.run)(&mut count);
+        let seconds = begin.elapsed().as_secs_f64();
+        match outcome {
+            Ok(()) => println!("    {}: ok, {seconds:.1} s", step.name),
+            Err(error) => {
+                println!("    {}: FAILED after {seconds:.1} s: {error:#}", step.name);
+                println!("{} passed, {} failed", count.passed, count.failed.max(1));
+                return ExitCode::FAILURE;
+            }
+        }
+    }
+    println!("    all steps: {:.1} s", start.elapsed().as_secs_f64());
+    println!("{} passed, {} failed", count.passed, count.failed);
+    ExitCode::SUCCESS
+}
+
+/// A step that counts as one.
+fn one(count: &mut Count, outcome: anyhow::Result<()>) -> anyhow::Result<()> {
+    match outcome {
+        Ok(()) => count.passed += 1,
+        Err(_) => count.failed += 1,
+    }
+    outcome
+}
+
+fn release_build() -> anyhow::Result<()> {
+    processes::cargo(&["build", "--release", "--quiet", "-p", "server", "-p", "sim"])
+}
+
+/// The codecs' and readers' mutation tests once more, optimized and with many more cases than in `tests`.
+fn mutated_input(count: &mut Count) -> anyhow::Result<()> {
+    let arguments = ["test", "--release", "-p", "amqp", "-p", "journal", "-p", "storage", "-p", "model", "mutat"];
+    cargo_test(count, &arguments, Some("20000"))
+}
+
+/// Run cargo's test command; add up what its test binaries count, and show their output only where one fails.
+fn cargo_test(count: &mut Count, arguments: &[&str], cases: Option<&str>) -> anyhow::Result<()> {
+    let mut command = Command::new(processes::cargo_path());
+    command.args(arguments).arg("--quiet").current_dir(root());
+    if let Some(cases) = cases {
+        command.env("PROPTEST_CASES", cases);
+    }
+    let mut output = Vec::new();
+    let outcome = processes::run_lines(&mut command, |line| {
+        let (passed, failed) = counted(line);
+        count.passed += passed;
+        count.failed += failed;
+        output.push(line.to_owned());
+    });
+    if outcome.is_err() {
+        for line in output.iter().filter(|line| !line.starts_with("test result: ok")) {
+            println!("{line}");
+        }
+    }
+    outcome
+}
+
+/// `test result: ok. 12 passed; 0 failed; ...` -> (12, 0)
+fn counted(line: &str) -> (u64, u64) {
+    let Some(rest) = line.strip_prefix("test result: ") else { return (0, 0) };
+    let number_before = |word: &str| {
+        rest.split([';', '.']).find_map(|part| part.trim().strip_suffix(word)?.trim().parse::<u64>().ok()).unwrap_or(0)
+    };
+    (number_before("passed"), number_before("failed"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::counted;
+
+    #[test]
+    fn results_of_test_binaries_are_added_up() {
+        let line = "test result: ok. 12 passed; 0 failed; 1 ignored; 0 measured; 3 filtered out; finished in 0.01s";
+        assert_eq!(counted(line), (12, 0));
+        let line = "test result: FAILED. 7 passed; 2 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.01s";
+        assert_eq!(counted(line), (7, 2));
+        assert_eq!(counted("running 3 tests"), (0, 0));
+    }
+}
