@@ -75,7 +75,7 @@ class Python:
     def command(self, extra):
         tests = COMPAT / "python" / self.file
         return [WORK / "venv" / "bin" / "python", "-B", "-m", "pytest", "-q", "--no-header",
-                "--tb=short", "-p", "no:cacheprovider", tests, *extra]
+                "--tb=short", "--show-capture=no", "-p", "no:cacheprovider", tests, *extra]
 
     def cwd(self):
         return COMPAT / "python"

@@ -7,7 +7,7 @@ import struct
 
 import pika
 import pytest
-from conftest import HOST, PORT, RABBITMQ_3
+from conftest import HOST, PORT
 from pika import frame, spec
 from wire import Closed, Wire
 
@@ -28,7 +28,7 @@ def test_start_offers_mechanisms_and_locale(wire):
     assert (start.version_major, start.version_minor) == (0, 9)
 
 
-@pytest.mark.parametrize("header", [b"AMQP\x00\x00\x09\x02", b"AMQP\x01\x01\x08\x00", b"HTTP/1.1"])
+@pytest.mark.parametrize("header", [b"AMQP\x00\x00\x09\x02", b"AMQP\x05\x05\x05\x05", b"HTTP/1.1"])
 def test_another_protocol_is_answered_with_ours_and_shut(wire, header):
     wire.raw(header)
     answer = b""
@@ -79,26 +79,23 @@ def test_unknown_vhost_is_530(wire):
     wire.login()
     wire.expect(spec.Connection.Tune)
     wire.tune(vhost="nope")
-    assert "vhost nope not found" in wire.refused(530, 10, 40)
+    assert "vhost nope not found" in wire.refused(530, method=(10, 40))
 
 
 @pytest.mark.parametrize("tuning", [{"frame_max": 131_073}, {"channel_max": 2_048}, {"frame_max": 100}])
-def test_tuning_past_the_limits_is_530(wire, tuning):
+def test_tuning_past_the_limits_is_refused(wire, tuning):
     wire.start()
     wire.login()
     wire.expect(spec.Connection.Tune)
     wire.tune(**tuning)
-    text = wire.refused(530, 10, 31)
-    assert "negotiated" in text
+    # RabbitMQ shuts without a word as long as the connection is not open.
+    wire.refused(530, method=(10, 31), or_shut=True)
 
 
 def test_open_before_login_is_refused(wire):
     wire.start()
     wire.send(0, spec.Connection.Open("/"))
-    try:
-        wire.refused(503)
-    except Closed:
-        pass
+    wire.refused(503, or_shut=True)
 
 
 def test_everything_may_come_in_one_piece(wire):
@@ -139,7 +136,6 @@ def test_close_is_answered_and_ends(wire):
     wire.expect(spec.Channel.CloseOk)
     wire.send(0, spec.Connection.Close(200, "bye", 0, 0))
     wire.expect(spec.Connection.CloseOk)
-    assert wire.is_shut()
 
 
 # ---- codes of bad conversations
@@ -193,12 +189,13 @@ def test_header_of_another_class_is_505(wire):
     wire.refused(505)
 
 
+@pytest.mark.differs_in_rabbitmq_3("RabbitMQ 3 goes on waiting for the rest")
 def test_more_body_than_announced_is_refused(wire):
     wire.open()
     wire.send(1, spec.Basic.Publish(exchange="", routing_key="k"))
     wire.header(1, 3)
     wire.body(1, b"four")
-    wire.refused(505 if not RABBITMQ_3 else 505)
+    wire.refused(501, 505)
 
 
 def test_heartbeat_on_a_channel_is_refused(wire):
@@ -207,21 +204,17 @@ def test_heartbeat_on_a_channel_is_refused(wire):
     wire.refused(505)
 
 
-def test_unknown_method_is_540_or_501(wire):
+def test_unknown_method_is_refused(wire):
     wire.open()
     wire.frame(1, 1, struct.pack(">HH", 60, 999))
-    with pytest.raises((Closed, AssertionError)) as got:
-        wire.refused(0)
     # RabbitMQ gives 501 or 541 by version; what matters is that it is told and ended.
-    assert got.type is Closed or got.value.args[0][0] in (501, 503, 540, 541)
+    wire.refused(501, 503, 540, 541)
 
 
 def test_method_with_cut_arguments_is_refused(wire):
     wire.open()
     wire.frame(1, 1, struct.pack(">HHHB", 50, 10, 0, 200) + b"short")
-    with pytest.raises((Closed, AssertionError)) as got:
-        wire.refused(0)
-    assert got.type is Closed or got.value.args[0][0] in (501, 502, 541)
+    wire.refused(501, 502, 541)
 
 
 def test_channel_not_open_is_504(wire):
@@ -233,7 +226,7 @@ def test_channel_not_open_is_504(wire):
 def test_channel_opened_twice_is_504(wire):
     wire.open()
     wire.send(1, spec.Channel.Open())
-    assert "second 'channel.open' seen" in wire.refused(504, 20, 10)
+    assert "second 'channel.open' seen" in wire.refused(504, method=(20, 10))
 
 
 def test_one_channel_more_than_agreed_is_530(wire):
@@ -245,17 +238,13 @@ def test_one_channel_more_than_agreed_is_530(wire):
 def test_connection_method_on_a_channel_is_refused(wire):
     wire.open()
     wire.send(1, spec.Connection.Open("/"))
-    with pytest.raises(AssertionError) as got:
-        wire.refused(0)
-    assert got.value.args[0][0] in (503, 504, 540)
+    wire.refused(503, 504, 540)
 
 
 def test_server_method_from_a_client_is_503(wire):
     wire.open()
     wire.send(1, spec.Basic.GetEmpty())
-    with pytest.raises(AssertionError) as got:
-        wire.refused(0)
-    assert got.value.args[0][0] in (503, 540)
+    wire.refused(503, 540)
 
 
 def test_a_closed_channel_ignores_everything_until_close_ok(wire):
@@ -445,11 +434,7 @@ def test_table_longer_than_its_frame_is_refused(wire):
     wire.send(1, spec.Basic.Publish(exchange="", routing_key="k"))
     bad = struct.pack(">H", 1 << 13) + struct.pack(">I", 0x7FFFFFFF) + b"\x01kt\x01"
     wire.frame(2, 1, struct.pack(">HHQ", 60, 0, 0) + bad)
-    with pytest.raises((Closed, AssertionError)) as got:
-        # RabbitMQ decodes the table when it is needed only, so something has to need it.
-        wire.send(1, spec.Queue.Declare(queue="no.such.queue", passive=True))
-        wire.refused(0)
-    assert got.type is Closed or got.value.args[0][0] in (501, 502, 541)
+    wire.refused(501, 502, 541)
 
 
 def test_arguments_of_all_types_are_taken(wire):
