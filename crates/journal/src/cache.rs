@@ -1,0 +1,214 @@
+//! The journal's bytes that are in memory: the blocks written last, and what cold reads brought.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use bytes::Bytes;
+
+/// Largest ordinary chunk.
+pub(crate) const CHUNK_BYTES_MAX: usize = 1024 * 1024;
+/// Smallest chunk.
+const CHUNK_BYTES_MIN: usize = 64 * 1024;
+/// Chunks kept for reuse: memory that is already mapped costs an append less.
+const SPARE_CHUNKS_MAX: usize = 8;
+/// Bytes of cold reads that are kept.
+const COLD_BYTES_MAX: usize = 32 * 1024 * 1024;
+
+/// Bytes of the journal in memory.
+#[derive(Clone, Copy, Debug)]
+pub struct StoredBytes<'a> {
+    pub bytes: &'a [u8],
+    /// The buffer that `bytes` is a slice of, where it may be shared; `None` while it still grows.
+    pub buffer: Option<&'a Bytes>,
+}
+
+struct Chunk {
+    start: u64,
+    bytes: Bytes,
+    /// Memory that it holds on to.
+    cost: usize,
+}
+
+/// Recent chunks in the order of their positions, and cold ones.
+pub(crate) struct Cache {
+    recent: VecDeque<Chunk>,
+    recent_bytes: usize,
+    recent_bytes_max: usize,
+    spare: Vec<Vec<u8>>,
+    cold: Cold,
+}
+
+impl Cache {
+    pub fn new(recent_bytes_max: usize) -> Cache {
+        let cold = Cold { parts: BTreeMap::new(), order: VecDeque::new(), bytes: 0 };
+        Cache { recent: VecDeque::new(), recent_bytes: 0, recent_bytes_max, spare: Vec::new(), cold }
+    }
+
+    /// An empty buffer of at least `room` bytes; `hint`: how much may come.
+    pub fn buffer(&mut self, room: usize, hint: usize) -> Vec<u8> {
+        let wanted = hint.clamp(CHUNK_BYTES_MIN, CHUNK_BYTES_MAX).next_power_of_two().max(room);
+        match self.spare.iter().rposition(|spare| spare.capacity() >= wanted) {
+            Some(index) => self.spare.swap_remove(index),
+            None => Vec::with_capacity(wanted),
+        }
+    }
+
+    /// Take back a buffer that nobody uses any more.
+    pub fn give_back(&mut self, mut buffer: Vec<u8>) {
+        if (CHUNK_BYTES_MIN..=CHUNK_BYTES_MAX).contains(&buffer.capacity()) && self.spare.len() < SPARE_CHUNKS_MAX {
+            buffer.clear();
+            self.spare.push(buffer);
+        }
+    }
+
+    /// Keep a chunk, which lies behind all before it.
+    pub fn push(&mut self, start: u64, bytes: Bytes, cost: usize) {
+        debug_assert!(self.recent.back().is_none_or(|last| last.start + last.bytes.len() as u64 <= start));
+        self.recent_bytes += cost;
+        self.recent.push_back(Chunk { start, bytes, cost });
+    }
+
+    /// Let go of the oldest chunks over the bound; only of what is durable, because the rest is nowhere else.
+    pub fn evict(&mut self, durable: u64) {
+        while self.recent_bytes > self.recent_bytes_max && self.pop_before(durable) {}
+    }
+
+    /// Let go of everything before `lsn`: nobody needs it any more.
+    pub fn cut(&mut self, lsn: u64) {
+        while self.pop_before(lsn) {}
+        self.cold.cut(lsn);
+    }
+
+    /// Let go of the oldest chunk if it ends before `lsn`.
+    fn pop_before(&mut self, lsn: u64) -> bool {
+        let Some(chunk) = self.recent.pop_front_if(|chunk| chunk.start + chunk.bytes.len() as u64 <= lsn) else {
+            return false;
+        };
+        self.recent_bytes -= chunk.cost;
+        if chunk.cost >= CHUNK_BYTES_MIN
+            && self.spare.len() < SPARE_CHUNKS_MAX
+            && let Ok(mut unique) = chunk.bytes.try_into_mut()
+        {
+            unique.clear();
+            self.give_back(Vec::from(unique));
+        }
+        true
+    }
+
+    /// The bytes at `[pos, pos + len)`, if they lie in one chunk.
+    pub fn find(&self, pos: u64, len: usize) -> Option<StoredBytes<'_>> {
+        let after = self.recent.partition_point(|chunk| chunk.start <= pos);
+        let found = after.checked_sub(1).and_then(|index| self.recent.get(index));
+        found.and_then(|chunk| slice(chunk.start, &chunk.bytes, pos, len)).or_else(|| self.cold.find(pos, len))
+    }
+
+    pub fn insert_cold(&mut self, start: u64, bytes: Bytes) {
+        self.cold.insert(start, bytes);
+    }
+}
+
+fn slice(start: u64, bytes: &Bytes, pos: u64, len: usize) -> Option<StoredBytes<'_>> {
+    let offset = usize::try_from(pos.checked_sub(start)?).ok()?;
+    Some(StoredBytes { bytes: bytes.get(offset..offset.checked_add(len)?)?, buffer: Some(bytes) })
+}
+
+/// What cold reads brought; the oldest goes first.
+struct Cold {
+    parts: BTreeMap<u64, Bytes>,
+    order: VecDeque<u64>,
+    /// Invariant: the sum of the parts' lengths.
+    bytes: usize,
+}
+
+impl Cold {
+    fn insert(&mut self, start: u64, bytes: Bytes) {
+        match self.parts.get(&start) {
+            Some(known) if known.len() >= bytes.len() => return,
+            Some(known) => self.bytes -= known.len(),
+            None => self.order.push_back(start),
+        }
+        self.bytes += bytes.len();
+        self.parts.insert(start, bytes);
+        // The newest stays even where it is larger than the bound: somebody waits for it.
+        while self.bytes > COLD_BYTES_MAX && self.order.len() > 1 {
+            let Some(oldest) = self.order.pop_front() else { break };
+            if oldest == start {
+                self.order.push_back(oldest);
+                continue;
+            }
+            self.remove(oldest);
+        }
+    }
+
+    fn remove(&mut self, start: u64) {
+        if let Some(bytes) = self.parts.remove(&start) {
+            self.bytes -= bytes.len();
+        }
+    }
+
+    fn cut(&mut self, lsn: u64) {
+        if self.parts.first_key_value().is_some_and(|(&start, bytes)| start + bytes.len() as u64 <= lsn) {
+            self.parts.retain(|&start, bytes| start + bytes.len() as u64 > lsn);
+            self.order.retain(|start| self.parts.contains_key(start));
+            self.bytes = self.parts.values().map(Bytes::len).sum();
+        }
+    }
+
+    /// Parts may overlap where read-ahead met an older read, so a few before `pos` are tried.
+    fn find(&self, pos: u64, len: usize) -> Option<StoredBytes<'_>> {
+        self.parts.range(..=pos).rev().take(4).find_map(|(&start, bytes)| slice(start, bytes, pos, len))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn chunks_are_found_and_the_oldest_durable_ones_go_first() {
+        let mut cache = Cache::new(3000);
+        for index in 0..4u8 {
+            cache.push(u64::from(index) * 1000 + 24, Bytes::from(vec![index; 900]), 1000);
+        }
+        assert_eq!(cache.find(1024, 900).unwrap().bytes, [1; 900]);
+        assert_eq!(cache.find(1923, 1).unwrap().bytes, [1]);
+        assert!(cache.find(1924, 1).is_none());
+        assert!(cache.find(1023, 1).is_none());
+        assert!(cache.find(1023, 2).is_none());
+        cache.evict(900);
+        assert!(cache.find(24, 1).is_some(), "what is not durable stays");
+        cache.evict(3000);
+        assert!(cache.find(24, 1).is_none());
+        assert!(cache.find(1024, 1).is_some());
+        cache.cut(4000);
+        assert!(cache.find(3024, 1).is_none());
+    }
+
+    #[test]
+    fn cold_reads_are_bounded_and_overlap() {
+        let mut cache = Cache::new(0);
+        cache.insert_cold(100, Bytes::from(vec![1; 1000]));
+        cache.insert_cold(200, Bytes::from(vec![1; 10]));
+        assert!(cache.find(500, 100).is_some());
+        cache.insert_cold(1 << 40, Bytes::from(vec![2; COLD_BYTES_MAX + 1]));
+        assert!(cache.find(500, 100).is_none());
+        assert!(cache.find(1 << 40, COLD_BYTES_MAX).is_some(), "the newest is never dropped");
+        cache.insert_cold(5, Bytes::from_static(b"x"));
+        assert!(cache.find(1 << 40, 1).is_none());
+        cache.cut(6);
+        assert!(cache.find(5, 1).is_none());
+        assert_eq!(cache.cold.bytes, 0);
+        assert!(cache.cold.order.is_empty());
+    }
+
+    #[test]
+    fn a_chunk_is_used_again_once_nobody_shares_it() {
+        let mut cache = Cache::new(0);
+        let mut chunk = cache.buffer(10, CHUNK_BYTES_MAX);
+        chunk.extend_from_slice(b"hello");
+        let address = chunk.as_ptr();
+        cache.push(0, Bytes::from(chunk), CHUNK_BYTES_MAX);
+        cache.evict(5);
+        let again = cache.buffer(10, CHUNK_BYTES_MAX);
+        assert_eq!((again.as_ptr(), again.len(), again.capacity()), (address, 0, CHUNK_BYTES_MAX));
+    }
+}

@@ -1,0 +1,245 @@
+//! The files behind the journal: one is being filled, one waits allocated, the old ones retire.
+
+use std::collections::VecDeque;
+use std::io;
+
+use bytes::Bytes;
+use model::Lsn;
+use vfs::{Extent, Job, Lane, Vfs};
+
+use crate::file::{self, FILE_HEADER_BYTES, FileHeader, JournalFile};
+use crate::writer::token;
+
+/// Retired files that are kept to be recycled: renaming one is cheaper than filling a new one with zeros.
+const RETIRED_MAX: usize = 2;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum State {
+    /// Not on disk yet.
+    Wanted,
+    Allocating,
+    /// On disk, without a header of ours.
+    Allocated,
+    /// Its header is being written.
+    Heading,
+    /// Blocks may be written.
+    Ready,
+}
+
+struct File {
+    first: u64,
+    /// Position after its content; for the file being filled and later ones, the end of its range.
+    end: u64,
+    size: u64,
+    state: State,
+}
+
+pub(crate) struct Files {
+    incarnation: u128,
+    relaxed: bool,
+    segment_bytes: u64,
+    /// Oldest first, without gaps in what they hold. Invariant: `current` is in it, and one more behind.
+    files: VecDeque<File>,
+    /// Index of the file that appends go to.
+    current: usize,
+    /// Old files to be used again, oldest first.
+    retired: VecDeque<u64>,
+    /// Files nobody needs. Oldest first, so that what remains on disk never has a hole.
+    removable: VecDeque<u64>,
+    /// The file that the allocation under way recycles.
+    recycling: Option<u64>,
+    /// The last allocation failed.
+    pub full: bool,
+    /// Do not ask again before something has changed.
+    paused: bool,
+    /// Jobs under way.
+    pub jobs: usize,
+}
+
+impl Files {
+    /// `old`: files of earlier incarnations with their sizes. `first`: the file of this one, ready.
+    pub fn new(header: FileHeader, old: impl Iterator<Item = (JournalFile, u64)>) -> Files {
+        let mut files: VecDeque<File> =
+            old.map(|(file, size)| File { first: file.first_lsn.0, end: file.end.0, size, state: State::Ready }).collect();
+        let current = files.len();
+        let mut new = Files {
+            incarnation: header.incarnation,
+            relaxed: header.relaxed,
+            segment_bytes: header.segment_bytes,
+            files: VecDeque::new(),
+            current,
+            retired: VecDeque::new(),
+            removable: VecDeque::new(),
+            recycling: None,
+            full: false,
+            paused: false,
+            jobs: 0,
+        };
+        files.push_back(File { state: State::Ready, ..new.file(header.first_lsn) });
+        files.push_back(new.file(header.first_lsn + header.segment_bytes));
+        new.files = files;
+        new
+    }
+
+    fn file(&self, first: u64) -> File {
+        let (end, size) = (first + self.segment_bytes, FILE_HEADER_BYTES + self.segment_bytes);
+        File { first, end, size, state: State::Wanted }
+    }
+
+    fn current(&self) -> &File {
+        &self.files[self.current]
+    }
+
+    /// First position of the file that appends go to.
+    pub fn current_first(&self) -> u64 {
+        self.current().first
+    }
+
+    /// Position after the last one of the file that appends go to.
+    pub fn current_end(&self) -> u64 {
+        self.current().end
+    }
+
+    /// Appends go on in the next file, whether it is on disk yet or not.
+    pub fn enter_next(&mut self) {
+        self.current += 1;
+        let last = self.current_end();
+        if self.current + 1 == self.files.len() {
+            self.files.push_back(self.file(last));
+        }
+    }
+
+    /// Whether blocks may be written to the file that begins at `first`.
+    pub fn is_ready(&self, first: u64) -> bool {
+        self.files.iter().rev().any(|file| file.first == first && file.state == State::Ready)
+    }
+
+    /// Position after the last one that surely has its place on disk.
+    pub fn allocated_end(&self) -> u64 {
+        let allocated = self.files.iter().skip(self.current).take_while(|file| file.state >= State::Allocated);
+        allocated.last().map_or(0, |file| file.end)
+    }
+
+    /// The files that hold something; `appended` ends the newest.
+    pub fn iter(&self, appended: u64) -> impl Iterator<Item = JournalFile> {
+        self.files
+            .iter()
+            .take(self.current + 1)
+            .map(move |file| JournalFile { first_lsn: Lsn(file.first), end: Lsn(file.end.min(appended)) })
+    }
+
+    /// Where `[pos, pos + len)` lies on disk, and up to `ahead` bytes behind it, as far as they are written.
+    pub fn extent(&self, pos: u64, len: usize, ahead: usize, durable: u64) -> Option<Extent> {
+        let after = self.files.partition_point(|file| file.first <= pos);
+        let file = self.files.get(after.checked_sub(1)?)?;
+        let written = file.end.min(durable).checked_sub(pos)?;
+        if (len as u64) > written {
+            return None;
+        }
+        let len = written.min(len as u64 + ahead as u64) as usize;
+        Some(Extent { path: file::path(file.first), offset: FILE_HEADER_BYTES + (pos - file.first), len })
+    }
+
+    /// Whole files before `lsn` retire.
+    pub fn cut(&mut self, lsn: u64) {
+        while self.current > 0
+            && let Some(file) = self.files.pop_front_if(|file| file.end <= lsn)
+        {
+            self.current -= 1;
+            if file.size == FILE_HEADER_BYTES + self.segment_bytes {
+                self.retired.push_back(file.first);
+            } else {
+                // It cannot be recycled. What is older must go before it.
+                self.removable.extend(self.retired.drain(..));
+                self.removable.push_back(file.first);
+            }
+        }
+        while self.retired.len() > RETIRED_MAX {
+            self.removable.extend(self.retired.pop_front());
+        }
+        self.paused = false;
+    }
+
+    /// Try again to allocate, if that had failed.
+    pub fn retry(&mut self) {
+        self.paused = false;
+    }
+
+    /// Ask for what is wanted.
+    pub fn poll(&mut self, vfs: &mut dyn Vfs) {
+        while let Some(first) = self.removable.pop_front() {
+            self.jobs += 1;
+            vfs.submit(Lane::Background, token::REMOVE, Job::Remove { path: file::path(first) });
+        }
+        if self.find_state(State::Allocated).is_some() {
+            self.write_header(vfs);
+        }
+        if self.paused || self.files.iter().any(|file| matches!(file.state, State::Allocating | State::Heading)) {
+            return;
+        }
+        if self.find_state(State::Wanted).is_some() {
+            self.allocate(vfs);
+        }
+    }
+
+    fn allocate(&mut self, vfs: &mut dyn Vfs) {
+        self.recycling = self.retired.pop_front();
+        let recycle = self.recycling.map(file::path);
+        let Some(file) = self.find_state(State::Wanted) else { return };
+        file.state = State::Allocating;
+        let job = Job::Allocate { path: file::path(file.first), size: file.size, recycle };
+        self.jobs += 1;
+        vfs.submit(Lane::Background, token::ALLOCATE, job);
+    }
+
+    fn write_header(&mut self, vfs: &mut dyn Vfs) {
+        let (incarnation, relaxed, segment_bytes) = (self.incarnation, self.relaxed, self.segment_bytes);
+        let Some(file) = self.find_state(State::Allocated) else { return };
+        file.state = State::Heading;
+        let first_lsn = file.first;
+        let header = FileHeader { incarnation, first_lsn, previous_end: first_lsn, segment_bytes, relaxed };
+        let parts = vec![Bytes::from(header.encode())];
+        self.jobs += 1;
+        vfs.submit(Lane::Background, token::HEADER, Job::Write { path: file::path(first_lsn), offset: 0, parts, sync: true });
+    }
+
+    fn find_state(&mut self, state: State) -> Option<&mut File> {
+        self.files.iter_mut().find(|file| file.state == state)
+    }
+
+    /// The allocation under way has ended.
+    pub fn allocated(&mut self, result: io::Result<()>) {
+        self.jobs -= 1;
+        let recycled = self.recycling.take();
+        let allocated = result.is_ok();
+        match result {
+            Ok(()) if self.full => tracing::info!("journal files can be allocated again"),
+            Ok(()) => {}
+            Err(error) => {
+                tracing::warn!(%error, "no further journal file could be allocated; publishers will have to wait");
+                // It is older than everything that is still needed, and whether it was renamed is unknown.
+                self.removable.extend(recycled);
+            }
+        }
+        (self.full, self.paused) = (!allocated, !allocated);
+        if let Some(file) = self.find_state(State::Allocating) {
+            file.state = if allocated { State::Allocated } else { State::Wanted };
+        }
+    }
+
+    /// The header is on disk.
+    pub fn headed(&mut self) {
+        self.jobs -= 1;
+        if let Some(file) = self.find_state(State::Heading) {
+            file.state = State::Ready;
+        }
+    }
+
+    /// A file is gone, or not: then it is merely in the way until the next start.
+    pub fn removed(&mut self, result: io::Result<()>) {
+        self.jobs -= 1;
+        if let Err(error) = result {
+            tracing::warn!(%error, "an old journal file could not be removed");
+        }
+    }
+}

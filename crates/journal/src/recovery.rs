@@ -1,0 +1,480 @@
+//! From files to frames after a restart: what is whole is handed on, a torn tail is cut, corruption is refused.
+//!
+//! A block is written only when the one before it is durable. So a bad frame is a *torn tail* where nothing
+//! proves that it had been confirmed, and *corruption* where something does: a whole BLOCK frame of the same
+//! incarnation further on, or a later incarnation's file header, which says up to where the content before it is valid.
+
+use std::io;
+
+use bytes::Bytes;
+use model::Lsn;
+use vfs::{Done, Extent, Job, Vfs};
+
+use crate::file::{self, DIRECTORY, FILE_HEADER_BYTES, FileHeader, Found, JournalFile};
+use crate::frame::{self, ALIGN_BYTES, BLOCK_FRAME_BYTES, FLAG_MORE, FLAG_NEXT_FILE, FRAME_HEADER_BYTES};
+
+/// Files are read in parts of this size.
+const READ_BYTES: usize = 4 * 1024 * 1024;
+
+/// A frame read back.
+#[derive(Clone, Copy, Debug)]
+pub struct Entry<'a> {
+    pub kind: u8,
+    /// Position of the payload.
+    pub start: Lsn,
+    /// Position after the frame.
+    pub end: Lsn,
+    pub payload: &'a [u8],
+    /// The next entry belongs to the same atomic group.
+    pub more: bool,
+}
+
+/// What the journal was found to be. The default is an empty one.
+#[derive(Debug, Default)]
+pub struct Recovered {
+    /// Position after everything that was recovered.
+    pub end: Lsn,
+    /// The files that hold it, oldest first.
+    pub files: Vec<JournalFile>,
+    /// The incarnation that wrote last.
+    pub incarnation: Option<u128>,
+    /// Bytes of a write that had not ended, and were cut off.
+    pub torn_bytes: u64,
+    /// Where a new file may begin.
+    pub(crate) next_first: u64,
+    /// What the next file says of the content before it.
+    pub(crate) cut: u64,
+    /// Sizes of `files`.
+    pub(crate) sizes: Vec<u64>,
+    /// Files without content, and their sizes.
+    pub(crate) leftovers: Vec<(vfs::Path, u64)>,
+    /// The last block, which no later one vouches for.
+    pub(crate) tail: Option<Extent>,
+}
+
+/// Why the journal is not read. Nothing was changed.
+#[derive(Debug, thiserror::Error)]
+pub enum RecoverError {
+    #[error(
+        "{path} is damaged at position {lsn}: {reason}, and what was confirmed lies behind it. \
+         Nothing was changed. Run `yam check` to see what else is damaged, and restore the file from a copy"
+    )]
+    Corrupt { path: vfs::Path, lsn: Lsn, reason: &'static str },
+    #[error(
+        "the journal has no file for position {lsn} ({found}). \
+         Nothing was changed. Run `yam check`, and restore the missing files of `journal/` from a copy"
+    )]
+    Missing { lsn: Lsn, found: String },
+    #[error("{path} was written by a later version (format {version}): start that version of yam")]
+    Version { path: vfs::Path, version: u32 },
+    #[error("{path} cannot be read: {source}. Run `yam check`")]
+    Io { path: vfs::Path, source: io::Error },
+}
+
+/// Read everything from `from` on (`None`: all there is), check every frame, and hand the frames of whole groups to
+/// `visit` in order.
+///
+/// # Errors
+/// [`RecoverError`] where the journal cannot be trusted. `visit` may have been called before.
+pub fn recover(vfs: &mut dyn Vfs, from: Option<Lsn>, visit: &mut dyn FnMut(Entry<'_>)) -> Result<Recovered, RecoverError> {
+    let directory = Directory::read(vfs)?;
+    let mut recovered = Recovered { next_first: directory.next_first()?, ..Recovered::default() };
+    let first = directory.file_of(from)?;
+    let mut walk =
+        Walk { vfs, from: from.map_or(0, |lsn| lsn.0), visit, group: Vec::new(), seq: None, tail: None, torn_bytes: 0 };
+    let live = directory.live.get(first..).unwrap_or_default();
+    // Where the content goes on, as far as the files before say.
+    let mut pos = live.first().map_or(recovered.next_first, |file| file.header.previous_end);
+    let mut used = 0;
+    for (index, file) in live.iter().enumerate() {
+        if file.header.previous_end != pos && index > 0 {
+            let found = format!("the file before ends at {pos}, {} begins at {}", file.path, file.header.first_lsn);
+            return Err(RecoverError::Missing { lsn: Lsn(pos), found });
+        }
+        if index > 0 && live[index - 1].header.incarnation != file.header.incarnation {
+            walk.group.clear();
+            walk.seq = Some(0);
+        }
+        let (end, torn) = walk.file(file, live.get(index + 1..).unwrap_or_default())?;
+        pos = end;
+        used = index + 1;
+        let end = Lsn(end.max(file.header.first_lsn));
+        recovered.files.push(JournalFile { first_lsn: Lsn(file.header.first_lsn), end });
+        recovered.sizes.push(file.size);
+        recovered.incarnation = Some(file.header.incarnation);
+        if torn {
+            break;
+        }
+    }
+    for damaged in &directory.damaged {
+        walk.damaged(damaged, recovered.incarnation)?;
+    }
+    (recovered.tail, recovered.torn_bytes) = (walk.tail, walk.torn_bytes);
+    recovered.cut = pos;
+    recovered.end = Lsn(pos);
+    if let Some(from) = from
+        && from.0 > pos
+    {
+        if !live.last().is_some_and(|file| file.header.relaxed) {
+            return Err(RecoverError::Missing { lsn: from, found: format!("the journal ends at {pos}") });
+        }
+        tracing::warn!(%from, end = pos, "the relaxed journal lost its end; going on from the checkpoint");
+        recovered.end = from;
+    }
+    recovered.next_first = recovered.next_first.max(frame::align_up(recovered.end.0));
+    // Files before the wanted ones are still there, for `Journal::cut` to retire.
+    let older = directory.live.get(..first).unwrap_or_default();
+    let before = |file: &Live| JournalFile { first_lsn: Lsn(file.header.first_lsn), end: Lsn(file.limit()) };
+    recovered.files.splice(..0, older.iter().map(before));
+    recovered.sizes.splice(..0, older.iter().map(|file| file.size));
+    recovered.leftovers = directory.leftovers;
+    recovered.leftovers.extend(live.iter().skip(used).map(|file| (file.path.clone(), file.size)));
+    if recovered.torn_bytes > 0 {
+        tracing::info!(bytes = recovered.torn_bytes, at = pos, "cut off a write that had not ended");
+    }
+    Ok(recovered)
+}
+
+/// A file with a header of its own.
+struct Live {
+    path: vfs::Path,
+    size: u64,
+    header: FileHeader,
+    /// Up to where a later file says that the content goes.
+    said_end: Option<u64>,
+}
+
+impl Live {
+    fn range_end(&self) -> u64 {
+        self.header.first_lsn + self.header.segment_bytes
+    }
+
+    fn limit(&self) -> u64 {
+        self.said_end.unwrap_or(u64::MAX).min(self.range_end())
+    }
+
+    fn offset(&self, lsn: u64) -> u64 {
+        FILE_HEADER_BYTES + (lsn - self.header.first_lsn)
+    }
+}
+
+/// A file both of whose headers are damaged, and the incarnations it may be of.
+struct DamagedFile {
+    path: vfs::Path,
+    size: u64,
+    first_lsn: u64,
+    incarnations: [u128; 2],
+}
+
+/// The files of the journal.
+struct Directory {
+    live: Vec<Live>,
+    damaged: Vec<DamagedFile>,
+    leftovers: Vec<(vfs::Path, u64)>,
+    /// First position and size of every file, whatever it holds.
+    ranges: Vec<(u64, u64)>,
+}
+
+impl Directory {
+    fn read(vfs: &mut dyn Vfs) -> Result<Directory, RecoverError> {
+        let failed = |path: &str, source| RecoverError::Io { path: path.to_owned(), source };
+        let names = vfs.list(DIRECTORY).map_err(|error| failed(DIRECTORY, error))?;
+        let mut directory = Directory { live: vec![], damaged: vec![], leftovers: vec![], ranges: vec![] };
+        for (name, size) in names {
+            let Some(first_lsn) = file::parse_name(&name) else { continue };
+            let path = file::path(first_lsn);
+            directory.ranges.push((first_lsn, size));
+            let bytes = read(vfs, &path, 0, FILE_HEADER_BYTES as usize).map_err(|error| failed(&path, error))?;
+            match FileHeader::decode(&bytes, first_lsn) {
+                Found::Header(header) => directory.live.push(Live { path, size, header, said_end: None }),
+                Found::Version(version) => return Err(RecoverError::Version { path, version }),
+                Found::Blank => directory.leftovers.push((path, size)),
+                Found::Damaged(incarnations) => {
+                    directory.damaged.push(DamagedFile { path: path.clone(), size, first_lsn, incarnations });
+                    directory.leftovers.push((path, size));
+                }
+            }
+        }
+        // What each file says about those before it. A file that begins behind the said end holds nothing:
+        // it was only prepared, or its content was given up.
+        let mut said_end = None;
+        for file in directory.live.iter_mut().rev() {
+            file.said_end = said_end;
+            said_end = Some(said_end.unwrap_or(u64::MAX).min(file.header.previous_end));
+        }
+        for file in directory.live.extract_if(.., |file| file.said_end.is_some_and(|end| file.header.first_lsn >= end)) {
+            directory.leftovers.push((file.path, file.size));
+        }
+        Ok(directory)
+    }
+
+    /// A position behind everything that any file could hold, so that no position is ever given twice.
+    fn next_first(&self) -> Result<u64, RecoverError> {
+        let ends = self.ranges.iter().map(|&(first, size)| {
+            let end = first.checked_add(size.max(FILE_HEADER_BYTES + ALIGN_BYTES) - FILE_HEADER_BYTES)?;
+            end.checked_next_multiple_of(ALIGN_BYTES).filter(|&end| end < 1 << 63)
+        });
+        let ends: Option<Vec<u64>> = ends.collect();
+        let live = self.live.iter().map(Live::range_end).max().unwrap_or(0);
+        match ends {
+            Some(ends) => Ok(ends.into_iter().max().unwrap_or(0).max(live)),
+            None => Err(RecoverError::Missing { lsn: Lsn(0), found: "a file is named after an impossible position".into() }),
+        }
+    }
+
+    /// Index in `live` of the file that holds `from`.
+    fn file_of(&self, from: Option<Lsn>) -> Result<usize, RecoverError> {
+        let (Some(from), Some(first)) = (from, self.live.first()) else {
+            return match from {
+                Some(Lsn(from @ 1..)) => Err(RecoverError::Missing { lsn: Lsn(from), found: "the journal is empty".into() }),
+                _ => Ok(0),
+            };
+        };
+        if from.0 < first.header.previous_end {
+            let found = format!("the oldest file is {}", first.path);
+            return Err(RecoverError::Missing { lsn: from, found });
+        }
+        Ok(self.live.partition_point(|file| file.header.first_lsn <= from.0).saturating_sub(1))
+    }
+}
+
+fn read(vfs: &mut dyn Vfs, path: &str, offset: u64, len: usize) -> io::Result<Bytes> {
+    match vfs.run(Job::Read(Extent { path: path.to_owned(), offset, len }))? {
+        Done::Bytes(bytes) => Ok(bytes),
+        Done::Ok => Ok(Bytes::new()),
+    }
+}
+
+/// A file read in large parts.
+struct Window<'a> {
+    path: &'a str,
+    size: u64,
+    start: u64,
+    bytes: Bytes,
+}
+
+impl Window<'_> {
+    fn new(path: &str, size: u64) -> Window<'_> {
+        Window { path, size, start: 0, bytes: Bytes::new() }
+    }
+
+    /// `[offset, offset + len)` of the file; `None` where the file ends before.
+    fn get(&mut self, vfs: &mut dyn Vfs, offset: u64, len: usize) -> Result<Option<&[u8]>, RecoverError> {
+        if offset + len as u64 > self.size {
+            return Ok(None);
+        }
+        if offset < self.start || offset + len as u64 > self.start + self.bytes.len() as u64 {
+            let failed = |source| RecoverError::Io { path: self.path.to_owned(), source };
+            let wanted = len.max(READ_BYTES).min((self.size - offset) as usize);
+            self.bytes = read(vfs, self.path, offset, wanted).map_err(failed)?;
+            self.start = offset;
+        }
+        let at = (offset - self.start) as usize;
+        Ok(self.bytes.get(at..at + len))
+    }
+
+    /// What `get` has just given, to be kept.
+    fn share(&self, offset: u64, len: usize) -> Bytes {
+        let at = (offset - self.start) as usize;
+        self.bytes.slice(at..at + len)
+    }
+}
+
+/// A frame of a group whose end has not been seen.
+struct Waiting {
+    kind: u8,
+    start: u64,
+    payload: Bytes,
+}
+
+/// The way through the files.
+struct Walk<'a> {
+    vfs: &'a mut dyn Vfs,
+    from: u64,
+    visit: &'a mut dyn FnMut(Entry<'_>),
+    group: Vec<Waiting>,
+    /// Of the last block; `None` where the walk began in the middle of an incarnation.
+    seq: Option<u64>,
+    tail: Option<Extent>,
+    torn_bytes: u64,
+}
+
+/// Where one frame led.
+enum Step {
+    /// To this position.
+    To(u64),
+    /// To the next file.
+    NextFile,
+    Bad(&'static str),
+}
+
+/// The block being read.
+struct Block {
+    start: u64,
+    end: u64,
+}
+
+impl Walk<'_> {
+    /// Read one file. Returns where its content ends, and whether that is a torn tail, the end of the journal.
+    fn file(&mut self, file: &Live, later: &[Live]) -> Result<(u64, bool), RecoverError> {
+        let mut window = Window::new(&file.path, file.size);
+        let limit = file.limit();
+        let mut pos = file.header.first_lsn;
+        let mut block = Block { start: pos, end: pos };
+        while pos < limit {
+            let step = if pos == block.end {
+                self.block(file, &mut window, pos, &mut block)?
+            } else {
+                self.frame(file, &mut window, pos, block.end)?
+            };
+            match step {
+                Step::To(next) => pos = next,
+                Step::NextFile => pos = file.range_end(),
+                Step::Bad(reason) => {
+                    self.judge(file, later, &mut window, pos, reason)?;
+                    self.torn_bytes = block.end - pos;
+                    self.note_tail(file, block.start, pos);
+                    return Ok((pos, true));
+                }
+            }
+        }
+        if pos != limit {
+            let reason = "its content goes on where the next file says that it ends";
+            return Err(RecoverError::Corrupt { path: file.path.clone(), lsn: Lsn(limit), reason });
+        }
+        self.note_tail(file, block.start, pos.min(block.end));
+        Ok((pos, false))
+    }
+
+    fn note_tail(&mut self, file: &Live, start: u64, end: u64) {
+        if end > start {
+            let (path, offset) = (file.path.clone(), file.offset(start));
+            self.tail = Some(Extent { path, offset, len: (end - start) as usize });
+        }
+    }
+
+    /// The BLOCK frame at `pos`.
+    fn block(&mut self, file: &Live, window: &mut Window<'_>, pos: u64, block: &mut Block) -> Result<Step, RecoverError> {
+        let seed = file::seed(file.header.incarnation);
+        let bytes = window.get(self.vfs, file.offset(pos), BLOCK_FRAME_BYTES)?;
+        let Some((seq, len)) = bytes.and_then(|bytes| frame::parse_block(bytes, pos, seed)) else {
+            return Ok(Step::Bad("no block begins here"));
+        };
+        if self.seq.is_some_and(|last| seq != last + 1) {
+            return Ok(Step::Bad("a block is missing before this one"));
+        }
+        if len > file.range_end() - pos {
+            return Ok(Step::Bad("a block is longer than the file"));
+        }
+        self.seq = Some(seq);
+        *block = Block { start: pos, end: pos + len };
+        Ok(Step::To(pos + BLOCK_FRAME_BYTES as u64))
+    }
+
+    /// The frame at `pos`, in a block that ends at `block_end`.
+    fn frame(&mut self, file: &Live, window: &mut Window<'_>, pos: u64, block_end: u64) -> Result<Step, RecoverError> {
+        let rest = block_end - pos;
+        if rest < FRAME_HEADER_BYTES as u64 {
+            let zeros = window.get(self.vfs, file.offset(pos), rest as usize)?;
+            let intact = zeros.is_some_and(|zeros| zeros.iter().all(|&byte| byte == 0));
+            return Ok(if intact { Step::To(block_end) } else { Step::Bad("the padding of a block is not zero") });
+        }
+        let offset = file.offset(pos);
+        let Some(len) = window.get(self.vfs, offset, FRAME_HEADER_BYTES)?.and_then(frame::claimed_len) else {
+            return Ok(Step::Bad("a frame has no length"));
+        };
+        if len as u64 > rest {
+            return Ok(Step::Bad("a frame is longer than its block"));
+        }
+        let seed = file::seed(file.header.incarnation);
+        let bytes = window.get(self.vfs, offset, len)?;
+        let Some(frame) = bytes.and_then(|bytes| frame::parse(bytes, pos, seed)) else {
+            return Ok(Step::Bad("a frame fails its checksum"));
+        };
+        let end = pos + len as u64;
+        let more = frame.flags & FLAG_MORE != 0;
+        let (kind, start) = (frame.kind, pos + FRAME_HEADER_BYTES as u64);
+        match kind {
+            frame::KIND_BLOCK => return Ok(Step::Bad("a block begins inside another")),
+            frame::KIND_PAD if end != block_end => return Ok(Step::Bad("a block goes on behind its padding")),
+            frame::KIND_PAD if frame.flags & FLAG_NEXT_FILE != 0 => return Ok(Step::NextFile),
+            frame::KIND_PAD => {}
+            _ if more || !self.group.is_empty() => {
+                let payload = window.share(offset + FRAME_HEADER_BYTES as u64, len - FRAME_HEADER_BYTES);
+                self.group.push(Waiting { kind, start, payload });
+                if !more {
+                    self.deliver_group();
+                }
+            }
+            _ if pos >= self.from => {
+                (self.visit)(Entry { kind, start: Lsn(start), end: Lsn(end), payload: frame.payload, more });
+            }
+            _ => {}
+        }
+        Ok(Step::To(end))
+    }
+
+    fn deliver_group(&mut self) {
+        let last = self.group.len() - 1;
+        for (index, waiting) in self.group.drain(..).enumerate() {
+            if waiting.start >= self.from + FRAME_HEADER_BYTES as u64 {
+                let (kind, start, payload) = (waiting.kind, Lsn(waiting.start), &waiting.payload[..]);
+                let end = start.advance(payload.len() as u64);
+                (self.visit)(Entry { kind, start, end, payload, more: index < last });
+            }
+        }
+    }
+
+    /// A bad frame at `pos`: an error where something proves that it had been confirmed.
+    fn judge(
+        &mut self,
+        file: &Live,
+        later: &[Live],
+        window: &mut Window<'_>,
+        pos: u64,
+        reason: &'static str,
+    ) -> Result<(), RecoverError> {
+        let corrupt = || RecoverError::Corrupt { path: file.path.clone(), lsn: Lsn(pos), reason };
+        let incarnation = file.header.incarnation;
+        if later.iter().any(|later| later.header.incarnation != incarnation) {
+            return Err(corrupt());
+        }
+        let seed = file::seed(incarnation);
+        let mut found = self.any_block(window, file.header.first_lsn, frame::align_up(pos + 1), seed)?;
+        for later in later {
+            let first = later.header.first_lsn;
+            found = found || self.any_block(&mut Window::new(&later.path, later.size), first, first, seed)?;
+        }
+        if found && file.header.relaxed {
+            tracing::warn!(path = file.path, lsn = pos, "{reason}; written without syncs, cut here with all behind it");
+        } else if found {
+            return Err(corrupt());
+        }
+        Ok(())
+    }
+
+    /// A file whose header is unreadable must never have held anything.
+    fn damaged(&mut self, damaged: &DamagedFile, incarnation: Option<u128>) -> Result<(), RecoverError> {
+        let [a, b] = damaged.incarnations;
+        for incarnation in [incarnation.unwrap_or(a), a, b] {
+            let (first, seed) = (damaged.first_lsn, file::seed(incarnation));
+            if self.any_block(&mut Window::new(&damaged.path, damaged.size), first, first, seed)? {
+                let path = damaged.path.clone();
+                return Err(RecoverError::Corrupt { path, lsn: Lsn(first), reason: "its header is unreadable" });
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a block of that seed begins in the file `first..` at `pos` or later.
+    fn any_block(&mut self, window: &mut Window<'_>, first: u64, pos: u64, seed: u64) -> Result<bool, RecoverError> {
+        let mut lsn = pos;
+        while let Some(bytes) = window.get(self.vfs, FILE_HEADER_BYTES + (lsn - first), BLOCK_FRAME_BYTES)? {
+            if frame::parse_block(bytes, lsn, seed).is_some() {
+                return Ok(true);
+            }
+            lsn += ALIGN_BYTES;
+        }
+        Ok(false)
+    }
+}
