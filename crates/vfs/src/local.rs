@@ -1,1 +1,134 @@
-//! (to come)
+//! A directory of the real file system: one thread per lane does the jobs, one after another.
+//!
+//! A thread blocks in `fdatasync` so that nobody else has to: the caller's loop is woken by the waker it
+//! gave, after every completion. One process owns the directory, by a lock on its file `LOCK`.
+//!
+//! # Layout
+//! - [`lock`]: the directory and its lock
+//! - [`work`]: how each job is done
+
+#![allow(clippy::disallowed_methods, reason = "this is the door through which files come in")]
+
+mod lock;
+mod work;
+
+use std::fs::File;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
+use std::thread::{self, JoinHandle};
+
+use rand::TryRngCore;
+use rand::rngs::OsRng;
+
+use crate::{Completion, Done, Job, Lane, Token, Vfs};
+
+pub use lock::OpenError;
+use work::Worker;
+
+/// Jobs that may wait in a lane; beyond that, handing in another one waits.
+const JOBS_PER_LANE_MAX: usize = 1024;
+
+const LANES: [Lane; 2] = [Lane::Journal, Lane::Background];
+
+/// Called after every completion, from the thread that did the job.
+pub type Waker = Arc<dyn Fn() + Send + Sync>;
+
+struct LaneThread {
+    jobs: Option<SyncSender<(Token, Job)>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// A data directory, owned by this process while this value lives.
+pub struct LocalDisk {
+    worker: Arc<Worker>,
+    lanes: [LaneThread; 2],
+    completions: Receiver<Completion>,
+    /// Holds the lock.
+    _lock: File,
+}
+
+impl LocalDisk {
+    /// Open the directory, created where it is missing, and take its lock. `waker` is called after
+    /// every completion.
+    ///
+    /// # Errors
+    /// [`OpenError`]; then nothing in the directory was touched.
+    pub fn open(dir: &Path, waker: Waker) -> Result<LocalDisk, OpenError> {
+        let lock = lock::acquire(dir)?;
+        let failed = |source| OpenError::Io { dir: dir.to_owned(), source };
+        let worker = Arc::new(Worker::new(dir));
+        worker.sweep().map_err(failed)?;
+        let (done, completions) = channel();
+        let [a, b] = LANES.map(|lane| spawn(lane, &worker, &done, &waker));
+        let lanes = [a.map_err(failed)?, b.map_err(failed)?];
+        Ok(LocalDisk { worker, lanes, completions, _lock: lock })
+    }
+}
+
+fn spawn(lane: Lane, worker: &Arc<Worker>, done: &Sender<Completion>, waker: &Waker) -> io::Result<LaneThread> {
+    let (jobs, queue) = sync_channel::<(Token, Job)>(JOBS_PER_LANE_MAX);
+    let (worker, done, waker) = (Arc::clone(worker), done.clone(), Arc::clone(waker));
+    let name = match lane {
+        Lane::Journal => "yam-journal",
+        Lane::Background => "yam-disk",
+    };
+    let thread = thread::Builder::new().name(name.into()).spawn(move || {
+        for (token, job) in queue {
+            let result = worker.run(job);
+            // Nobody listens any more once the disk is being closed; the jobs are done all the same.
+            let _ = done.send(Completion { lane, token, result });
+            waker();
+        }
+    })?;
+    Ok(LaneThread { jobs: Some(jobs), thread: Some(thread) })
+}
+
+impl Vfs for LocalDisk {
+    fn submit(&mut self, lane: Lane, token: Token, job: Job) {
+        let lane = match lane {
+            Lane::Journal => &self.lanes[0],
+            Lane::Background => &self.lanes[1],
+        };
+        let sent = lane.jobs.as_ref().is_some_and(|jobs| jobs.send((token, job)).is_ok());
+        assert!(sent, "the thread of a lane is gone");
+    }
+
+    fn poll(&mut self) -> Option<Completion> {
+        self.completions.try_recv().ok()
+    }
+
+    fn run(&mut self, job: Job) -> io::Result<Done> {
+        self.worker.run(job)
+    }
+
+    fn list(&mut self, directory: &str) -> io::Result<Vec<(String, u64)>> {
+        self.worker.list(directory)
+    }
+
+    fn free_bytes(&mut self) -> io::Result<u64> {
+        self.worker.free_bytes()
+    }
+
+    fn random(&mut self) -> u64 {
+        OsRng.try_next_u64().expect("the operating system gives random numbers")
+    }
+}
+
+impl Drop for LocalDisk {
+    /// Finishes what was handed in.
+    fn drop(&mut self) {
+        for lane in &mut self.lanes {
+            lane.jobs = None;
+        }
+        for lane in &mut self.lanes {
+            if let Some(thread) = lane.thread.take() {
+                let _ = thread.join();
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

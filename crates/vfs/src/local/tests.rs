@@ -1,0 +1,117 @@
+//! The real file system, in a temporary directory.
+
+use std::sync::mpsc;
+
+use bytes::Bytes;
+
+use super::*;
+use crate::Extent;
+
+fn open(dir: &Path) -> (LocalDisk, mpsc::Receiver<()>) {
+    let (wake, woken) = mpsc::channel();
+    let disk = LocalDisk::open(dir, Arc::new(move || wake.send(()).unwrap_or_default())).unwrap();
+    (disk, woken)
+}
+
+fn bytes(done: io::Result<Done>) -> Bytes {
+    match done.unwrap() {
+        Done::Bytes(bytes) => bytes,
+        Done::Ok => panic!("no bytes"),
+    }
+}
+
+fn read(path: &str, offset: u64, len: usize) -> Job {
+    Job::Read(Extent { path: path.into(), offset, len })
+}
+
+#[test]
+fn jobs_of_a_lane_are_done_in_order_and_the_loop_is_woken() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut disk, woken) = open(dir.path());
+    disk.submit(Lane::Journal, 1, Job::Allocate { path: "journal/a".into(), size: 8192, recycle: None });
+    let parts = vec![Bytes::from_static(b"one"), Bytes::new(), Bytes::from_static(b"two")];
+    disk.submit(Lane::Journal, 2, Job::Write { path: "journal/a".into(), offset: 4096, parts, sync: true });
+    disk.submit(Lane::Journal, 3, read("journal/a", 4090, 100_000));
+    let mut done = Vec::new();
+    for _ in 0..3 {
+        woken.recv().unwrap();
+        done.extend(std::iter::from_fn(|| disk.poll()));
+    }
+    assert_eq!(done.iter().map(|done| done.token).collect::<Vec<_>>(), [1, 2, 3]);
+    let read = bytes(done.pop().unwrap().result);
+    assert_eq!(read.len(), 4102);
+    assert_eq!(&read[..15], b"\0\0\0\0\0\0onetwo\0\0\0");
+    assert!(disk.poll().is_none());
+}
+
+#[test]
+fn files_are_replaced_recycled_gathered_listed_and_removed() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut disk, _woken) = open(dir.path());
+    let replace = |text: &'static str| Job::Replace { path: "a/b/c".into(), parts: vec![Bytes::from_static(text.as_bytes())] };
+    disk.run(replace("first")).unwrap();
+    assert_eq!(bytes(disk.run(read("a/b/c", 0, 9))), "first");
+    disk.run(replace("second")).unwrap();
+    assert_eq!(bytes(disk.run(read("a/b/c", 0, 9))), "second", "the name means the new file");
+    let extent = |offset, len| Extent { path: "a/b/c".into(), offset, len };
+    assert_eq!(bytes(disk.run(Job::Gather(vec![extent(4, 2), extent(0, 3)]))), "ndsec");
+    assert!(disk.run(Job::Gather(vec![extent(4, 3)])).is_err());
+    let recycle = Some("a/b/c".to_owned());
+    disk.run(Job::Allocate { path: "a/d".into(), size: 6, recycle: recycle.clone() }).unwrap();
+    assert_eq!(bytes(disk.run(read("a/d", 0, 9))), "second");
+    disk.run(Job::Allocate { path: "a/e".into(), size: 7, recycle }).unwrap();
+    assert_eq!(bytes(disk.run(read("a/e", 0, 9))), "\0\0\0\0\0\0\0");
+    assert_eq!(disk.list("a").unwrap(), [("d".to_owned(), 6), ("e".to_owned(), 7)]);
+    assert_eq!(disk.list("nowhere").unwrap(), []);
+    disk.run(Job::Remove { path: "a/d".into() }).unwrap();
+    disk.run(Job::Remove { path: "a/d".into() }).unwrap();
+    assert!(disk.run(read("a/d", 0, 1)).is_err());
+    assert!(disk.free_bytes().unwrap() > 0);
+    assert_ne!(disk.random(), disk.random());
+}
+
+#[test]
+fn an_allocation_that_finds_no_room_leaves_no_trace() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut disk, _woken) = open(dir.path());
+    let size = disk.free_bytes().unwrap().saturating_mul(2).clamp(1 << 50, i64::MAX as u64 / 2);
+    disk.run(Job::Allocate { path: "journal/a".into(), size, recycle: None }).unwrap_err();
+    assert_eq!(disk.list("journal").unwrap(), []);
+}
+
+#[test]
+fn more_parts_than_one_system_call_takes_are_written() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut disk, _woken) = open(dir.path());
+    let parts: Vec<Bytes> = (0..3000u32).map(|n| Bytes::copy_from_slice(&n.to_le_bytes())).collect();
+    disk.run(Job::Replace { path: "x".into(), parts: parts.clone() }).unwrap();
+    assert_eq!(bytes(disk.run(read("x", 0, 20_000))), parts.concat());
+}
+
+#[test]
+fn the_second_process_is_refused_and_told_whose_directory_it_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let (disk, _woken) = open(dir.path());
+    let refused = LocalDisk::open(dir.path(), Arc::new(|| {}));
+    let Err(error @ OpenError::InUse { .. }) = refused else { panic!("not refused") };
+    assert!(error.to_string().contains(&std::process::id().to_string()), "{error}");
+    drop(disk);
+    let (_disk, _woken) = open(dir.path());
+    let file = dir.path().join("file");
+    std::fs::write(&file, "x").unwrap();
+    for dir in [file.clone(), file.join("below")] {
+        assert!(matches!(LocalDisk::open(&dir, Arc::new(|| {})), Err(OpenError::NotADirectory { .. })));
+    }
+}
+
+#[test]
+fn what_was_half_made_is_swept_and_what_was_handed_in_is_finished() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::create_dir(dir.path().join("journal")).unwrap();
+    std::fs::write(dir.path().join("journal/a.partial"), "x").unwrap();
+    let (mut disk, _woken) = open(dir.path());
+    assert_eq!(disk.list("journal").unwrap(), []);
+    disk.submit(Lane::Background, 1, Job::Replace { path: "b".into(), parts: vec![Bytes::from_static(b"kept")] });
+    drop(disk);
+    assert_eq!(std::fs::read(dir.path().join("b")).unwrap(), b"kept");
+}

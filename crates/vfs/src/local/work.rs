@@ -1,0 +1,276 @@
+//! How each job is done on the real file system.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, IoSlice};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::Bytes;
+use rustix::fs::FallocateFlags;
+
+use crate::{Done, Extent, Job};
+
+/// Files kept open.
+const OPEN_FILES_MAX: usize = 64;
+/// Parts that one vectored write takes (the kernel's IOV_MAX).
+const PARTS_PER_WRITE_MAX: usize = 1024;
+static ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];
+/// What is not complete yet has this behind its name.
+const PARTIAL: &str = ".partial";
+/// How deep the data directory is.
+const DEPTH_MAX: usize = 4;
+
+pub(super) struct Worker {
+    root: PathBuf,
+    /// The files used last, the newest at the end. Shared by the lanes, so that a removed file is closed
+    /// everywhere and its space comes back. Held while a file is opened too, or a lane could bring back a
+    /// file that the other has just replaced.
+    open: Mutex<Vec<(String, Arc<File>)>>,
+}
+
+impl Worker {
+    pub fn new(root: &Path) -> Worker {
+        Worker { root: root.to_owned(), open: Mutex::new(Vec::new()) }
+    }
+
+    pub fn run(&self, job: Job) -> io::Result<Done> {
+        match job {
+            Job::Allocate { path, size, recycle } => self.allocate(&path, size, recycle).map(|()| Done::Ok),
+            Job::Write { path, offset, parts, sync } => {
+                let file = self.file(&path)?;
+                write_parts(&file, offset, &parts)?;
+                if sync {
+                    file.sync_data()?;
+                }
+                Ok(Done::Ok)
+            }
+            Job::Read(extent) => self.read(&extent).map(Done::Bytes),
+            Job::Gather(extents) => self.gather(&extents).map(Done::Bytes),
+            Job::Replace { path, parts } => {
+                self.create(&path, |file| write_parts(file, 0, &parts))?;
+                Ok(Done::Ok)
+            }
+            Job::Remove { path } => self.remove(&path).map(|()| Done::Ok),
+        }
+    }
+
+    pub fn list(&self, directory: &str) -> io::Result<Vec<(String, u64)>> {
+        let entries = match fs::read_dir(self.root.join(directory)) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(error),
+        };
+        let mut files = Vec::new();
+        for entry in entries {
+            let entry = entry?;
+            let metadata = entry.metadata()?;
+            if let (true, Ok(name)) = (metadata.is_file(), entry.file_name().into_string()) {
+                files.push((name, metadata.len()));
+            }
+        }
+        files.sort_unstable();
+        Ok(files)
+    }
+
+    pub fn free_bytes(&self) -> io::Result<u64> {
+        let found = rustix::fs::statvfs(&self.root)?;
+        Ok(found.f_bavail.saturating_mul(found.f_frsize))
+    }
+
+    /// Remove what an earlier process left half made.
+    pub fn sweep(&self) -> io::Result<()> {
+        sweep(&self.root, DEPTH_MAX)
+    }
+
+    fn open_files(&self) -> std::sync::MutexGuard<'_, Vec<(String, Arc<File>)>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn file(&self, path: &str) -> io::Result<Arc<File>> {
+        let mut open = self.open_files();
+        if let Some(index) = open.iter().rposition(|(known, _)| known == path) {
+            let entry = open.remove(index);
+            let file = Arc::clone(&entry.1);
+            open.push(entry);
+            return Ok(file);
+        }
+        let file = Arc::new(OpenOptions::new().read(true).write(true).open(self.root.join(path))?);
+        if open.len() >= OPEN_FILES_MAX {
+            open.remove(0);
+        }
+        open.push((path.to_owned(), Arc::clone(&file)));
+        Ok(file)
+    }
+
+    /// The name means another file from now on.
+    fn forget(&self, path: &str) {
+        self.open_files().retain(|(known, _)| known != path);
+    }
+
+    fn read(&self, extent: &Extent) -> io::Result<Bytes> {
+        let file = self.file(&extent.path)?;
+        // Never allocate for more than the file has.
+        let rest = usize::try_from(file.metadata()?.len().saturating_sub(extent.offset)).unwrap_or(usize::MAX);
+        let mut bytes = vec![0; extent.len.min(rest)];
+        let mut filled = 0;
+        while let Some(buffer) = bytes.get_mut(filled..).filter(|buffer| !buffer.is_empty()) {
+            match file.read_at(buffer, extent.offset + filled as u64) {
+                Ok(0) => break,
+                Ok(count) => filled += count,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        bytes.truncate(filled);
+        Ok(Bytes::from(bytes))
+    }
+
+    fn gather(&self, extents: &[Extent]) -> io::Result<Bytes> {
+        let mut bytes = Vec::with_capacity(extents.iter().map(|extent| extent.len).sum());
+        for extent in extents {
+            let part = self.read(extent)?;
+            if part.len() != extent.len {
+                return Err(io::Error::new(io::ErrorKind::UnexpectedEof, format!("{} is cut short", extent.path)));
+            }
+            bytes.extend_from_slice(&part);
+        }
+        Ok(Bytes::from(bytes))
+    }
+
+    fn allocate(&self, path: &str, size: u64, recycle: Option<String>) -> io::Result<()> {
+        if let Some(old) = recycle {
+            let from = self.root.join(&old);
+            if fs::metadata(&from).is_ok_and(|found| found.is_file() && found.len() == size) {
+                let to = self.prepare(path)?;
+                fs::rename(&from, &to)?;
+                self.forget(&old);
+                self.forget(path);
+                sync_directory_of(&to)?;
+                if from.parent() != to.parent() {
+                    sync_directory_of(&from)?;
+                }
+                return Ok(());
+            }
+        }
+        self.create(path, |file| {
+            // Tells at once whether there is room. Not all file systems know it.
+            match rustix::fs::fallocate(file, FallocateFlags::empty(), 0, size) {
+                Ok(()) | Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS | rustix::io::Errno::INVAL) => {}
+                Err(error) => return Err(error.into()),
+            }
+            // Zeros must be written all the same: a block that was only reserved costs its first write a
+            // change of metadata, and every fdatasync of the journal would wait for that.
+            let mut offset = 0;
+            while offset < size {
+                let len = (size - offset).min(ZEROS.len() as u64);
+                file.write_all_at(&ZEROS[..len as usize], offset)?;
+                offset += len;
+            }
+            Ok(())
+        })
+    }
+
+    /// A new file that is there complete or not at all.
+    fn create(&self, path: &str, fill: impl FnOnce(&File) -> io::Result<()>) -> io::Result<()> {
+        let target = self.prepare(path)?;
+        let mut partial = target.clone().into_os_string();
+        partial.push(PARTIAL);
+        let partial = PathBuf::from(partial);
+        let made = OpenOptions::new().read(true).write(true).create(true).truncate(true).open(&partial).and_then(|file| {
+            fill(&file)?;
+            file.sync_all()?;
+            fs::rename(&partial, &target)
+        });
+        if let Err(error) = made {
+            let _ = fs::remove_file(&partial);
+            return Err(error);
+        }
+        self.forget(path);
+        sync_directory_of(&target)
+    }
+
+    fn remove(&self, path: &str) -> io::Result<()> {
+        let target = self.root.join(path);
+        let removed = fs::remove_file(&target);
+        self.forget(path);
+        match removed {
+            Ok(()) => sync_directory_of(&target),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Where a new file of that path goes, with its directory made.
+    fn prepare(&self, path: &str) -> io::Result<PathBuf> {
+        let target = self.root.join(path);
+        if let Some(directory) = target.parent() {
+            create_directories(directory)?;
+        }
+        Ok(target)
+    }
+}
+
+fn write_parts(file: &File, mut offset: u64, parts: &[Bytes]) -> io::Result<()> {
+    let mut next = 0;
+    // Bytes of the part `next` that are written.
+    let mut done = 0;
+    while next < parts.len() {
+        let rest = parts.iter().skip(next).enumerate();
+        let slices: Vec<IoSlice<'_>> = rest
+            .map(|(index, part)| IoSlice::new(if index == 0 { &part[done..] } else { part }))
+            .take(PARTS_PER_WRITE_MAX)
+            .collect();
+        let total: usize = slices.iter().map(|slice| slice.len()).sum();
+        let mut written = match rustix::io::pwritev(file, &slices, offset) {
+            Ok(0) if total > 0 => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(written) => written,
+            Err(rustix::io::Errno::INTR) => continue,
+            Err(error) => return Err(error.into()),
+        };
+        offset += written as u64;
+        written += done;
+        while let Some(part) = parts.get(next).filter(|part| part.len() <= written) {
+            written -= part.len();
+            next += 1;
+        }
+        done = written;
+    }
+    Ok(())
+}
+
+/// Create a directory and what is missing above it, each synced into its parent.
+pub(super) fn create_directories(directory: &Path) -> io::Result<()> {
+    if directory.as_os_str().is_empty() || directory.is_dir() {
+        return Ok(());
+    }
+    if let Some(parent) = directory.parent() {
+        create_directories(parent)?;
+    }
+    match fs::create_dir(directory) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists || !directory.is_dir() => Err(error),
+        _ => sync_directory_of(directory),
+    }
+}
+
+/// Sync the directory that holds `path`.
+fn sync_directory_of(path: &Path) -> io::Result<()> {
+    match path.parent() {
+        Some(parent) if parent.as_os_str().is_empty() => File::open(".")?.sync_all(),
+        Some(parent) => File::open(parent)?.sync_all(),
+        None => Ok(()),
+    }
+}
+
+fn sweep(directory: &Path, depth: usize) -> io::Result<()> {
+    for entry in fs::read_dir(directory)? {
+        let entry = entry?;
+        let kind = entry.file_type()?;
+        if kind.is_dir() && depth > 1 {
+            sweep(&entry.path(), depth - 1)?;
+        } else if kind.is_file() && entry.file_name().to_string_lossy().ends_with(PARTIAL) {
+            fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
+}
