@@ -19,6 +19,8 @@ pub struct StoredBytes<'a> {
     pub bytes: &'a [u8],
     /// The buffer that `bytes` is a slice of, where it may be shared; `None` while it still grows.
     pub buffer: Option<&'a Bytes>,
+    /// They were read back from the disk: verify them before they are handed out.
+    pub cold: bool,
 }
 
 struct Chunk {
@@ -108,7 +110,7 @@ impl Cache {
 
 fn slice(start: u64, bytes: &Bytes, pos: u64, len: usize) -> Option<StoredBytes<'_>> {
     let offset = usize::try_from(pos.checked_sub(start)?).ok()?;
-    Some(StoredBytes { bytes: bytes.get(offset..offset.checked_add(len)?)?, buffer: Some(bytes) })
+    Some(StoredBytes { bytes: bytes.get(offset..offset.checked_add(len)?)?, buffer: Some(bytes), cold: false })
 }
 
 /// What cold reads brought; the oldest goes first.
@@ -155,7 +157,7 @@ impl Cold {
 
     /// Parts may overlap where read-ahead met an older read, so a few before `pos` are tried.
     fn find(&self, pos: u64, len: usize) -> Option<StoredBytes<'_>> {
-        self.parts.range(..=pos).rev().take(4).find_map(|(&start, bytes)| slice(start, bytes, pos, len))
+        self.parts.range(..=pos).rev().take(4).find_map(|(&start, bytes)| slice(start, bytes, pos, len)).map(|found| StoredBytes { cold: true, ..found })
     }
 }
 

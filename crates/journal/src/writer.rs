@@ -247,7 +247,7 @@ impl Journal {
         if pos.0 >= self.open_start {
             let offset = usize::try_from(pos.0 - self.open_start).ok()?;
             let bytes = self.open.get(offset..offset.checked_add(len)?)?;
-            return Some(StoredBytes { bytes, buffer: None });
+            return Some(StoredBytes { bytes, buffer: None, cold: false });
         }
         self.cache.find(pos.0, len)
     }

@@ -1,1 +1,19 @@
-//! (to come)
+//! One broker without sockets: sessions by protocol, the broker, and the disk, turned by whoever owns the loop.
+//!
+//! A roof (the server, or the simulator) hands in bytes and the time and takes out bytes; everything that
+//! needs a disk goes through [`vfs::Vfs`]. A node never blocks, never reads a clock and starts no thread.
+//!
+//! # Layout
+//! - [`node`]: the turn of the wheel
+//! - [`sessions`]: connections and their output
+//! - [`check`]: a data directory verified offline
+
+mod check;
+mod node;
+mod sessions;
+
+pub use broker::User;
+pub use check::{CheckError, Finding, Summary, check};
+pub use node::{Node, Options, Statistics};
+pub use sessions::{Peer, Protocol};
+pub use storage::{OpenError, Stopped};

@@ -1,0 +1,596 @@
+//! The front of the broker: sessions, scopes, and one method per request.
+
+use std::collections::{HashMap, VecDeque};
+
+use foldhash::fast::FixedState;
+use model::{
+    Event, Failure, Headers, Lsn, NoHeaders, Now, Outcome, Publish, RecordParts, Reply, Request, Scope as ScopeId, SessionId, Subject,
+    SubscriptionId, limits,
+};
+use storage::{LogId, Store, Tag};
+
+use crate::authorization::{User, login};
+use crate::queue::{Consumer, Getter};
+use crate::scope::{Scope, Transaction, Unacked};
+use crate::topology::Topology;
+
+/// How the broker behaves.
+#[derive(Clone, Debug)]
+pub struct Options {
+    pub users: Vec<User>,
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        Options { users: vec![User::guest()] }
+    }
+}
+
+/// Whoever carries events to sessions.
+pub trait Sink {
+    /// Hand an event to a session; returns how many bytes wait in its output now.
+    fn send(&mut self, session: SessionId, event: Event<'_>) -> usize;
+}
+
+/// A message kept by a transaction until it commits.
+pub(crate) struct Stored {
+    pub targets: Vec<LogId>,
+    pub tag: Tag,
+    pub key: Vec<u8>,
+    pub value: Vec<u8>,
+    pub headers: Vec<(String, Vec<u8>)>,
+}
+
+pub(crate) struct Session {
+    pub user: String,
+    pub host: usize,
+    loopback: bool,
+    pub scopes: HashMap<ScopeId, Scope, FixedState>,
+    /// Its client does not read fast enough: nothing is handed to it.
+    pub paused: bool,
+    /// The store's count of flushes when this session last settled something.
+    settled_at: u64,
+}
+
+/// Figures for people and metrics.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Statistics {
+    pub queues: usize,
+    pub exchanges: usize,
+    pub sessions: usize,
+    pub subscriptions: usize,
+    pub published: u64,
+    pub delivered: u64,
+    pub settled: u64,
+}
+
+/// The broker of one node.
+pub struct Broker {
+    pub(crate) options: Options,
+    pub(crate) store: Store,
+    pub(crate) topology: Topology,
+    pub(crate) sessions: HashMap<SessionId, Session, FixedState>,
+    pub(crate) subscriptions: HashMap<SubscriptionId, LogId, FixedState>,
+    /// Queues with something to do.
+    pub(crate) active: VecDeque<LogId>,
+    /// Subscriptions that ended without their clients' doing.
+    pub(crate) cancelled: Vec<(SessionId, ScopeId, SubscriptionId)>,
+    /// Gets whose queue is gone.
+    pub(crate) unanswered: Vec<(SessionId, ScopeId)>,
+    next_subscription: u64,
+    pub(crate) names: u64,
+    pub(crate) statistics: Statistics,
+    taken: Vec<Unacked>,
+    route: Vec<LogId>,
+}
+
+impl Broker {
+    /// A broker over a store whose catalog recovery has read.
+    pub(crate) fn with(options: Options, store: Store, topology: Topology, names: u64) -> Broker {
+        Broker {
+            options,
+            store,
+            topology,
+            sessions: HashMap::default(),
+            subscriptions: HashMap::default(),
+            active: VecDeque::new(),
+            cancelled: Vec::new(),
+            unanswered: Vec::new(),
+            next_subscription: 0,
+            names,
+            statistics: Statistics::default(),
+            taken: Vec::new(),
+            route: Vec::new(),
+        }
+    }
+
+    #[must_use]
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    pub fn store_mut(&mut self) -> &mut Store {
+        &mut self.store
+    }
+
+    #[must_use]
+    pub fn statistics(&self) -> Statistics {
+        Statistics {
+            queues: self.topology.queues.len(),
+            exchanges: self.topology.exchanges.len(),
+            sessions: self.sessions.len(),
+            subscriptions: self.subscriptions.len(),
+            ..self.statistics
+        }
+    }
+
+    /// A connection was made. `loopback`: from this machine.
+    pub fn open_session(&mut self, id: SessionId, loopback: bool) {
+        let session = Session {
+            user: String::new(),
+            host: 0,
+            loopback,
+            scopes: HashMap::default(),
+            paused: false,
+            settled_at: u64::MAX,
+        };
+        self.sessions.insert(id, session);
+    }
+
+    /// A connection is gone: what it had unsettled returns, its exclusive queues vanish.
+    pub fn close_session(&mut self, id: SessionId, now: Now) {
+        let Some(session) = self.sessions.get(&id) else { return };
+        let scopes: Vec<ScopeId> = session.scopes.keys().copied().collect();
+        for scope in scopes {
+            self.close_scope(id, scope, now);
+        }
+        self.sessions.remove(&id);
+        let exclusive: Vec<LogId> =
+            self.topology.queues.values().filter(|queue| queue.exclusive == Some(id)).map(|queue| queue.log).collect();
+        for queue in exclusive {
+            self.remove_queue(queue);
+        }
+    }
+
+    /// The session's client reads again, or does not.
+    pub fn set_paused(&mut self, id: SessionId, paused: bool) {
+        let Some(session) = self.sessions.get_mut(&id) else { return };
+        if session.paused == paused {
+            return;
+        }
+        session.paused = paused;
+        if !paused {
+            self.wake_session(id);
+        }
+    }
+
+    /// Something that kept the session's subscriptions from being served may be gone.
+    fn wake_session(&mut self, id: SessionId) {
+        let Some(session) = self.sessions.get(&id) else { return };
+        let subscriptions = session.scopes.values().flat_map(|scope| &scope.subscriptions);
+        let queues: Vec<LogId> = subscriptions.filter_map(|subscription| self.subscriptions.get(subscription)).copied().collect();
+        for queue in queues {
+            self.wake_queue(queue);
+        }
+    }
+
+    /// Look at a queue again in the next round of deliveries.
+    pub(crate) fn wake_queue(&mut self, id: LogId) {
+        if let Some(queue) = self.topology.queues.get_mut(&id) {
+            queue.blocked = false;
+            if !queue.active {
+                queue.active = true;
+                self.active.push_back(id);
+            }
+        }
+    }
+
+    /// Do what a session asks.
+    ///
+    /// # Errors
+    /// The [`Failure`], with nothing changed.
+    pub fn request(&mut self, id: SessionId, request: Request<'_>, now: Now) -> Result<Reply, Failure> {
+        match request {
+            Request::Publish(publish) => self.publish(id, &publish, now),
+            Request::Settle { scope, tag, multiple, outcome } => self.settle(id, scope, tag, multiple, outcome, now),
+            Request::Authenticate { user, password } => self.authenticate(id, user, password),
+            Request::OpenHost { host } => self.open_host(id, host),
+            Request::OpenScope { scope } => {
+                self.session_mut(id).scopes.insert(scope, Scope::default());
+                Ok(Reply::Ok)
+            }
+            Request::CloseScope { scope } => {
+                self.close_scope(id, scope, now);
+                Ok(Reply::Ok)
+            }
+            Request::DeclareExchange(declare) => self.declare_exchange(id, declare),
+            Request::DeleteExchange { name, if_unused } => self.delete_exchange(id, name, if_unused),
+            Request::DeclareQueue(declare) => self.declare_queue(id, declare, now),
+            Request::DeleteQueue { name, if_unused, if_empty } => self.delete_queue(id, name, if_unused, if_empty),
+            Request::PurgeQueue { name } => self.purge_queue(id, name),
+            Request::Bind(binding) => self.bind(id, binding, true),
+            Request::Unbind(binding) => self.bind(id, binding, false),
+            Request::Subscribe(subscribe) => self.subscribe(id, &subscribe),
+            Request::Unsubscribe { scope, subscription } => {
+                self.unsubscribe(id, scope, subscription, now);
+                Ok(Reply::Ok)
+            }
+            Request::Prefetch { scope, count, each } => {
+                if let Some(scope) = self.session_mut(id).scopes.get_mut(&scope) {
+                    *(if each { &mut scope.prefetch_each } else { &mut scope.prefetch_all }) = count.into();
+                }
+                self.wake_session(id);
+                Ok(Reply::Ok)
+            }
+            Request::Get { scope, queue, auto_settle } => self.get(id, scope, queue, auto_settle),
+            Request::Recover { scope } => {
+                let Some(scope) = self.session_mut(id).scopes.get_mut(&scope) else { return Ok(Reply::Ok) };
+                let mut taken = Vec::new();
+                scope.take(model::DeliveryTag(0), true, &mut taken);
+                for unacked in taken {
+                    self.requeue(unacked);
+                }
+                Ok(Reply::Ok)
+            }
+            Request::Begin { scope } => {
+                if let Some(scope) = self.session_mut(id).scopes.get_mut(&scope) {
+                    scope.transaction.get_or_insert_default();
+                }
+                Ok(Reply::Ok)
+            }
+            Request::Commit { scope } => Ok(self.commit(id, scope, now)),
+            Request::Rollback { scope } => {
+                if let Some(scope) = self.session_mut(id).scopes.get_mut(&scope)
+                    && let Some(transaction) = &mut scope.transaction
+                {
+                    let dropped = std::mem::take(&mut **transaction);
+                    scope.put_back(dropped.settled.into_iter().map(|(unacked, _)| unacked));
+                }
+                Ok(Reply::Ok)
+            }
+        }
+    }
+
+    pub(crate) fn session_mut(&mut self, id: SessionId) -> &mut Session {
+        self.sessions.get_mut(&id).unwrap_or_else(|| unreachable!("requests come from open sessions"))
+    }
+
+    pub(crate) fn host_of(&self, id: SessionId) -> usize {
+        self.sessions.get(&id).map_or(0, |session| session.host)
+    }
+
+    fn authenticate(&mut self, id: SessionId, user: &str, password: &[u8]) -> Result<Reply, Failure> {
+        let loopback = self.session_mut(id).loopback;
+        if !login(&self.options.users, user, password, loopback) {
+            return Err(Failure::LoginRefused { user: user.into() });
+        }
+        self.session_mut(id).user = user.into();
+        Ok(Reply::Ok)
+    }
+
+    fn open_host(&mut self, id: SessionId, host: &str) -> Result<Reply, Failure> {
+        let found = self.topology.host(host).ok_or_else(|| Failure::NoSuchHost { host: host.into() })?;
+        self.session_mut(id).host = found;
+        Ok(Reply::Ok)
+    }
+
+    fn close_scope(&mut self, id: SessionId, scope: ScopeId, now: Now) {
+        let Some(mut closed) = self.session_mut(id).scopes.remove(&scope) else { return };
+        for subscription in std::mem::take(&mut closed.subscriptions) {
+            self.drop_subscription(subscription, now);
+        }
+        for unacked in closed.take_all() {
+            self.requeue(unacked);
+        }
+    }
+
+    fn publish(&mut self, id: SessionId, publish: &Publish<'_>, now: Now) -> Result<Reply, Failure> {
+        let Some(session) = self.sessions.get_mut(&id) else { return Ok(Reply::Ok) };
+        if let Some(claimed) = publish.user_id
+            && claimed != session.user
+        {
+            return Err(Failure::UserMismatch { claimed: claimed.into(), user: session.user.clone() });
+        }
+        let host = session.host;
+        let Some(scope) = session.scopes.get_mut(&publish.scope) else { return Ok(Reply::Ok) };
+        let mut route = std::mem::take(&mut self.route);
+        let cache = &mut scope.routes;
+        let cached = cache.version == self.topology.version
+            && publish.more_keys.is_empty()
+            && cache.key == publish.routing_key
+            && cache.exchange == publish.exchange;
+        if cached {
+            route.clone_from(&cache.targets);
+        } else {
+            let by_key = match self.find_route(host, publish, &mut route) {
+                Ok(by_key) => by_key,
+                Err(failure) => {
+                    self.route = route;
+                    return Err(failure);
+                }
+            };
+            let version = self.topology.version;
+            let scope = self.session_mut(id).scopes.get_mut(&publish.scope);
+            if by_key && let Some(scope) = scope {
+                let cache = &mut scope.routes;
+                publish.exchange.clone_into(&mut cache.exchange);
+                publish.routing_key.clone_into(&mut cache.key);
+                cache.targets.clone_from(&route);
+                cache.version = version;
+            }
+        }
+        let reply = self.accept(id, publish, &route, now);
+        self.route = route;
+        reply
+    }
+
+    /// Find the queues; true: whenever exchange and key are the same, the route is.
+    fn find_route(&self, host: usize, publish: &Publish<'_>, route: &mut Vec<LogId>) -> Result<bool, Failure> {
+        let start = self.topology.exchange_id(host, publish.exchange)?;
+        if self.topology.exchanges.get(&start).is_some_and(|exchange| exchange.internal) {
+            let host = self.topology.host_name(host).into();
+            return Err(Failure::InternalExchange { name: publish.exchange.into(), host });
+        }
+        if publish.more_keys.is_empty() {
+            self.topology.route(host, start, &[publish.routing_key], publish.headers, route);
+            return Ok(self.topology.by_key_alone(start));
+        }
+        let mut keys = vec![publish.routing_key];
+        keys.extend(publish.more_keys.iter().map(String::as_str));
+        self.topology.route(host, start, &keys, publish.headers, route);
+        Ok(false)
+    }
+
+    /// Take in a message whose route is known.
+    fn accept(&mut self, id: SessionId, publish: &Publish<'_>, route: &[LogId], now: Now) -> Result<Reply, Failure> {
+        self.statistics.published += 1;
+        let routed = !route.is_empty();
+        let expires = publish.expiration_ms.map_or(0, |after| now.wall_ms.saturating_add(after).max(1));
+        let tag = Tag::new(publish.persistent, publish.priority, expires);
+        let session = self.session_mut(id);
+        if let Some(scope) = session.scopes.get_mut(&publish.scope)
+            && let Some(transaction) = &mut scope.transaction
+        {
+            if routed {
+                let own = publish.record.own.iter().chain(publish.record.headers);
+                let stored = Stored {
+                    targets: route.to_vec(),
+                    tag,
+                    key: publish.record.key.into(),
+                    value: publish.record.value.into(),
+                    headers: own.map(|header| (header.name.into(), header.value.into())).collect(),
+                };
+                transaction.bytes += publish.record.encoded_len();
+                if transaction.bytes > limits::TRANSACTION_BYTES_MAX {
+                    let max = limits::TRANSACTION_BYTES_MAX;
+                    return Err(Failure::LimitReached(format!("a transaction may hold {max} bytes of messages; commit more often")));
+                }
+                transaction.publishes.push(stored);
+            }
+            return Ok(Reply::Published { durable_at: None, routed });
+        }
+        if !routed {
+            return Ok(Reply::Published { durable_at: None, routed: false });
+        }
+        // What this session settled before must be durable no later than this publish.
+        let flushes = self.store.flushes();
+        if self.session_mut(id).settled_at == flushes {
+            self.store.flush_settles();
+        }
+        let durable_at = self.enqueue(route, &publish.record, tag, false, now);
+        Ok(Reply::Published { durable_at, routed: true })
+    }
+
+    /// Append a record to its queues and see that they are looked at.
+    pub(crate) fn enqueue(&mut self, route: &[LogId], record: &RecordParts<'_>, tag: Tag, group: bool, now: Now) -> Option<Lsn> {
+        let durable_at = self.store.append(route, record, tag, group, now);
+        for id in route {
+            let Some(queue) = self.topology.queues.get_mut(id) else { continue };
+            // Only queues with priorities need to know which offset it is.
+            let offset = if queue.settings.max_priority.is_some() {
+                model::Offset(self.store.next_offset(*id).0 - 1)
+            } else {
+                model::Offset(0)
+            };
+            queue.push(offset, tag.priority());
+            if !queue.active && !queue.blocked && !queue.consumers.is_empty() {
+                queue.active = true;
+                self.active.push_back(*id);
+            }
+        }
+        durable_at
+    }
+
+    fn commit(&mut self, id: SessionId, scope: ScopeId, now: Now) -> Reply {
+        let Some(transaction) = self.session_mut(id).scopes.get_mut(&scope).and_then(|scope| scope.transaction.as_mut()) else {
+            return Reply::Ok;
+        };
+        let Transaction { publishes, settled, .. } = std::mem::take(&mut **transaction);
+        let mut messages: Vec<_> = publishes
+            .into_iter()
+            .map(|mut stored| {
+                stored.targets.retain(|id| self.topology.queues.contains_key(id));
+                let durable = stored.targets.iter().any(|id| self.topology.queues.get(id).is_some_and(|queue| queue.durable));
+                (durable && stored.tag.persistent(), stored)
+            })
+            .collect();
+        // Those that touch the journal form one group, the last of which ends it.
+        let last = messages.iter().rposition(|(journalled, _)| *journalled);
+        for (index, (_, stored)) in messages.drain(..).enumerate() {
+            let headers: Vec<_> = stored.headers.iter().map(|(name, value)| model::Header { name, value }).collect();
+            let record = RecordParts { key: &stored.key, value: &stored.value, own: None, headers: &headers };
+            self.enqueue(&stored.targets, &record, stored.tag, last.is_some_and(|last| index < last), now);
+        }
+        for (unacked, outcome) in settled {
+            self.finish(unacked, outcome, now);
+        }
+        self.store.flush_settles();
+        Reply::DurableAt(self.store.appended())
+    }
+
+    fn settle(
+        &mut self,
+        id: SessionId,
+        scope: ScopeId,
+        tag: model::DeliveryTag,
+        multiple: bool,
+        outcome: Outcome,
+        now: Now,
+    ) -> Result<Reply, Failure> {
+        let flushes = self.store.flushes();
+        let mut taken = std::mem::take(&mut self.taken);
+        taken.clear();
+        let session = self.session_mut(id);
+        session.settled_at = flushes;
+        let Some(scope) = session.scopes.get_mut(&scope) else { return Ok(Reply::Ok) };
+        let full = !scope.has_credit();
+        if !scope.take(tag, multiple, &mut taken) {
+            self.taken = taken;
+            return Err(Failure::UnknownDeliveryTag(tag.0));
+        }
+        if let Some(transaction) = &mut scope.transaction {
+            transaction.settled.extend(taken.drain(..).map(|unacked| (unacked, outcome)));
+        }
+        for unacked in &taken {
+            self.finish(*unacked, outcome, now);
+        }
+        self.taken = taken;
+        if full {
+            self.wake_session(id);
+        }
+        Ok(Reply::Ok)
+    }
+
+    /// An unsettled delivery has its outcome.
+    pub(crate) fn finish(&mut self, unacked: Unacked, outcome: Outcome, now: Now) {
+        self.statistics.settled += 1;
+        match outcome {
+            Outcome::Requeued => self.requeue(unacked),
+            Outcome::Accepted => self.settle_one(unacked),
+            Outcome::Rejected => {
+                self.dead_letter(unacked.queue, unacked.offset, "rejected", now);
+                self.settle_one(unacked);
+            }
+        }
+    }
+
+    fn settle_one(&mut self, unacked: Unacked) {
+        if let Some(queue) = self.topology.queues.get_mut(&unacked.queue) {
+            queue.unacked -= 1;
+            self.store.settle(unacked.queue, unacked.offset);
+        }
+        self.free_credit(unacked);
+    }
+
+    fn requeue(&mut self, unacked: Unacked) {
+        if let Some(queue) = self.topology.queues.get_mut(&unacked.queue) {
+            queue.put_back(unacked.offset, &self.store);
+        }
+        self.free_credit(unacked);
+        self.wake_queue(unacked.queue);
+    }
+
+    fn free_credit(&mut self, unacked: Unacked) {
+        let Some(queue) = self.topology.queues.get_mut(&unacked.queue) else { return };
+        if let Some(subscription) = unacked.subscription
+            && let Some(consumer) = queue.consumer_mut(subscription)
+        {
+            consumer.in_flight -= 1;
+        }
+        if queue.blocked && queue.ready > 0 {
+            self.wake_queue(unacked.queue);
+        }
+    }
+
+    fn subscribe(&mut self, id: SessionId, subscribe: &model::request::Subscribe<'_>) -> Result<Reply, Failure> {
+        let host = self.host_of(id);
+        let queue_id = self.accessible_queue(id, subscribe.queue)?;
+        let host_name = self.topology.host_name(host).to_owned();
+        let Some(queue) = self.topology.queues.get_mut(&queue_id) else {
+            return Err(Failure::NotFound { subject: Subject::Queue, name: subscribe.queue.into(), host: host_name });
+        };
+        if queue.exclusive_consumer || (subscribe.exclusive && !queue.consumers.is_empty()) {
+            return Err(Failure::ExclusiveUse { name: queue.name.clone(), host: host_name });
+        }
+        let Some(session) = self.sessions.get_mut(&id) else { return Ok(Reply::Ok) };
+        let Some(scope) = session.scopes.get_mut(&subscribe.scope) else { return Ok(Reply::Ok) };
+        if scope.subscriptions.len() >= limits::SUBSCRIPTIONS_PER_SCOPE_MAX {
+            let max = limits::SUBSCRIPTIONS_PER_SCOPE_MAX;
+            return Err(Failure::LimitReached(format!("reached maximum ({max}) of consumers per channel")));
+        }
+        self.next_subscription += 1;
+        let subscription = SubscriptionId(self.next_subscription);
+        scope.subscriptions.push(subscription);
+        queue.add_consumer(Consumer {
+            subscription,
+            session: id,
+            scope: subscribe.scope,
+            auto_settle: subscribe.auto_settle,
+            priority: subscribe.arguments.get("x-priority").and_then(model::Value::as_integer).unwrap_or(0),
+            prefetch: scope.prefetch_each,
+            in_flight: 0,
+        });
+        queue.exclusive_consumer = subscribe.exclusive;
+        self.subscriptions.insert(subscription, queue_id);
+        self.wake_queue(queue_id);
+        Ok(Reply::Subscribed { subscription })
+    }
+
+    fn unsubscribe(&mut self, id: SessionId, scope: ScopeId, subscription: SubscriptionId, now: Now) {
+        if let Some(scope) = self.session_mut(id).scopes.get_mut(&scope) {
+            scope.subscriptions.retain(|other| *other != subscription);
+        }
+        self.drop_subscription(subscription, now);
+    }
+
+    fn drop_subscription(&mut self, subscription: SubscriptionId, now: Now) {
+        let Some(queue_id) = self.subscriptions.remove(&subscription) else { return };
+        let Some(queue) = self.topology.queues.get_mut(&queue_id) else { return };
+        queue.remove_consumer(subscription);
+        queue.unused_since_ms = now.mono_ms;
+        if queue.consumers.is_empty() && queue.auto_delete && queue.had_consumer {
+            self.remove_queue(queue_id);
+        } else {
+            self.wake_queue(queue_id);
+        }
+    }
+
+    fn get(&mut self, id: SessionId, scope: ScopeId, name: &str, auto_settle: bool) -> Result<Reply, Failure> {
+        let queue_id = self.accessible_queue(id, name)?;
+        if let Some(queue) = self.topology.queues.get_mut(&queue_id) {
+            queue.getters.push_back(Getter { session: id, scope, auto_settle });
+        }
+        self.wake_queue(queue_id);
+        Ok(Reply::Pending)
+    }
+
+    /// A name for a queue whose client gave none: `amq.gen-` and 22 characters.
+    pub(crate) fn make_name(&mut self) -> String {
+        const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+        let mut bits = u128::from(splitmix(&mut self.names)) << 64 | u128::from(splitmix(&mut self.names));
+        let mut name = String::from("amq.gen-");
+        for _ in 0..22 {
+            name.push(char::from(LETTERS[(bits & 63) as usize]));
+            bits >>= 6;
+        }
+        name
+    }
+
+    /// Send a message that is not a client's through an exchange.
+    pub(crate) fn publish_internal(&mut self, host: usize, exchange: &str, key: &str, headers: Option<&dyn Headers>) -> Vec<LogId> {
+        let mut route = Vec::new();
+        if let Ok(start) = self.topology.exchange_id(host, exchange) {
+            self.topology.route(host, start, &[key], headers.unwrap_or(&NoHeaders), &mut route);
+        }
+        route
+    }
+}
+
+/// The next of a row of numbers that look random (Steele, Lea and Flood, "Fast splittable pseudorandom number generators").
+fn splitmix(state: &mut u64) -> u64 {
+    *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let mut z = *state;
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}

@@ -1,0 +1,97 @@
+//! What exists, as entries of the log: JSON, one object an entry (docs/formats/storage.md).
+//!
+//! State = fold of all entries; a snapshot is the list of entries that would make the state afresh.
+
+use model::Table;
+use serde::{Deserialize, Serialize};
+
+/// One change of what exists. Only durable things have entries.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "do", rename_all = "snake_case", deny_unknown_fields)]
+pub(crate) enum Entry {
+    DeclareExchange { host: String, name: String, kind: String, auto_delete: bool, internal: bool, arguments: Table },
+    DeleteExchange { host: String, name: String },
+    DeclareQueue { host: String, name: String, log: u32, auto_delete: bool, arguments: Table },
+    DeleteQueue { host: String, name: String },
+    Bind(Arrow),
+    Unbind(Arrow),
+}
+
+/// A binding.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Arrow {
+    pub host: String,
+    pub source: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub queue: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exchange: Option<String>,
+    pub routing_key: String,
+    pub arguments: Table,
+}
+
+pub(crate) fn encode(entry: &Entry) -> Vec<u8> {
+    serde_json::to_vec(entry).unwrap_or_else(|error| unreachable!("an entry is always JSON: {error}"))
+}
+
+pub(crate) fn encode_all(entries: &[Entry]) -> Vec<u8> {
+    serde_json::to_vec(entries).unwrap_or_else(|error| unreachable!("entries are always JSON: {error}"))
+}
+
+/// All entries read at recovery, to be applied when the store is open.
+#[derive(Default)]
+pub(crate) struct Recovered {
+    pub entries: Vec<Entry>,
+    /// The first entry that could not be read.
+    pub damage: Option<String>,
+}
+
+impl storage::Recovery for Recovered {
+    fn snapshot(&mut self, catalog: &[u8]) {
+        match serde_json::from_slice(catalog) {
+            Ok(entries) => self.entries = entries,
+            Err(error) => self.damage = Some(error.to_string()),
+        }
+    }
+
+    fn entry(&mut self, entry: &[u8]) {
+        match serde_json::from_slice(entry) {
+            Ok(entry) => self.entries.push(entry),
+            Err(error) => self.damage = Some(error.to_string()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use model::Value;
+
+    #[test]
+    fn entries_are_read_back_as_they_were_written() {
+        let arguments = Table(vec![
+            ("x-expires".into(), Value::I32(5)),
+            ("a".into(), Value::List(vec![Value::Void, Value::Decimal { scale: 2, value: 7 }, Value::RawText(vec![0xff])])),
+            ("t".into(), Value::Table(Table(vec![("n".into(), Value::F64(0.5))]))),
+        ]);
+        let arrow = Arrow {
+            host: "/".into(),
+            source: "x".into(),
+            queue: Some("q".into()),
+            exchange: None,
+            routing_key: "k".into(),
+            arguments: arguments.clone(),
+        };
+        let entries = vec![
+            Entry::DeclareQueue { host: "/".into(), name: "q".into(), log: 9, auto_delete: false, arguments },
+            Entry::Bind(arrow.clone()),
+            Entry::Unbind(arrow),
+        ];
+        let mut read = Recovered::default();
+        storage::Recovery::snapshot(&mut read, &encode_all(&entries[..1]));
+        storage::Recovery::entry(&mut read, &encode(&entries[1]));
+        storage::Recovery::entry(&mut read, &encode(&entries[2]));
+        assert_eq!(read.entries, entries);
+        assert_eq!(read.damage, None);
+    }
+}

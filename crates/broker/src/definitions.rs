@@ -1,0 +1,303 @@
+//! Declaring, deleting and binding: each change of something durable is an entry of the catalog.
+
+use model::request::{Binding, DeclareExchange, DeclareQueue, Destination};
+use model::{Failure, Lsn, Now, Reply, SessionId, Subject, limits};
+use storage::{LogId, OpenError, Store};
+use vfs::Vfs;
+
+use crate::broker::{Broker, Options};
+use crate::catalog::{self, Entry};
+use crate::declare::{Declared, QUEUE_ARGUMENTS, Settings};
+use crate::queue::Queue;
+use crate::router::{BindingKey, ExchangeId, Kind, Target};
+use crate::topology::{Topology, is_predeclared};
+
+impl Broker {
+    /// Recover everything durable from the disk.
+    ///
+    /// # Errors
+    /// [`OpenError`]; nothing was changed.
+    pub fn open(options: Options, store: storage::Options, vfs: &mut dyn Vfs) -> Result<Broker, OpenError> {
+        let mut recovered = catalog::Recovered::default();
+        let store = Store::open(store, vfs, &mut recovered)?;
+        if let Some(damage) = recovered.damage {
+            return Err(OpenError::Catalog(damage));
+        }
+        let mut topology = Topology::new();
+        for entry in recovered.entries {
+            topology.apply(entry);
+        }
+        for queue in topology.queues.values_mut() {
+            queue.recover(&store);
+        }
+        Ok(Broker::with(options, store, topology, vfs.random()))
+    }
+
+    /// Hand the store the catalog it wants for its checkpoint.
+    pub fn checkpoint(&mut self) {
+        let catalog = catalog::encode_all(&self.topology.snapshot());
+        self.store.checkpoint(&catalog);
+    }
+
+    fn record(&mut self, entry: &Entry) -> Lsn {
+        self.store.append_catalog(&catalog::encode(entry))
+    }
+
+    pub(crate) fn declare_exchange(&mut self, id: SessionId, declare: DeclareExchange<'_>) -> Result<Reply, Failure> {
+        let host = self.host_of(id);
+        let host_name = self.topology.host_name(host).to_owned();
+        let name = declare.name;
+        if declare.passive {
+            self.topology.exchange_id(host, name)?;
+            return Ok(Reply::Ok);
+        }
+        if name.is_empty() {
+            return Err(Failure::DefaultExchange);
+        }
+        let kind = Kind::parse(declare.kind).ok_or_else(|| Failure::UnknownExchangeType { kind: declare.kind.into() })?;
+        let declared = Declared { subject: Subject::Exchange, name, host: &host_name };
+        let alternate = declared.alternate_exchange(&declare.arguments)?;
+        if let Ok(existing) = self.topology.exchange_id(host, name) {
+            let Some(exchange) = self.topology.exchanges.get(&existing) else { return Ok(Reply::Ok) };
+            declared.same_word("type", kind.name(), exchange.kind.name())?;
+            declared.same_flag("durable", declare.durable, exchange.durable)?;
+            declared.same_flag("auto_delete", declare.auto_delete, exchange.auto_delete)?;
+            declared.same_flag("internal", declare.internal, exchange.internal)?;
+            declared.same_arguments(&["alternate-exchange"], &declare.arguments, &exchange.arguments)?;
+            return Ok(Reply::Ok);
+        }
+        if name.starts_with("amq.") {
+            return Err(Failure::ReservedName { subject: Subject::Exchange, name: name.into() });
+        }
+        if self.topology.exchanges.len() >= limits::EXCHANGES_MAX {
+            return Err(Failure::LimitReached(format!("this broker holds {} exchanges, its limit", limits::EXCHANGES_MAX)));
+        }
+        let entry = Entry::DeclareExchange {
+            host: host_name,
+            name: name.into(),
+            kind: kind.name().into(),
+            auto_delete: declare.auto_delete,
+            internal: declare.internal,
+            arguments: declare.arguments.clone(),
+        };
+        let arguments = declare.arguments;
+        self.topology.add_exchange(host, name, kind, declare.durable, declare.auto_delete, declare.internal, arguments, alternate);
+        if declare.durable {
+            return Ok(Reply::DurableAt(self.record(&entry)));
+        }
+        Ok(Reply::Ok)
+    }
+
+    pub(crate) fn delete_exchange(&mut self, id: SessionId, name: &str, if_unused: bool) -> Result<Reply, Failure> {
+        let host = self.host_of(id);
+        if name.is_empty() {
+            return Err(Failure::DefaultExchange);
+        }
+        if is_predeclared(name) {
+            return Err(Failure::SystemExchange { name: name.into(), host: self.topology.host_name(host).into() });
+        }
+        // Deleting what is not there succeeds.
+        let Ok(exchange_id) = self.topology.exchange_id(host, name) else { return Ok(Reply::Ok) };
+        let in_use = self.topology.exchanges.get(&exchange_id).is_some_and(|exchange| !exchange.bindings.is_empty());
+        if if_unused && in_use {
+            let host = self.topology.host_name(host).into();
+            return Err(Failure::InUse { subject: Subject::Exchange, name: name.into(), host });
+        }
+        Ok(self.remove_exchange(exchange_id).map_or(Reply::Ok, Reply::DurableAt))
+    }
+
+    fn remove_exchange(&mut self, id: ExchangeId) -> Option<Lsn> {
+        let mut durable_at = None;
+        let mut open = vec![id];
+        while let Some(id) = open.pop() {
+            let Some((exchange, orphans)) = self.topology.remove_exchange(id) else { continue };
+            open.extend(orphans);
+            if exchange.durable {
+                let host = self.topology.host_name(exchange.host).into();
+                durable_at = Some(self.record(&Entry::DeleteExchange { host, name: exchange.name }));
+            }
+        }
+        durable_at
+    }
+
+    /// The queue of that name, unless it is another session's own.
+    pub(crate) fn accessible_queue(&self, id: SessionId, name: &str) -> Result<LogId, Failure> {
+        let host = self.host_of(id);
+        let queue_id = self.topology.queue_id(host, name)?;
+        let owner = self.topology.queues.get(&queue_id).and_then(|queue| queue.exclusive);
+        if owner.is_some_and(|owner| owner != id) {
+            return Err(Failure::Locked { name: name.into(), host: self.topology.host_name(host).into() });
+        }
+        Ok(queue_id)
+    }
+
+    fn declared(&self, queue_id: LogId, durable_at: Option<Lsn>) -> Reply {
+        let queue = self.topology.queues.get(&queue_id);
+        Reply::QueueDeclared {
+            name: queue.map(|queue| queue.name.clone()).unwrap_or_default(),
+            messages: queue.map_or(0, |queue| queue.ready),
+            subscriptions: queue.map_or(0, |queue| queue.consumers.len() as u64),
+            durable_at,
+        }
+    }
+
+    pub(crate) fn declare_queue(&mut self, id: SessionId, declare: DeclareQueue<'_>, now: Now) -> Result<Reply, Failure> {
+        let host = self.host_of(id);
+        let host_name = self.topology.host_name(host).to_owned();
+        if declare.passive {
+            let queue_id = self.accessible_queue(id, declare.name)?;
+            self.touch(queue_id, now);
+            return Ok(self.declared(queue_id, None));
+        }
+        if !declare.name.is_empty() && self.topology.queue_id(host, declare.name).is_ok() {
+            let queue_id = self.accessible_queue(id, declare.name)?;
+            let declared = Declared { subject: Subject::Queue, name: declare.name, host: &host_name };
+            if let Some(queue) = self.topology.queues.get(&queue_id) {
+                declared.same_flag("durable", declare.durable, queue.durable_as_declared)?;
+                declared.same_flag("auto_delete", declare.auto_delete, queue.auto_delete)?;
+                declared.same_flag("exclusive", declare.exclusive, queue.exclusive.is_some())?;
+                declared.same_arguments(QUEUE_ARGUMENTS, &declare.arguments, &queue.arguments)?;
+            }
+            self.touch(queue_id, now);
+            return Ok(self.declared(queue_id, None));
+        }
+        if declare.name.starts_with("amq.") {
+            return Err(Failure::ReservedName { subject: Subject::Queue, name: declare.name.into() });
+        }
+        let name = if declare.name.is_empty() { self.make_name() } else { declare.name.to_owned() };
+        let declared = Declared { subject: Subject::Queue, name: &name, host: &host_name };
+        let settings = Settings::parse(&declared, &declare.arguments)?;
+        if self.topology.queues.len() >= limits::QUEUES_MAX {
+            return Err(Failure::LimitReached(format!("this broker holds {} queues, its limit", limits::QUEUES_MAX)));
+        }
+        // A queue that dies with its connection has nothing to outlive a restart for.
+        let durable = declare.durable && !declare.exclusive;
+        let log = self.store.create_log(durable);
+        let mut queue = Queue::new(name.clone(), host, log, declare.arguments.clone(), settings);
+        queue.durable = durable;
+        queue.durable_as_declared = declare.durable;
+        queue.auto_delete = declare.auto_delete;
+        queue.exclusive = declare.exclusive.then_some(id);
+        queue.unused_since_ms = now.mono_ms;
+        self.topology.add_queue(queue);
+        let durable_at = durable.then(|| {
+            let arguments = declare.arguments;
+            self.record(&Entry::DeclareQueue { host: host_name, name, log: log.0, auto_delete: declare.auto_delete, arguments })
+        });
+        self.schedule_expiry(log, now);
+        Ok(self.declared(log, durable_at))
+    }
+
+    fn touch(&mut self, id: LogId, now: Now) {
+        if let Some(queue) = self.topology.queues.get_mut(&id) {
+            queue.unused_since_ms = now.mono_ms;
+        }
+    }
+
+    pub(crate) fn delete_queue(&mut self, id: SessionId, name: &str, if_unused: bool, if_empty: bool) -> Result<Reply, Failure> {
+        let host = self.host_of(id);
+        // Deleting what is not there succeeds.
+        if self.topology.queue_id(host, name).is_err() {
+            return Ok(Reply::Removed { messages: 0, durable_at: None });
+        }
+        let queue_id = self.accessible_queue(id, name)?;
+        let Some(queue) = self.topology.queues.get(&queue_id) else { return Ok(Reply::Ok) };
+        let host = || self.topology.host_name(host).to_owned();
+        if if_unused && !queue.consumers.is_empty() {
+            return Err(Failure::InUse { subject: Subject::Queue, name: name.into(), host: host() });
+        }
+        if if_empty && queue.ready > 0 {
+            return Err(Failure::NotEmpty { name: name.into(), host: host() });
+        }
+        let messages = queue.ready;
+        let durable_at = self.remove_queue(queue_id);
+        Ok(Reply::Removed { messages, durable_at })
+    }
+
+    /// Take a queue away, whoever uses it. Its subscribers are told.
+    pub(crate) fn remove_queue(&mut self, id: LogId) -> Option<Lsn> {
+        let (queue, orphans) = self.topology.remove_queue(id)?;
+        for consumer in &queue.consumers {
+            self.subscriptions.remove(&consumer.subscription);
+            if let Some(scope) = self.sessions.get_mut(&consumer.session).and_then(|session| session.scopes.get_mut(&consumer.scope)) {
+                scope.subscriptions.retain(|other| *other != consumer.subscription);
+            }
+            self.cancelled.push((consumer.session, consumer.scope, consumer.subscription));
+        }
+        self.unanswered.extend(queue.getters.iter().map(|getter| (getter.session, getter.scope)));
+        self.store.delete_log(id);
+        let mut durable_at = None;
+        if queue.durable {
+            let host = self.topology.host_name(queue.host).into();
+            durable_at = Some(self.record(&Entry::DeleteQueue { host, name: queue.name }));
+        }
+        for orphan in orphans {
+            durable_at = self.remove_exchange(orphan).or(durable_at);
+        }
+        durable_at
+    }
+
+    pub(crate) fn purge_queue(&mut self, id: SessionId, name: &str) -> Result<Reply, Failure> {
+        let queue_id = self.accessible_queue(id, name)?;
+        let Some(queue) = self.topology.queues.get_mut(&queue_id) else { return Ok(Reply::Ok) };
+        let mut messages = 0;
+        while let Some(offset) = queue.next(&self.store) {
+            queue.take(offset);
+            self.store.settle(queue_id, offset);
+            messages += 1;
+        }
+        self.store.flush_settles();
+        let durable_at = queue.durable.then(|| self.store.appended());
+        Ok(Reply::Removed { messages, durable_at })
+    }
+
+    /// Make a binding, or take one away.
+    pub(crate) fn bind(&mut self, id: SessionId, binding: Binding<'_>, make: bool) -> Result<Reply, Failure> {
+        let host = self.host_of(id);
+        let target = match binding.destination {
+            Destination::Queue(name) => match self.accessible_queue(id, name) {
+                Ok(queue) => Target::Queue(queue),
+                // Unbinding what is not there succeeds.
+                Err(Failure::NotFound { .. }) if !make => return Ok(Reply::Ok),
+                Err(failure) => return Err(failure),
+            },
+            Destination::Exchange("") => return Err(Failure::DefaultExchange),
+            Destination::Exchange(name) => match self.topology.exchange_id(host, name) {
+                Ok(exchange) => Target::Exchange(exchange),
+                Err(_) if !make => return Ok(Reply::Ok),
+                Err(failure) => return Err(failure),
+            },
+        };
+        if binding.source.is_empty() {
+            return Err(Failure::DefaultExchange);
+        }
+        let source = match self.topology.exchange_id(host, binding.source) {
+            Ok(source) => source,
+            Err(_) if !make => return Ok(Reply::Ok),
+            Err(failure) => return Err(failure),
+        };
+        let key = BindingKey { routing_key: binding.routing_key.into(), arguments: binding.arguments };
+        let durable = self.topology.is_durable(source, target);
+        let arrow = if durable { self.topology.arrow(source, target, &key) } else { None };
+        let changed = if make {
+            if let Some(exchange) = self.topology.exchanges.get(&source) {
+                exchange.bindings.check(&key).map_err(Failure::InvalidBinding)?;
+            }
+            if self.topology.bindings() >= limits::BINDINGS_MAX {
+                return Err(Failure::LimitReached(format!("this broker holds {} bindings, its limit", limits::BINDINGS_MAX)));
+            }
+            self.topology.bind(source, target, key)
+        } else {
+            self.topology.unbind(source, target, &key)
+        };
+        if !changed {
+            return Ok(Reply::Ok);
+        }
+        let mut durable_at = arrow.map(|arrow| self.record(&if make { Entry::Bind(arrow) } else { Entry::Unbind(arrow) }));
+        let emptied = |exchange: &crate::topology::Exchange| exchange.auto_delete && exchange.bindings.is_empty();
+        if !make && self.topology.exchanges.get(&source).is_some_and(emptied) {
+            durable_at = self.remove_exchange(source).or(durable_at);
+        }
+        Ok(durable_at.map_or(Reply::Ok, Reply::DurableAt))
+    }
+}

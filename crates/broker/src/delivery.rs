@@ -1,0 +1,173 @@
+//! Handing messages out: round by round, to whoever's turn it is.
+
+use model::{Event, Now, Offset, limits};
+use storage::{Available, LogId, RecordRef};
+
+use crate::broker::{Broker, Sink};
+use crate::queue::Getter;
+use crate::scope::Unacked;
+
+/// Messages of one queue handed out before the next queue is looked at.
+const QUEUE_BATCH: usize = 256;
+/// Messages handed out in one round, after which sockets are looked at again.
+const ROUND_BATCH: usize = 4096;
+
+/// What stopped a queue from being served.
+enum Stop {
+    /// Nothing is ready, or nobody can take it.
+    Rest,
+    /// It has more, but others want their turn.
+    Later,
+}
+
+impl Broker {
+    /// Hand out what is ready, up to one round. Call again while [`Broker::busy`].
+    pub fn deliver(&mut self, sink: &mut impl Sink, now: Now) {
+        while let Some(id) = self.store.poll_arrived() {
+            if let Some(queue) = self.topology.queues.get_mut(&id) {
+                queue.waiting = false;
+            }
+            self.wake_queue(id);
+        }
+        for (session, scope, subscription) in std::mem::take(&mut self.cancelled) {
+            sink.send(session, Event::Cancelled { scope, subscription });
+        }
+        for (session, scope) in std::mem::take(&mut self.unanswered) {
+            sink.send(session, Event::Empty { scope });
+        }
+        let mut budget = ROUND_BATCH;
+        for _ in 0..self.active.len() {
+            if budget == 0 {
+                break;
+            }
+            let Some(id) = self.active.pop_front() else { break };
+            let batch = QUEUE_BATCH.min(budget);
+            let mut left = batch;
+            let stop = self.serve(id, &mut left, sink, now);
+            budget -= batch - left;
+            let Some(queue) = self.topology.queues.get_mut(&id) else { continue };
+            match stop {
+                Stop::Later => self.active.push_back(id),
+                Stop::Rest => queue.active = false,
+            }
+        }
+    }
+
+    /// Whether there may be more to hand out at once.
+    #[must_use]
+    pub fn busy(&self) -> bool {
+        !self.active.is_empty() || !self.cancelled.is_empty() || !self.unanswered.is_empty()
+    }
+
+    fn serve(&mut self, id: LogId, left: &mut usize, sink: &mut impl Sink, now: Now) -> Stop {
+        self.drop_expired(id, now);
+        loop {
+            let Some(queue) = self.topology.queues.get_mut(&id) else { return Stop::Rest };
+            if queue.waiting || queue.damaged {
+                return Stop::Rest;
+            }
+            let getter = queue.getters.front().copied();
+            let Some(offset) = queue.next(&self.store) else {
+                if let Some(getter) = getter {
+                    queue.getters.pop_front();
+                    sink.send(getter.session, Event::Empty { scope: getter.scope });
+                    continue;
+                }
+                return Stop::Rest;
+            };
+            if *left == 0 {
+                return Stop::Later;
+            }
+            let sessions = &self.sessions;
+            let consumer = if getter.is_some() {
+                None
+            } else {
+                let can_take = |consumer: &crate::queue::Consumer| {
+                    sessions.get(&consumer.session).is_some_and(|session| {
+                        let scope = session.scopes.get(&consumer.scope);
+                        !session.paused && scope.is_some_and(|scope| consumer.auto_settle || scope.has_credit())
+                    })
+                };
+                let Some(at) = queue.pick(can_take) else {
+                    queue.blocked = true;
+                    return Stop::Rest;
+                };
+                Some(at)
+            };
+            let record = match self.store.locate(id, offset) {
+                Available::Now(record) => record,
+                Available::Soon => {
+                    queue.waiting = true;
+                    return Stop::Rest;
+                }
+                Available::Gone => {
+                    queue.take(offset);
+                    continue;
+                }
+                Available::Damaged(damage) => {
+                    let name = &queue.name;
+                    tracing::error!("queue '{name}' cannot be served at offset {offset}: {damage}; restore it from a copy or delete the queue");
+                    queue.damaged = true;
+                    return Stop::Rest;
+                }
+            };
+            *left -= 1;
+            match (getter, consumer) {
+                (Some(getter), _) => self.hand_to_getter(id, getter, offset, record, sink),
+                (None, Some(at)) => self.hand_to_consumer(id, at, offset, record, sink),
+                (None, None) => return Stop::Rest,
+            }
+        }
+    }
+
+    fn hand_to_consumer(&mut self, id: LogId, at: usize, offset: Offset, record: RecordRef, sink: &mut impl Sink) {
+        let Some(queue) = self.topology.queues.get_mut(&id) else { return };
+        let redelivered = queue.is_redelivered(offset);
+        let consumer = &mut queue.consumers[at];
+        let Some(session) = self.sessions.get_mut(&consumer.session) else { return };
+        let Some(scope) = session.scopes.get_mut(&consumer.scope) else { return };
+        let Some(stored) = self.store.record(&record) else { return };
+        let tag = scope.next_tag();
+        let event = Event::Deliver { scope: consumer.scope, subscription: consumer.subscription, tag, redelivered, record: stored };
+        let waiting = sink.send(consumer.session, event);
+        session.paused |= waiting >= limits::OUTPUT_BYTES_HIGH;
+        self.statistics.delivered += 1;
+        let auto_settle = consumer.auto_settle;
+        if !auto_settle {
+            consumer.in_flight += 1;
+            scope.push(Unacked { tag: tag.0, queue: id, offset, subscription: Some(consumer.subscription) });
+        }
+        self.handed_out(id, offset, record, auto_settle);
+    }
+
+    fn hand_to_getter(&mut self, id: LogId, getter: Getter, offset: Offset, record: RecordRef, sink: &mut impl Sink) {
+        let Some(queue) = self.topology.queues.get_mut(&id) else { return };
+        queue.getters.pop_front();
+        let redelivered = queue.is_redelivered(offset);
+        // A getter whose session or scope is gone leaves the message where it is.
+        let Some(scope) = self.sessions.get_mut(&getter.session).and_then(|session| session.scopes.get_mut(&getter.scope)) else {
+            return;
+        };
+        let Some(stored) = self.store.record(&record) else { return };
+        let tag = scope.next_tag();
+        let remaining = queue.ready - 1;
+        sink.send(getter.session, Event::Got { scope: getter.scope, tag, redelivered, remaining, record: stored });
+        if !getter.auto_settle {
+            scope.push(Unacked { tag: tag.0, queue: id, offset, subscription: None });
+        }
+        self.handed_out(id, offset, record, getter.auto_settle);
+    }
+
+    fn handed_out(&mut self, id: LogId, offset: Offset, record: RecordRef, settled: bool) {
+        let Some(queue) = self.topology.queues.get_mut(&id) else { return };
+        queue.take(offset);
+        if settled {
+            self.store.settle(id, offset);
+            return;
+        }
+        queue.unacked += 1;
+        if queue.durable && record.tag.persistent() {
+            self.store.mark_delivered(id, queue.handed_out());
+        }
+    }
+}

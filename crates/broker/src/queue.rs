@@ -1,0 +1,293 @@
+//! One queue: what is ready, in which order, and who is served next.
+
+use std::collections::{BTreeSet, VecDeque};
+
+use model::{Offset, Scope as ScopeId, SessionId, SubscriptionId, Table};
+use storage::{LogId, Store};
+
+use crate::declare::Settings;
+use crate::router::ExchangeId;
+
+/// A subscriber's place in its queue.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Consumer {
+    pub subscription: SubscriptionId,
+    pub session: SessionId,
+    pub scope: ScopeId,
+    pub auto_settle: bool,
+    pub priority: i64,
+    /// Most unsettled deliveries; 0: no limit.
+    pub prefetch: u32,
+    pub in_flight: u32,
+}
+
+/// A `get` that has not been answered.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Getter {
+    pub session: SessionId,
+    pub scope: ScopeId,
+    pub auto_settle: bool,
+}
+
+pub(crate) struct Queue {
+    pub name: String,
+    pub host: usize,
+    pub log: LogId,
+    /// Outlives a restart.
+    pub durable: bool,
+    /// As its declaration said; an exclusive queue does not outlive a restart all the same.
+    pub durable_as_declared: bool,
+    pub exclusive: Option<SessionId>,
+    pub auto_delete: bool,
+    pub arguments: Table,
+    pub settings: Settings,
+
+    /// Everything ready at or after this offset has never been handed out since the start.
+    cursor: Offset,
+    /// Ready again, below the cursor.
+    returned: BTreeSet<u64>,
+    /// In place of cursor and `returned` where the queue has priorities: ready offsets by priority.
+    levels: Option<Vec<BTreeSet<u64>>>,
+    pub ready: u64,
+    pub unacked: u64,
+    /// Offsets below may have been handed out before the last restart.
+    redelivered_below: Offset,
+
+    /// By falling priority, in order of arrival within one.
+    pub consumers: Vec<Consumer>,
+    /// Where the round goes on.
+    turn: usize,
+    pub exclusive_consumer: bool,
+    pub had_consumer: bool,
+    pub getters: VecDeque<Getter>,
+
+    /// Exchanges with a binding to this queue.
+    pub bound: Vec<ExchangeId>,
+    /// Stands in the list of queues with something to do.
+    pub active: bool,
+    /// No consumer could take anything at the last look; whatever may change that clears it.
+    pub blocked: bool,
+    /// A record is being read from disk.
+    pub waiting: bool,
+    /// Its next record cannot be read: nothing is served any more.
+    pub damaged: bool,
+    /// When the queue expires for want of use, in mono ms; as long as nobody uses it.
+    pub unused_since_ms: u64,
+}
+
+impl Queue {
+    pub fn new(name: String, host: usize, log: LogId, arguments: Table, settings: Settings) -> Queue {
+        let levels = settings.max_priority.map(|max| vec![BTreeSet::new(); usize::from(max) + 1]);
+        Queue {
+            name,
+            host,
+            log,
+            durable: false,
+            durable_as_declared: false,
+            exclusive: None,
+            auto_delete: false,
+            arguments,
+            settings,
+            cursor: Offset(0),
+            returned: BTreeSet::new(),
+            levels,
+            ready: 0,
+            unacked: 0,
+            redelivered_below: Offset(0),
+            consumers: Vec::new(),
+            turn: 0,
+            exclusive_consumer: false,
+            had_consumer: false,
+            getters: VecDeque::new(),
+            bound: Vec::new(),
+            active: false,
+            blocked: false,
+            waiting: false,
+            damaged: false,
+            unused_since_ms: 0,
+        }
+    }
+
+    /// Take over what recovery found in the log: everything unsettled is ready.
+    pub fn recover(&mut self, store: &Store) {
+        self.ready = store.live(self.log);
+        self.redelivered_below = store.delivered(self.log);
+        self.cursor = store.next_live(self.log, Offset(0)).unwrap_or_else(|| store.next_offset(self.log));
+        if let Some(levels) = &mut self.levels {
+            let mut next = store.next_live(self.log, Offset(0));
+            while let Some(offset) = next {
+                let priority = store.tag(self.log, offset).map_or(0, |tag| tag.priority());
+                let level = usize::from(priority).min(levels.len() - 1);
+                levels[level].insert(offset.0);
+                next = store.next_live(self.log, offset.next());
+            }
+        }
+    }
+
+    /// A record was appended at `offset`.
+    pub fn push(&mut self, offset: Offset, priority: u8) {
+        self.ready += 1;
+        if let Some(levels) = &mut self.levels {
+            let level = usize::from(priority).min(levels.len() - 1);
+            levels[level].insert(offset.0);
+        }
+    }
+
+    /// The next ready offset.
+    pub fn next(&mut self, store: &Store) -> Option<Offset> {
+        if self.ready == 0 {
+            return None;
+        }
+        if let Some(levels) = &self.levels {
+            return levels.iter().rev().find_map(|level| level.first()).copied().map(Offset);
+        }
+        if let Some(&first) = self.returned.first() {
+            return Some(Offset(first));
+        }
+        self.cursor = store.next_live(self.log, self.cursor)?;
+        Some(self.cursor)
+    }
+
+    /// Whether `offset`, just named by `next`, may have been handed out before.
+    pub fn is_redelivered(&self, offset: Offset) -> bool {
+        offset < self.redelivered_below || self.returned.contains(&offset.0)
+    }
+
+    /// `offset`, just named by `next`, is handed out or dropped.
+    pub fn take(&mut self, offset: Offset) {
+        self.ready -= 1;
+        if let Some(levels) = &mut self.levels {
+            for level in levels {
+                if level.remove(&offset.0) {
+                    break;
+                }
+            }
+            self.returned.remove(&offset.0);
+            self.cursor = self.cursor.max(offset.next());
+        } else if !self.returned.remove(&offset.0) {
+            self.cursor = offset.next();
+        }
+    }
+
+    /// `offset` was handed out and comes back to its place.
+    pub fn put_back(&mut self, offset: Offset, store: &Store) {
+        self.ready += 1;
+        self.unacked -= 1;
+        if let Some(levels) = &mut self.levels {
+            let priority = store.tag(self.log, offset).map_or(0, |tag| tag.priority());
+            let level = usize::from(priority).min(levels.len() - 1);
+            levels[level].insert(offset.0);
+        }
+        self.returned.insert(offset.0);
+    }
+
+    /// One past the highest offset ever handed out.
+    pub fn handed_out(&self) -> Offset {
+        self.cursor
+    }
+
+    pub fn add_consumer(&mut self, consumer: Consumer) {
+        let at = self.consumers.partition_point(|other| other.priority >= consumer.priority);
+        self.consumers.insert(at, consumer);
+        if at <= self.turn && self.consumers.len() > 1 {
+            self.turn += 1;
+        }
+        self.had_consumer = true;
+        self.blocked = false;
+    }
+
+    pub fn remove_consumer(&mut self, subscription: SubscriptionId) -> Option<Consumer> {
+        let at = self.consumers.iter().position(|consumer| consumer.subscription == subscription)?;
+        if at < self.turn {
+            self.turn -= 1;
+        }
+        self.exclusive_consumer = false;
+        self.blocked = false;
+        Some(self.consumers.remove(at))
+    }
+
+    pub fn consumer_mut(&mut self, subscription: SubscriptionId) -> Option<&mut Consumer> {
+        self.consumers.iter_mut().find(|consumer| consumer.subscription == subscription)
+    }
+
+    /// Whose turn it is among those of the highest priority that can take one. The next call begins behind it.
+    pub fn pick(&mut self, can_take: impl Fn(&Consumer) -> bool) -> Option<usize> {
+        let count = self.consumers.len();
+        let ready = |consumer: &Consumer| {
+            (consumer.auto_settle || consumer.prefetch == 0 || consumer.in_flight < consumer.prefetch) && can_take(consumer)
+        };
+        if self.settings.single_active {
+            return self.consumers.first().is_some_and(ready).then_some(0);
+        }
+        let mut from = 0;
+        while from < count {
+            let priority = self.consumers[from].priority;
+            let to = from + self.consumers[from..].partition_point(|consumer| consumer.priority >= priority);
+            let size = to - from;
+            let start = if (from..to).contains(&self.turn) { self.turn - from } else { 0 };
+            let found = (0..size).map(|step| from + (start + step) % size).find(|&at| ready(&self.consumers[at]));
+            if let Some(at) = found {
+                self.turn = if at + 1 < to { at + 1 } else { from };
+                return Some(at);
+            }
+            from = to;
+        }
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn consumer(id: u64, priority: i64, prefetch: u32) -> Consumer {
+        Consumer {
+            subscription: SubscriptionId(id),
+            session: SessionId(1),
+            scope: ScopeId(1),
+            auto_settle: false,
+            priority,
+            prefetch,
+            in_flight: 0,
+        }
+    }
+
+    fn rounds(queue: &mut Queue, count: usize) -> Vec<u64> {
+        let mut picked = Vec::new();
+        for _ in 0..count {
+            if let Some(at) = queue.pick(|_| true) {
+                queue.consumers[at].in_flight += 1;
+                picked.push(queue.consumers[at].subscription.0);
+            }
+        }
+        picked
+    }
+
+    fn queue() -> Queue {
+        Queue::new("q".into(), 0, LogId(1), Table::default(), Settings::default())
+    }
+
+    #[test]
+    fn equals_are_served_in_turn() {
+        let mut queue = queue();
+        for id in 1..=3 {
+            queue.add_consumer(consumer(id, 0, 0));
+        }
+        let picked = rounds(&mut queue, 6);
+        let mut sorted = picked[..3].to_vec();
+        sorted.sort_unstable();
+        assert_eq!(sorted, [1, 2, 3]);
+        assert_eq!(picked[..3], picked[3..]);
+    }
+
+    #[test]
+    fn higher_priority_is_served_while_it_has_credit() {
+        let mut queue = queue();
+        queue.add_consumer(consumer(1, 0, 0));
+        queue.add_consumer(consumer(2, 10, 2));
+        queue.add_consumer(consumer(3, 10, 1));
+        let picked = rounds(&mut queue, 5);
+        assert_eq!(picked[3..], [1, 1]);
+        assert_eq!(picked[..3].iter().filter(|&&id| id == 2).count(), 2);
+    }
+}

@@ -1,0 +1,370 @@
+//! Exchanges, queues and bindings: what a virtual host holds, and the fold of its catalog entries.
+
+use std::collections::HashMap;
+
+use foldhash::fast::{FixedState, RandomState};
+use model::{Failure, Headers, Subject, Table};
+use storage::LogId;
+
+use crate::catalog::{Arrow, Entry};
+use crate::declare::{Declared, Settings};
+use crate::queue::Queue;
+use crate::router::{BindingKey, Bindings, ExchangeId, Kind, Target};
+
+/// Exchanges every virtual host has.
+const PREDECLARED: &[(&str, Kind)] = &[
+    ("", Kind::Direct),
+    ("amq.direct", Kind::Direct),
+    ("amq.fanout", Kind::Fanout),
+    ("amq.topic", Kind::Topic),
+    ("amq.headers", Kind::Headers),
+    ("amq.match", Kind::Headers),
+];
+
+pub(crate) struct Exchange {
+    pub name: String,
+    pub host: usize,
+    pub kind: Kind,
+    pub durable: bool,
+    pub auto_delete: bool,
+    pub internal: bool,
+    pub arguments: Table,
+    pub alternate: Option<String>,
+    pub bindings: Bindings,
+    /// Exchanges with a binding to this one.
+    pub bound: Vec<ExchangeId>,
+}
+
+#[derive(Default)]
+pub(crate) struct Host {
+    pub name: String,
+    pub exchanges: HashMap<String, ExchangeId, RandomState>,
+    pub queues: HashMap<String, LogId, RandomState>,
+}
+
+/// Everything that is declared.
+pub(crate) struct Topology {
+    pub hosts: Vec<Host>,
+    pub exchanges: HashMap<ExchangeId, Exchange, FixedState>,
+    pub queues: HashMap<LogId, Queue, FixedState>,
+    /// Grows with every change that may change a route.
+    pub version: u64,
+    next_exchange: u32,
+    bindings: usize,
+}
+
+impl Topology {
+    pub fn new() -> Topology {
+        let mut topology = Topology {
+            hosts: vec![Host { name: "/".into(), ..Host::default() }],
+            exchanges: HashMap::default(),
+            queues: HashMap::default(),
+            version: 1,
+            next_exchange: 0,
+            bindings: 0,
+        };
+        for (name, kind) in PREDECLARED {
+            topology.add_exchange(0, name, *kind, true, false, false, Table::default(), None);
+        }
+        topology
+    }
+
+    pub fn host(&self, name: &str) -> Option<usize> {
+        self.hosts.iter().position(|host| host.name == name)
+    }
+
+    pub fn host_name(&self, host: usize) -> &str {
+        &self.hosts[host].name
+    }
+
+    pub fn bindings(&self) -> usize {
+        self.bindings
+    }
+
+    fn not_found(&self, subject: Subject, host: usize, name: &str) -> Failure {
+        Failure::NotFound { subject, name: name.into(), host: self.host_name(host).into() }
+    }
+
+    pub fn exchange_id(&self, host: usize, name: &str) -> Result<ExchangeId, Failure> {
+        self.hosts[host].exchanges.get(name).copied().ok_or_else(|| self.not_found(Subject::Exchange, host, name))
+    }
+
+    pub fn queue_id(&self, host: usize, name: &str) -> Result<LogId, Failure> {
+        self.hosts[host].queues.get(name).copied().ok_or_else(|| self.not_found(Subject::Queue, host, name))
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "an exchange has that many properties")]
+    pub fn add_exchange(
+        &mut self,
+        host: usize,
+        name: &str,
+        kind: Kind,
+        durable: bool,
+        auto_delete: bool,
+        internal: bool,
+        arguments: Table,
+        alternate: Option<String>,
+    ) -> ExchangeId {
+        let id = ExchangeId(self.next_exchange);
+        self.next_exchange += 1;
+        self.version += 1;
+        self.hosts[host].exchanges.insert(name.into(), id);
+        let exchange = Exchange {
+            name: name.into(),
+            host,
+            kind,
+            durable,
+            auto_delete,
+            internal,
+            arguments,
+            alternate,
+            bindings: Bindings::new(kind),
+            bound: Vec::new(),
+        };
+        self.exchanges.insert(id, exchange);
+        id
+    }
+
+    pub fn add_queue(&mut self, queue: Queue) {
+        self.version += 1;
+        self.hosts[queue.host].queues.insert(queue.name.clone(), queue.log);
+        self.queues.insert(queue.log, queue);
+    }
+
+    /// The exchange a target's bindings are noted at.
+    fn bound_mut(&mut self, target: Target) -> Option<&mut Vec<ExchangeId>> {
+        match target {
+            Target::Queue(id) => self.queues.get_mut(&id).map(|queue| &mut queue.bound),
+            Target::Exchange(id) => self.exchanges.get_mut(&id).map(|exchange| &mut exchange.bound),
+        }
+    }
+
+    /// False where the binding was there already.
+    pub fn bind(&mut self, source: ExchangeId, target: Target, key: BindingKey) -> bool {
+        let Some(exchange) = self.exchanges.get_mut(&source) else { return false };
+        if !exchange.bindings.add(target, key) {
+            return false;
+        }
+        self.version += 1;
+        self.bindings += 1;
+        if let Some(bound) = self.bound_mut(target)
+            && !bound.contains(&source)
+        {
+            bound.push(source);
+        }
+        true
+    }
+
+    /// False where there was no such binding.
+    pub fn unbind(&mut self, source: ExchangeId, target: Target, key: &BindingKey) -> bool {
+        let Some(exchange) = self.exchanges.get_mut(&source) else { return false };
+        if !exchange.bindings.remove(target, key) {
+            return false;
+        }
+        self.version += 1;
+        self.bindings -= 1;
+        let still = exchange.bindings.iter().any(|(other, _)| other == target);
+        if !still && let Some(bound) = self.bound_mut(target) {
+            bound.retain(|id| *id != source);
+        }
+        true
+    }
+
+    /// Take a queue out, with its bindings. Returns it and the auto-delete exchanges that lost their last binding.
+    pub fn remove_queue(&mut self, id: LogId) -> Option<(Queue, Vec<ExchangeId>)> {
+        let queue = self.queues.remove(&id)?;
+        self.version += 1;
+        self.hosts[queue.host].queues.remove(&queue.name);
+        let orphans = self.remove_target(Target::Queue(id), &queue.bound);
+        Some((queue, orphans))
+    }
+
+    fn remove_target(&mut self, target: Target, sources: &[ExchangeId]) -> Vec<ExchangeId> {
+        let mut orphans = Vec::new();
+        for source in sources {
+            let Some(exchange) = self.exchanges.get_mut(source) else { continue };
+            self.bindings -= exchange.bindings.remove_target(target);
+            if exchange.auto_delete && exchange.bindings.is_empty() {
+                orphans.push(*source);
+            }
+        }
+        orphans
+    }
+
+    /// Take an exchange out, with the bindings from and to it. Returns it and the auto-delete exchanges that lost
+    /// their last binding.
+    pub fn remove_exchange(&mut self, id: ExchangeId) -> Option<(Exchange, Vec<ExchangeId>)> {
+        let exchange = self.exchanges.remove(&id)?;
+        self.version += 1;
+        self.bindings -= exchange.bindings.len();
+        self.hosts[exchange.host].exchanges.remove(&exchange.name);
+        let mut targets: Vec<Target> = exchange.bindings.iter().map(|(target, _)| target).collect();
+        targets.dedup();
+        for target in targets {
+            if let Some(bound) = self.bound_mut(target) {
+                bound.retain(|other| *other != id);
+            }
+        }
+        let orphans = self.remove_target(Target::Exchange(id), &exchange.bound);
+        Some((exchange, orphans))
+    }
+
+    /// Whether a binding outlives a restart.
+    pub fn is_durable(&self, source: ExchangeId, target: Target) -> bool {
+        let target = match target {
+            Target::Queue(id) => self.queues.get(&id).is_some_and(|queue| queue.durable),
+            Target::Exchange(id) => self.exchanges.get(&id).is_some_and(|exchange| exchange.durable),
+        };
+        target && self.exchanges.get(&source).is_some_and(|exchange| exchange.durable)
+    }
+
+    pub fn arrow(&self, source: ExchangeId, target: Target, key: &BindingKey) -> Option<Arrow> {
+        let exchange = self.exchanges.get(&source)?;
+        let (queue, to) = match target {
+            Target::Queue(id) => (Some(self.queues.get(&id)?.name.clone()), None),
+            Target::Exchange(id) => (None, Some(self.exchanges.get(&id)?.name.clone())),
+        };
+        Some(Arrow {
+            host: self.host_name(exchange.host).into(),
+            source: exchange.name.clone(),
+            queue,
+            exchange: to,
+            routing_key: key.routing_key.clone(),
+            arguments: key.arguments.clone(),
+        })
+    }
+
+    /// The queues that a message reaches, each once, into `out`.
+    pub fn route(&self, host: usize, start: ExchangeId, keys: &[&str], headers: &dyn Headers, out: &mut Vec<LogId>) {
+        out.clear();
+        let Some(exchange) = self.exchanges.get(&start) else { return };
+        // The default exchange: the key is a queue's name.
+        if exchange.name.is_empty() {
+            out.extend(keys.iter().filter_map(|key| self.hosts[host].queues.get(*key)));
+            dedup(out);
+            return;
+        }
+        let mut targets = Vec::new();
+        let mut seen = vec![start];
+        let mut at = 0;
+        while let Some(exchange) = seen.get(at).and_then(|id| self.exchanges.get(id)) {
+            at += 1;
+            targets.clear();
+            for key in keys {
+                exchange.bindings.route(key, headers, &mut targets);
+            }
+            if targets.is_empty()
+                && let Some(alternate) = exchange.alternate.as_ref().and_then(|name| self.hosts[host].exchanges.get(name))
+            {
+                targets.push(Target::Exchange(*alternate));
+            }
+            for target in &targets {
+                match target {
+                    Target::Queue(id) => out.push(*id),
+                    Target::Exchange(id) if !seen.contains(id) => seen.push(*id),
+                    Target::Exchange(_) => {}
+                }
+            }
+        }
+        dedup(out);
+    }
+
+    /// Whether a route from here may be remembered by exchange and key.
+    pub fn by_key_alone(&self, start: ExchangeId) -> bool {
+        self.exchanges.get(&start).is_some_and(|exchange| exchange.bindings.by_key_alone() && exchange.alternate.is_none())
+    }
+
+    /// The entries that make the durable part of this state afresh.
+    pub fn snapshot(&self) -> Vec<Entry> {
+        let mut entries = Vec::new();
+        let mut exchanges: Vec<_> = self.exchanges.iter().filter(|(_, exchange)| exchange.durable).collect();
+        exchanges.sort_unstable_by_key(|(id, _)| **id);
+        for (_, exchange) in exchanges.iter().filter(|(_, exchange)| !is_predeclared(&exchange.name)) {
+            entries.push(Entry::DeclareExchange {
+                host: self.host_name(exchange.host).into(),
+                name: exchange.name.clone(),
+                kind: exchange.kind.name().into(),
+                auto_delete: exchange.auto_delete,
+                internal: exchange.internal,
+                arguments: exchange.arguments.clone(),
+            });
+        }
+        let mut queues: Vec<_> = self.queues.values().filter(|queue| queue.durable).collect();
+        queues.sort_unstable_by_key(|queue| queue.log);
+        for queue in queues {
+            entries.push(Entry::DeclareQueue {
+                host: self.host_name(queue.host).into(),
+                name: queue.name.clone(),
+                log: queue.log.0,
+                auto_delete: queue.auto_delete,
+                arguments: queue.arguments.clone(),
+            });
+        }
+        for (id, exchange) in exchanges {
+            let mut arrows: Vec<_> = exchange.bindings.iter().filter(|(target, _)| self.is_durable(*id, *target)).collect();
+            arrows.sort_by_key(|(target, _)| *target);
+            entries.extend(arrows.into_iter().filter_map(|(target, key)| self.arrow(*id, target, key)).map(Entry::Bind));
+        }
+        entries
+    }
+
+    /// Apply one entry read at recovery. Entries that no longer make sense are passed over.
+    pub fn apply(&mut self, entry: Entry) -> Option<()> {
+        match entry {
+            Entry::DeclareExchange { host, name, kind, auto_delete, internal, arguments } => {
+                let host = self.host(&host)?;
+                let alternate = arguments.get("alternate-exchange").and_then(|value| value.as_text()).map(str::to_owned);
+                self.add_exchange(host, &name, Kind::parse(&kind)?, true, auto_delete, internal, arguments, alternate);
+            }
+            Entry::DeleteExchange { host, name } => {
+                let id = self.exchange_id(self.host(&host)?, &name).ok()?;
+                self.remove_exchange(id);
+            }
+            Entry::DeclareQueue { host, name, log, auto_delete, arguments } => {
+                let declared = Declared { subject: Subject::Queue, name: &name, host: &host };
+                let settings = Settings::parse(&declared, &arguments).ok()?;
+                let host = self.host(&host)?;
+                let mut queue = Queue::new(name, host, LogId(log), arguments, settings);
+                queue.durable = true;
+                queue.durable_as_declared = true;
+                queue.auto_delete = auto_delete;
+                self.add_queue(queue);
+            }
+            Entry::DeleteQueue { host, name } => {
+                let id = self.queue_id(self.host(&host)?, &name).ok()?;
+                self.remove_queue(id);
+            }
+            Entry::Bind(arrow) => {
+                let (source, target, key) = self.find(arrow)?;
+                self.bind(source, target, key);
+            }
+            Entry::Unbind(arrow) => {
+                let (source, target, key) = self.find(arrow)?;
+                self.unbind(source, target, &key);
+            }
+        }
+        Some(())
+    }
+
+    fn find(&self, arrow: Arrow) -> Option<(ExchangeId, Target, BindingKey)> {
+        let host = self.host(&arrow.host)?;
+        let source = self.exchange_id(host, &arrow.source).ok()?;
+        let target = match (&arrow.queue, &arrow.exchange) {
+            (Some(name), _) => Target::Queue(self.queue_id(host, name).ok()?),
+            (None, Some(name)) => Target::Exchange(self.exchange_id(host, name).ok()?),
+            (None, None) => return None,
+        };
+        Some((source, target, BindingKey { routing_key: arrow.routing_key, arguments: arrow.arguments }))
+    }
+}
+
+pub(crate) fn is_predeclared(name: &str) -> bool {
+    PREDECLARED.iter().any(|(other, _)| *other == name)
+}
+
+fn dedup(ids: &mut Vec<LogId>) {
+    if ids.len() > 1 {
+        ids.sort_unstable();
+        ids.dedup();
+    }
+}

@@ -1,0 +1,302 @@
+//! The turn of the wheel: bytes in, disk, deliveries, bytes out.
+
+use amqp::SessionOptions;
+use broker::{Broker, Sink, User};
+use model::{Event, Lsn, Now, Output, Reply, Request, SessionId, SessionState, limits};
+use storage::{OpenError, Stopped};
+use vfs::Vfs;
+
+use crate::sessions::{Peer, Protocol, Sessions};
+
+/// Sessions' time-outs are looked at this often, in milliseconds.
+const SWEEP_MS: u64 = 250;
+/// Free space on the disk is looked at this often, in milliseconds.
+const DISK_CHECK_MS: u64 = 1000;
+
+/// How a node behaves.
+#[derive(Clone, Debug)]
+pub struct Options {
+    pub users: Vec<User>,
+    /// Confirm only what is synced to disk. `false` confirms what is merely written: a power cut may lose it.
+    pub sync: bool,
+    /// Recent journal kept in memory, in bytes.
+    pub cache_bytes: usize,
+    /// Transient messages kept in memory before the oldest go to disk, in bytes.
+    pub transient_bytes: usize,
+    /// Publishers wait while less than this is free on the disk, in bytes.
+    pub disk_free_limit_bytes: u64,
+    /// The name that clients are told the cluster has.
+    pub cluster_name: String,
+    pub storage: storage::Options,
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        Options {
+            users: vec![User::guest()],
+            sync: true,
+            cache_bytes: 64 * 1024 * 1024,
+            transient_bytes: 64 * 1024 * 1024,
+            disk_free_limit_bytes: 50 * 1024 * 1024,
+            cluster_name: "yam".into(),
+            storage: storage::Options::default(),
+        }
+    }
+}
+
+/// Figures for people and metrics.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Statistics {
+    pub broker: broker::Statistics,
+    pub storage: storage::Statistics,
+}
+
+/// One broker.
+pub struct Node {
+    broker: Broker,
+    vfs: Box<dyn Vfs>,
+    sessions: Sessions,
+    cluster_name: String,
+    disk_free_limit_bytes: u64,
+    /// How far sessions know the journal to be durable.
+    told: Lsn,
+    next_sweep_ms: u64,
+    next_disk_check_ms: u64,
+    /// The disk has too little room: publishers were told to wait.
+    low_disk: bool,
+    /// Publishers are not read from.
+    held: bool,
+    stopping: bool,
+}
+
+impl Node {
+    /// Recover what the disk holds. Blocks until it is ready to serve.
+    ///
+    /// # Errors
+    /// [`OpenError`]: the disk cannot be read, or is damaged; nothing was changed.
+    pub fn open(options: Options, mut vfs: Box<dyn Vfs>, now: Now) -> Result<Node, OpenError> {
+        let mut storage = options.storage;
+        storage.journal.sync = options.sync;
+        storage.journal.cache_bytes = options.cache_bytes;
+        storage.arena_bytes = options.transient_bytes;
+        let broker = Broker::open(broker::Options { users: options.users }, storage, vfs.as_mut())?;
+        let told = broker.store().durable();
+        Ok(Node {
+            broker,
+            vfs,
+            sessions: Sessions::default(),
+            cluster_name: options.cluster_name,
+            disk_free_limit_bytes: options.disk_free_limit_bytes,
+            told,
+            next_sweep_ms: now.mono_ms,
+            next_disk_check_ms: now.mono_ms,
+            low_disk: false,
+            held: false,
+            stopping: false,
+        })
+    }
+
+    /// A connection was made.
+    pub fn connect(&mut self, protocol: Protocol, peer: Peer, now: Now) -> SessionId {
+        let options = SessionOptions {
+            loopback: peer.loopback,
+            cluster_name: self.cluster_name.clone(),
+            seed: self.vfs.random(),
+            ..SessionOptions::default()
+        };
+        let id = self.sessions.open(protocol, options, now);
+        self.broker.open_session(id, peer.loopback);
+        if self.low_disk {
+            self.sessions.send(id, Event::Blocked(LOW_DISK));
+        }
+        id
+    }
+
+    /// Offer bytes from the socket; returns how many were used. The rest must be offered again, with more behind it
+    /// or when [`Node::poll_changed`] names the session.
+    pub fn receive(&mut self, id: SessionId, bytes: &[u8], now: Now) -> usize {
+        let mut input = bytes;
+        let (sessions, broker) = (&mut self.sessions, &mut self.broker);
+        let mut awaits = None;
+        let Some(connection) = sessions.get_mut(id) else { return bytes.len() };
+        if connection.state() == SessionState::Closing {
+            return bytes.len();
+        }
+        let mut answered = connection.output.len();
+        while connection.has_room() && !(self.held && connection.publishes) {
+            let Some(request) = connection.session.poll_request(&mut input, now, &mut connection.output) else { break };
+            connection.publishes |= matches!(request, Request::Publish(_));
+            let event = match broker.request(id, request, now) {
+                Ok(reply) => {
+                    if let Reply::Published { durable_at: Some(lsn), .. }
+                    | Reply::DurableAt(lsn)
+                    | Reply::Removed { durable_at: Some(lsn), .. }
+                    | Reply::QueueDeclared { durable_at: Some(lsn), .. } = &reply
+                    {
+                        awaits = Some(*lsn);
+                    }
+                    Event::Reply(reply)
+                }
+                Err(failure) => Event::Failed(failure),
+            };
+            connection.session.handle(event, now, &mut connection.output);
+        }
+        answered = connection.output.len().saturating_sub(answered);
+        let closing = connection.state() == SessionState::Closing;
+        if let Some(lsn) = awaits {
+            sessions.await_durable(id, lsn);
+        }
+        if answered > 0 || closing {
+            sessions.mark_changed(id);
+        }
+        if closing { bytes.len() } else { bytes.len() - input.len() }
+    }
+
+    /// False: do not read from this socket now.
+    #[must_use]
+    pub fn may_read(&self, id: SessionId) -> bool {
+        let open = |connection: &crate::sessions::Connection| connection.has_room() && !(self.held && connection.publishes);
+        self.sessions.get(id).is_some_and(open)
+    }
+
+    /// The smallest input worth offering again; 0 where that is not known.
+    #[must_use]
+    pub fn input_needed(&self, id: SessionId) -> usize {
+        self.sessions.get(id).map_or(0, |connection| connection.session.input_needed())
+    }
+
+    /// What waits to be sent, for as long as the session exists.
+    pub fn output(&mut self, id: SessionId) -> Option<&mut Output> {
+        self.sessions.get_mut(id).map(|connection| &mut connection.output)
+    }
+
+    /// Output was sent: there may be room for more.
+    pub fn sent(&mut self, id: SessionId) {
+        let Some(connection) = self.sessions.get_mut(id) else { return };
+        let waiting = connection.output.len();
+        if waiting == 0 {
+            connection.output.shrink();
+        }
+        if connection.paused && waiting < limits::OUTPUT_BYTES_HIGH / 2 {
+            connection.paused = false;
+            self.broker.set_paused(id, false);
+            self.sessions.mark_changed(id);
+        }
+    }
+
+    #[must_use]
+    pub fn state(&self, id: SessionId) -> SessionState {
+        self.sessions.get(id).map_or(SessionState::Closing, |connection| connection.state())
+    }
+
+    /// The connection is gone.
+    pub fn disconnect(&mut self, id: SessionId, now: Now) {
+        self.broker.close_session(id, now);
+        self.sessions.remove(id);
+    }
+
+    /// After every round of input: take what the disk has done, deliver, hand the disk what is to be done.
+    ///
+    /// # Errors
+    /// [`Stopped`]: the journal failed. Exit at once; what was confirmed is on disk.
+    pub fn turn(&mut self, now: Now) -> Result<(), Stopped> {
+        self.sessions.now = now;
+        while let Some(completion) = self.vfs.poll() {
+            self.broker.store_mut().completed(completion)?;
+        }
+        let durable = self.broker.store().durable();
+        if durable > self.told {
+            self.told = durable;
+            self.sessions.durable(durable);
+        }
+        self.broker.deliver(&mut self.sessions, now);
+        if now.mono_ms >= self.next_sweep_ms {
+            self.next_sweep_ms = now.mono_ms + SWEEP_MS;
+            self.sessions.timeouts(now);
+            self.broker.tick(now);
+        }
+        if self.broker.store().wants_checkpoint() {
+            self.broker.checkpoint();
+        }
+        self.broker.store_mut().poll(self.vfs.as_mut());
+        self.watch_disk(now);
+        self.hold_publishers();
+        Ok(())
+    }
+
+    fn watch_disk(&mut self, now: Now) {
+        if now.mono_ms < self.next_disk_check_ms {
+            return;
+        }
+        self.next_disk_check_ms = now.mono_ms + DISK_CHECK_MS;
+        let little = self.vfs.free_bytes().is_ok_and(|free| free < self.disk_free_limit_bytes);
+        if self.broker.store().disk_full() {
+            self.broker.store_mut().retry_disk();
+        }
+        let low = little || self.broker.store().disk_full();
+        if low == self.low_disk {
+            return;
+        }
+        self.low_disk = low;
+        if low {
+            tracing::warn!("the disk is low on space: publishers wait until there is room again");
+        } else {
+            tracing::info!("the disk has room again: publishers go on");
+        }
+        for id in self.sessions.ids() {
+            self.sessions.send(id, if low { Event::Blocked(LOW_DISK) } else { Event::Unblocked });
+        }
+    }
+
+    fn hold_publishers(&mut self) {
+        let hold = self.low_disk || self.broker.store().must_hold();
+        if hold == self.held {
+            return;
+        }
+        self.held = hold;
+        if !hold {
+            for id in self.sessions.ids() {
+                self.sessions.mark_changed(id);
+            }
+        }
+    }
+
+    /// A session whose output grew, or that may be read from or offered its remaining input again.
+    pub fn poll_changed(&mut self) -> Option<SessionId> {
+        self.sessions.poll_changed()
+    }
+
+    /// True: call `turn` again without waiting for sockets.
+    #[must_use]
+    pub fn busy(&self) -> bool {
+        self.broker.busy()
+    }
+
+    /// When `turn` must be called at the latest, in [`Now::mono_ms`].
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<u64> {
+        Some(self.next_sweep_ms.min(self.next_disk_check_ms))
+    }
+
+    /// Begin to stop: every session is told, and nobody publishes any more.
+    pub fn shutdown(&mut self, now: Now) {
+        self.stopping = true;
+        self.sessions.now = now;
+        for id in self.sessions.ids() {
+            self.sessions.send(id, Event::Shutdown("broker forced connection closure with reason 'shutdown'"));
+        }
+    }
+
+    /// Everything appended is durable and no I/O is under way.
+    #[must_use]
+    pub fn idle(&self) -> bool {
+        self.broker.store().idle()
+    }
+
+    #[must_use]
+    pub fn statistics(&self) -> Statistics {
+        Statistics { broker: self.broker.statistics(), storage: self.broker.store().statistics() }
+    }
+}
+
+const LOW_DISK: &str = "low on disk";

@@ -1,0 +1,171 @@
+//! Connections and their output.
+
+use std::collections::VecDeque;
+
+use amqp::{AmqpSession, SessionOptions};
+use broker::Sink;
+use model::{Event, Lsn, Now, Output, Session, SessionId, SessionState, limits};
+use slab::Slab;
+
+/// The other end of a connection.
+#[derive(Clone, Debug)]
+pub struct Peer {
+    pub address: String,
+    /// It is on this machine.
+    pub loopback: bool,
+}
+
+/// What a connection speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protocol {
+    Amqp,
+}
+
+pub(crate) struct Connection {
+    generation: u32,
+    pub session: Box<dyn Session>,
+    pub output: Output,
+    /// It has published: it is made to wait when publishers must.
+    pub publishes: bool,
+    /// Something it was answered is safe only from here on; 0: nothing is awaited.
+    awaits: Lsn,
+    /// Stands in `awaiting`.
+    awaiting: bool,
+    /// Stands in `changed`.
+    changed: bool,
+    /// The broker hands it nothing.
+    pub paused: bool,
+}
+
+/// All connections of a node.
+#[derive(Default)]
+pub(crate) struct Sessions {
+    connections: Slab<Connection>,
+    generation: u32,
+    changed: VecDeque<SessionId>,
+    awaiting: Vec<SessionId>,
+    /// The moment of the current turn.
+    pub now: Now,
+}
+
+impl Sessions {
+    pub fn open(&mut self, protocol: Protocol, options: SessionOptions, now: Now) -> SessionId {
+        let session: Box<dyn Session> = match protocol {
+            Protocol::Amqp => Box::new(AmqpSession::new(options, now)),
+        };
+        self.generation = self.generation.wrapping_add(1);
+        let connection = Connection {
+            generation: self.generation,
+            session,
+            output: Output::default(),
+            publishes: false,
+            awaits: Lsn(0),
+            awaiting: false,
+            changed: false,
+            paused: false,
+        };
+        let key = self.connections.insert(connection);
+        SessionId(u64::from(self.generation) << 32 | key as u64)
+    }
+
+    pub fn get(&self, id: SessionId) -> Option<&Connection> {
+        let generation = (id.0 >> 32) as u32;
+        self.connections.get(id.0 as u32 as usize).filter(|connection| connection.generation == generation)
+    }
+
+    pub fn get_mut(&mut self, id: SessionId) -> Option<&mut Connection> {
+        let generation = (id.0 >> 32) as u32;
+        self.connections.get_mut(id.0 as u32 as usize).filter(|connection| connection.generation == generation)
+    }
+
+    pub fn remove(&mut self, id: SessionId) {
+        if self.get(id).is_some() {
+            self.connections.remove(id.0 as u32 as usize);
+        }
+    }
+
+    pub fn ids(&self) -> Vec<SessionId> {
+        let id = |(key, connection): (usize, &Connection)| SessionId(u64::from(connection.generation) << 32 | key as u64);
+        self.connections.iter().map(id).collect()
+    }
+
+    /// The roof should look at this connection.
+    pub fn mark_changed(&mut self, id: SessionId) {
+        if let Some(connection) = self.get_mut(id)
+            && !connection.changed
+        {
+            connection.changed = true;
+            self.changed.push_back(id);
+        }
+    }
+
+    pub fn poll_changed(&mut self) -> Option<SessionId> {
+        while let Some(id) = self.changed.pop_front() {
+            if let Some(connection) = self.get_mut(id) {
+                connection.changed = false;
+                return Some(id);
+            }
+        }
+        None
+    }
+
+    /// The session was answered something that is safe only once the journal is durable up to `lsn`.
+    pub fn await_durable(&mut self, id: SessionId, lsn: Lsn) {
+        let Some(connection) = self.get_mut(id) else { return };
+        connection.awaits = connection.awaits.max(lsn);
+        if !connection.awaiting {
+            connection.awaiting = true;
+            self.awaiting.push(id);
+        }
+    }
+
+    /// Tell everybody who waits how far the journal is durable.
+    pub fn durable(&mut self, lsn: Lsn) {
+        let mut awaiting = std::mem::take(&mut self.awaiting);
+        awaiting.retain(|id| {
+            self.send(*id, Event::Durable(lsn));
+            let Some(connection) = self.get_mut(*id) else { return false };
+            connection.awaiting = connection.awaits > lsn;
+            connection.awaiting
+        });
+        self.awaiting = awaiting;
+    }
+
+    /// Call the sessions whose time-outs are due.
+    pub fn timeouts(&mut self, now: Now) {
+        let due = |connection: &Connection| connection.session.poll_timeout().is_some_and(|at| at <= now.mono_ms);
+        let keys: Vec<usize> = self.connections.iter().filter(|(_, connection)| due(connection)).map(|(key, _)| key).collect();
+        for key in keys {
+            let connection = &mut self.connections[key];
+            connection.session.timeout(now, &mut connection.output);
+            let id = SessionId(u64::from(connection.generation) << 32 | key as u64);
+            self.mark_changed(id);
+        }
+    }
+}
+
+impl Connection {
+    /// Whether there is room for answers to what more input would ask.
+    pub fn has_room(&self) -> bool {
+        self.output.len() < 2 * limits::OUTPUT_BYTES_HIGH
+    }
+
+    pub fn state(&self) -> SessionState {
+        self.session.state()
+    }
+}
+
+impl Sink for Sessions {
+    fn send(&mut self, id: SessionId, event: Event<'_>) -> usize {
+        let now = self.now;
+        let Some(connection) = self.get_mut(id) else { return 0 };
+        connection.session.handle(event, now, &mut connection.output);
+        let waiting = connection.output.len();
+        connection.paused |= waiting >= limits::OUTPUT_BYTES_HIGH;
+        if !connection.changed {
+            connection.changed = true;
+            self.changed.push_back(id);
+        }
+        waiting
+    }
+}

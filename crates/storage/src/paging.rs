@@ -1,0 +1,500 @@
+//! Evacuation: what stays unsettled moves out of the oldest part of the journal, so that it can be cut.
+//!
+//! One thing is under way at a time. A log with much in the part to be cut is *paged out*: its oldest runs
+//! become one segment file. What little other logs have there is *carried forward*: appended to the
+//! journal once more, each record once for all its logs. Then a checkpoint is written and the journal cut.
+//! Transient records are paged out the same way when the arena is full.
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+use model::{Lsn, record};
+use vfs::{Completion, Done, Extent, Job, Token};
+
+use crate::frame::{self, LogId, Tag};
+use crate::log::{Entry, Home, Place, Run};
+use crate::segment;
+use crate::store::{Stopped, Store};
+
+/// A segment's records, in bytes.
+const SEGMENT_BYTES: u64 = 16 * 1024 * 1024;
+/// A log with at least this much in the part to be cut gets a segment, others are carried.
+const PAGE_OUT_BYTES: u64 = 256 * 1024;
+/// Carried forward in one go, in bytes.
+const CARRY_BYTES: u64 = 4 * 1024 * 1024;
+
+/// What is under way.
+#[derive(Default)]
+pub(crate) struct Paging {
+    /// The journal bucket being evacuated: everything up to this number must go.
+    target: Option<u64>,
+    logs: VecDeque<LogId>,
+    carry: VecDeque<Carried>,
+    work: Option<Work>,
+    /// A checkpoint is wanted: the node must hand in its catalog.
+    wants_checkpoint: bool,
+    /// A checkpoint that waits for the journal to be durable up to its position.
+    pub(crate) checkpoint: Option<(Lsn, Bytes)>,
+    /// The position of the newest checkpoint on disk.
+    pub(crate) newest_checkpoint: Option<Lsn>,
+}
+
+enum Work {
+    /// Bytes for a segment are being gathered.
+    Gather(Token, PageOut),
+    /// A segment is being written.
+    Write(Token, PageOut),
+    /// Bytes to be carried forward are being gathered.
+    Carry(Token, Vec<Carried>),
+    Checkpoint(Token, Lsn),
+}
+
+struct PageOut {
+    log: LogId,
+    first: u64,
+    end: u64,
+    file: u64,
+    entries: Vec<Entry>,
+    data_len: u64,
+    /// Where the records come from, in order: memory, or the next so many gathered bytes.
+    sources: Vec<Source>,
+}
+
+enum Source {
+    Memory(Bytes),
+    Gathered(usize),
+}
+
+struct Carried {
+    position: u64,
+    len: u32,
+    tag: Tag,
+    users: Vec<(LogId, u64)>,
+}
+
+impl Store {
+    /// The node must call [`Store::checkpoint`] now.
+    #[must_use]
+    pub fn wants_checkpoint(&self) -> bool {
+        self.paging.wants_checkpoint && self.paging.checkpoint.is_none()
+    }
+
+    /// Take the state as it is now; it is written once the journal is durable this far.
+    pub fn checkpoint(&mut self, catalog: &[u8]) {
+        self.flush_settles();
+        let at = self.journal.appended();
+        let bytes = self.encode_checkpoint(at, catalog);
+        self.paging.wants_checkpoint = false;
+        self.paging.checkpoint = Some((at, bytes));
+    }
+
+    pub(crate) fn poll_paging(&mut self) {
+        if self.paging.work.is_some() {
+            return;
+        }
+        let durable = self.journal.durable();
+        if let Some((at, _)) = self.paging.checkpoint {
+            if durable >= at
+                && let Some((at, bytes)) = self.paging.checkpoint.take()
+            {
+                let token = self.token();
+                self.jobs.push((token, Job::Replace { path: crate::checkpoint::path(at), parts: vec![bytes] }));
+                self.paging.work = Some(Work::Checkpoint(token, at));
+            }
+            return;
+        }
+        if self.paging.wants_checkpoint || self.start_carry() || self.start_next_log() {
+            return;
+        }
+        if let Some(target) = self.paging.target {
+            self.finish_bucket(target);
+        } else if !self.start_bucket() {
+            self.start_arena();
+        }
+    }
+
+    /// Begin to evacuate the oldest buckets where the journal has grown too long.
+    fn start_bucket(&mut self) -> bool {
+        let kept = (self.options.journal_bytes / self.bucket_bytes()) as usize;
+        if self.buckets.len() <= kept + 1 {
+            return false;
+        }
+        let Some(bucket) = self.buckets.get(self.buckets.len() - kept) else { return false };
+        let target = bucket.number;
+        // A record still unsynced cannot be read back.
+        if self.journal.durable().0 < (target + 1) * self.bucket_bytes() {
+            return false;
+        }
+        self.paging.target = Some(target);
+        let mut logs: Vec<LogId> = Vec::new();
+        for bucket in self.buckets.iter().filter(|bucket| bucket.number <= target && bucket.live > 0) {
+            logs.extend(&bucket.logs);
+        }
+        logs.sort_unstable();
+        logs.dedup();
+        self.paging.logs = logs.into();
+        true
+    }
+
+    /// Page out, or list for carrying, the next log with something in the buckets to be cut.
+    fn start_next_log(&mut self) -> bool {
+        let Some(target) = self.paging.target else { return false };
+        let limit = (target + 1) * self.bucket_bytes();
+        while let Some(id) = self.paging.logs.front().copied() {
+            let wanted = |entry: &Entry| entry.place.as_journal().is_some_and(|at| at < limit);
+            let bytes = self.live_bytes(id, wanted);
+            if bytes >= PAGE_OUT_BYTES && self.start_page_out(id, wanted) {
+                return true;
+            }
+            self.list_carried(id, limit);
+            self.paging.logs.pop_front();
+        }
+        self.start_carry()
+    }
+
+    fn live_bytes(&self, id: LogId, wanted: impl Fn(&Entry) -> bool) -> u64 {
+        let Some(log) = self.logs.get(&id) else { return 0 };
+        let mut bytes = 0;
+        for run in log.runs.iter().filter(|run| run.live > 0 && matches!(run.home, Home::Memory)) {
+            for (index, entry) in run.entries.iter().enumerate() {
+                if wanted(entry) && !run.is_settled(run.first + index as u64) {
+                    bytes += u64::from(entry.len);
+                }
+            }
+        }
+        bytes
+    }
+
+    /// Make a segment of the log's oldest runs in memory, as far as one of them holds something `wanted`.
+    fn start_page_out(&mut self, id: LogId, wanted: impl Fn(&Entry) -> bool) -> bool {
+        let Some(log) = self.logs.get_mut(&id) else { return false };
+        log.drop_dead_runs();
+        let holds = |run: &Run| {
+            let live = |index: usize| !run.is_settled(run.first + index as u64);
+            matches!(run.home, Home::Memory) && run.entries.iter().enumerate().any(|(index, entry)| wanted(entry) && live(index))
+        };
+        let Some(from) = log.runs.iter().position(holds) else { return false };
+        let mut to = from;
+        let mut data_len = 0;
+        while let Some(run) = log.runs.get_mut(to)
+            && (to == from || (data_len < SEGMENT_BYTES && holds(run)))
+        {
+            run.sealed = true;
+            data_len += run.entries.iter().map(|entry| u64::from(entry.len)).sum::<u64>();
+            to += 1;
+        }
+        let (first, end) = (log.runs[from].first, log.runs[to - 1].end());
+        log.paging = true;
+        let mut out = PageOut {
+            log: id,
+            first,
+            end,
+            file: self.next_file,
+            entries: Vec::with_capacity((end - first) as usize),
+            data_len: 0,
+            sources: Vec::new(),
+        };
+        self.next_file += 1;
+        let mut extents: Vec<Extent> = Vec::new();
+        let log = &self.logs[&id];
+        for run in log.runs.range(from..to) {
+            // What lies between two runs is settled.
+            let gap = (run.first - first) as usize;
+            out.entries.resize(gap, Entry { place: Place::NONE, tag: Tag::default(), len: 0 });
+            for (index, entry) in run.entries.iter().enumerate() {
+                let dead = run.is_settled(run.first + index as u64);
+                let len = if dead { 0 } else { entry.len };
+                out.entries.push(Entry { place: Place::segment(segment::HEADER_BYTES + out.data_len), tag: entry.tag, len });
+                out.data_len += u64::from(len);
+                if dead {
+                    continue;
+                }
+                if let Some(position) = entry.place.as_arena() {
+                    let (bytes, buffer) = self.arena.read(position, len as usize).unwrap_or_default();
+                    out.sources.push(Source::Memory(buffer.map_or_else(|| Bytes::copy_from_slice(bytes), |b| b.slice_ref(bytes))));
+                } else if let Some(position) = entry.place.as_journal() {
+                    // Cold bytes were durable before this began; what is younger is in memory still.
+                    match self.journal.cached(Lsn(position), len as usize) {
+                        Some(found) => {
+                            let shared = found.buffer.map(|buffer| buffer.slice_ref(found.bytes));
+                            out.sources.push(Source::Memory(shared.unwrap_or_else(|| Bytes::copy_from_slice(found.bytes))));
+                        }
+                        None => {
+                            if let Some((extent, _)) = self.journal.extent(Lsn(position), len as usize, 0) {
+                                extents.push(extent);
+                                out.sources.push(Source::Gathered(len as usize));
+                            }
+                        }
+                    }
+                }
+            }
+        }
+        let token = self.token();
+        if extents.is_empty() {
+            self.write_segment(token, out, Bytes::new());
+        } else {
+            self.jobs.push((token, Job::Gather(extents)));
+            self.paging.work = Some(Work::Gather(token, out));
+        }
+        true
+    }
+
+    fn write_segment(&mut self, token: Token, mut out: PageOut, gathered: Bytes) {
+        let mut parts = Vec::with_capacity(out.sources.len() + 2);
+        parts.push(segment::header(out.log, out.first, out.entries.len() as u32, out.data_len));
+        let mut at = 0;
+        for source in out.sources.drain(..) {
+            match source {
+                Source::Memory(bytes) => parts.push(bytes),
+                Source::Gathered(len) => {
+                    parts.push(gathered.slice(at..at + len));
+                    at += len;
+                }
+            }
+        }
+        parts.push(segment::index(&out.entries));
+        self.jobs.push((token, Job::Replace { path: segment::path(out.log, out.file), parts }));
+        self.paging.work = Some(Work::Write(token, out));
+    }
+
+    /// The segment is on disk: it takes the place of the runs it was made of.
+    fn segment_written(&mut self, out: &PageOut) {
+        let path = segment::path(out.log, out.file);
+        let Some(log) = self.logs.get_mut(&out.log) else {
+            self.removals.push_back((self.journal.appended(), path));
+            return;
+        };
+        log.paging = false;
+        let from = log.runs.partition_point(|run| run.end() <= out.first);
+        let to = log.runs.partition_point(|run| run.first < out.end);
+        let count = out.entries.len();
+        let mut settled = vec![u64::MAX; count.div_ceil(64)];
+        let mut transient = vec![0u64; count.div_ceil(64)];
+        let mut any_transient = false;
+        let mut freed = Vec::new();
+        for run in log.runs.drain(from..to) {
+            let mut offset = run.first;
+            while let Some(live) = run.next_live(offset) {
+                let bit = (live - out.first) as usize;
+                settled[bit / 64] &= !(1 << (bit % 64));
+                if let Some(entry) = run.entry(live) {
+                    freed.push(entry.place);
+                    if !entry.tag.persistent() {
+                        transient[bit / 64] |= 1 << (bit % 64);
+                        any_transient = true;
+                    }
+                }
+                offset = live + 1;
+            }
+        }
+        // Bits beyond the last entry are not entries.
+        if count % 64 != 0
+            && let Some(last) = settled.last_mut()
+        {
+            *last &= (1 << (count % 64)) - 1;
+        }
+        let mut run = Run::paged(out.first, count as u32, settled, out.file, out.data_len);
+        if run.live == 0 {
+            self.removals.push_back((self.journal.appended(), path));
+        } else {
+            if any_transient && let Home::Segment(home) = &mut run.home {
+                home.transient = transient;
+            }
+            log.runs.insert(from, run);
+        }
+        for place in freed {
+            self.release(place);
+        }
+    }
+
+    fn list_carried(&mut self, id: LogId, limit: u64) {
+        let Some(log) = self.logs.get(&id) else { return };
+        for run in log.runs.iter().filter(|run| run.live > 0 && matches!(run.home, Home::Memory)) {
+            for (index, entry) in run.entries.iter().enumerate() {
+                let offset = run.first + index as u64;
+                if let Some(position) = entry.place.as_journal()
+                    && position < limit
+                    && !run.is_settled(offset)
+                {
+                    let users = vec![(id, offset)];
+                    self.paging.carry.push_back(Carried { position, len: entry.len, tag: entry.tag, users });
+                }
+            }
+        }
+    }
+
+    /// Read the next few records that are to be carried forward.
+    fn start_carry(&mut self) -> bool {
+        if self.paging.carry.is_empty() || !self.paging.logs.is_empty() {
+            return false;
+        }
+        // One record of many logs is carried once for all of them.
+        self.paging.carry.make_contiguous().sort_by_key(|carried| carried.position);
+        let mut batch: Vec<Carried> = Vec::new();
+        let mut extents = Vec::new();
+        let mut bytes = 0;
+        while let Some(next) = self.paging.carry.pop_front() {
+            if let Some(last) = batch.last_mut()
+                && last.position == next.position
+            {
+                last.users.extend(next.users);
+                continue;
+            }
+            if bytes > CARRY_BYTES {
+                self.paging.carry.push_front(next);
+                break;
+            }
+            if let Some((extent, _)) = self.journal.extent(Lsn(next.position), next.len as usize, 0) {
+                bytes += u64::from(next.len);
+                extents.push(extent);
+                batch.push(next);
+            }
+        }
+        let token = self.token();
+        self.jobs.push((token, Job::Gather(extents)));
+        self.paging.work = Some(Work::Carry(token, batch));
+        true
+    }
+
+    fn carry(&mut self, batch: Vec<Carried>, bytes: &Bytes) {
+        let mut at = 0;
+        for mut carried in batch {
+            let len = carried.len as usize;
+            let Some(record) = bytes.get(at..at + len) else { return };
+            at += len;
+            let place = Place::journal(carried.position);
+            // Settled or paged out meanwhile: nothing to carry.
+            carried.users.retain(|(id, offset)| {
+                let Some(log) = self.logs.get(id) else { return false };
+                let Some(run) = log.run_index(*offset).and_then(|index| log.runs.get(index)) else { return false };
+                !run.is_settled(*offset) && run.entry(*offset).is_some_and(|entry| entry.place == place)
+            });
+            if carried.users.is_empty() {
+                continue;
+            }
+            if record::verify(record) != Ok(len) {
+                tracing::error!(position = carried.position, "a record in the journal fails its checksum; its part of the journal is kept");
+                continue;
+            }
+            let head = frame::publish_head_len(carried.users.len());
+            let appended = self.journal.append(frame::CARRY, false, head + len, |out| {
+                frame::put_publish_head(out, carried.tag, carried.users.iter().copied());
+                out.extend_from_slice(record);
+            });
+            let to = appended.start.0 + head as u64;
+            self.bucket_of(to);
+            for (id, offset) in carried.users {
+                self.move_entry(id, offset, Place::journal(to));
+            }
+        }
+    }
+
+    /// A record now lies at another journal position.
+    pub(crate) fn move_entry(&mut self, id: LogId, offset: u64, to: Place) {
+        let bucket = to.as_journal().map(|position| self.bucket_of(position));
+        let Some(log) = self.logs.get_mut(&id) else { return };
+        let Some(run) = log.run_index(offset).and_then(|index| log.runs.get_mut(index)) else { return };
+        if run.is_settled(offset) {
+            return;
+        }
+        let first = run.first;
+        let Some(entry) = run.entries.get_mut((offset - first) as usize) else { return };
+        let from = std::mem::replace(&mut entry.place, to);
+        if let (Some(number), Some(last)) = (bucket, self.buckets.back_mut()) {
+            last.live += 1;
+            if log.entered_file != number {
+                log.entered_file = number;
+                last.logs.push(id);
+            }
+        }
+        self.release(from);
+    }
+
+    /// Everything that could be moved has been: cut, after a checkpoint.
+    fn finish_bucket(&mut self, target: u64) {
+        let stuck = self.buckets.iter().filter(|bucket| bucket.number <= target && bucket.live > 0).count();
+        if stuck > 0 {
+            // A damaged record stays where it is, and so does its part of the journal.
+            tracing::warn!(stuck, "parts of the journal cannot be cut");
+        }
+        self.paging.target = None;
+        self.paging.wants_checkpoint = true;
+    }
+
+    fn start_arena(&mut self) {
+        if self.arena.bytes() <= self.options.arena_bytes {
+            return;
+        }
+        let Some((chunk, logs)) = self.arena.oldest_logs() else { return };
+        let logs = logs.to_vec();
+        let wanted = |entry: &Entry| entry.place.as_arena().is_some_and(|at| at >> 32 <= chunk);
+        for id in logs {
+            if self.start_page_out(id, wanted) {
+                return;
+            }
+        }
+    }
+
+    pub(crate) fn paging_completed(&mut self, completion: Completion) -> Result<(), Stopped> {
+        let token = completion.token;
+        match self.paging.work.take() {
+            Some(Work::Gather(at, out)) if at == token => match completion.result {
+                Ok(Done::Bytes(bytes)) if bytes.len() == out.sources.iter().map(Source::gathered).sum::<usize>() => {
+                    let token = self.token();
+                    self.write_segment(token, out, bytes);
+                }
+                _ => self.page_out_failed(&out),
+            },
+            Some(Work::Write(at, out)) if at == token => match completion.result {
+                Ok(_) => self.segment_written(&out),
+                Err(error) => {
+                    tracing::warn!(%error, "a segment could not be written; it is tried again later");
+                    self.page_out_failed(&out);
+                }
+            },
+            Some(Work::Carry(at, batch)) if at == token => {
+                if let Ok(Done::Bytes(bytes)) = completion.result {
+                    self.carry(batch, &bytes);
+                }
+            }
+            Some(Work::Checkpoint(at, lsn)) if at == token => match completion.result {
+                Ok(_) => self.checkpoint_written(lsn),
+                Err(error) => tracing::warn!(%error, "a checkpoint could not be written; it is tried again later"),
+            },
+            other => {
+                // A removal: what it could not remove, the next start does.
+                self.paging.work = other;
+            }
+        }
+        Ok(())
+    }
+
+    fn page_out_failed(&mut self, out: &PageOut) {
+        if let Some(log) = self.logs.get_mut(&out.log) {
+            log.paging = false;
+        }
+        self.paging.logs.clear();
+        self.paging.target = None;
+    }
+
+    fn checkpoint_written(&mut self, at: Lsn) {
+        if let Some(old) = self.paging.newest_checkpoint.replace(at).filter(|old| *old != at) {
+            self.removals.push_back((Lsn(0), crate::checkpoint::path(old)));
+        }
+        let here = at.0 / self.bucket_bytes();
+        while self.buckets.front().is_some_and(|bucket| bucket.live == 0 && bucket.number < here) {
+            self.buckets.pop_front();
+        }
+        let first = self.buckets.front().map_or(here, |bucket| bucket.number.min(here));
+        self.journal.cut(Lsn(first * self.bucket_bytes()));
+    }
+}
+
+impl Source {
+    fn gathered(&self) -> usize {
+        match self {
+            Source::Memory(_) => 0,
+            Source::Gathered(len) => *len,
+        }
+    }
+}
