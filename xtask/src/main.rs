@@ -3,6 +3,7 @@
 //! # Layout
 //! - [`test`]: everything a change must pass, step by step
 //! - [`tidy`]: house rules that no compiler knows: layering, dead files, format ids, README commands
+//! - [`torture`]: the real binary under load, killed again and again
 //! - [`layers`]: the drawing of who names whom
 //! - [`processes`]: running other programs
 
@@ -12,6 +13,7 @@ mod layers;
 mod processes;
 mod test;
 mod tidy;
+mod torture;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -34,6 +36,8 @@ enum Command {
     Tidy,
     /// Draw which crate names which, and the circles between modules inside each crate.
     Layers,
+    /// Kill the real binary under load, again and again; 0 confirmed messages may be lost.
+    Torture(torture::Arguments),
     /// Measure against peers: starts them beside Yam with the same load, prints tables with ratios.
     Bench {
         /// Handed to the bench program: `amqp`, and its options.
@@ -52,6 +56,7 @@ fn main() -> ExitCode {
         Command::Test(arguments) => return test::run(&arguments),
         Command::Tidy => tidy::run(),
         Command::Layers => layers::run(),
+        Command::Torture(arguments) => torture::run(&arguments),
         Command::Bench { arguments } => bench(&arguments),
         Command::Fuzz { minutes } => fuzz(minutes),
     };

@@ -41,8 +41,10 @@ pub struct Connection {
     pub session: SessionId,
     /// Input that the session has not used yet.
     held: Vec<u8>,
-    /// The session was offered `held` and waits for something else than more bytes.
-    waiting: bool,
+    /// `held` may be used as it is once the session has changed: it does not merely lack the rest of a frame.
+    offer_again: bool,
+    /// So much is held that reading on would not help the session.
+    full: bool,
     pub readable: bool,
     pub writable: bool,
     /// No more than what has arrived will come: a short read does not mean that an event follows.
@@ -66,7 +68,8 @@ impl Connection {
             stream,
             session,
             held: Vec::new(),
-            waiting: false,
+            offer_again: false,
+            full: false,
             readable: false,
             // The first write finds out.
             writable: true,
@@ -87,7 +90,7 @@ impl Connection {
     /// The session has changed: has this connection something to do in the next round?
     #[must_use]
     pub fn wants_turn(&self, node: &Node) -> bool {
-        !self.lingering && (self.waiting || (self.readable && node.may_read(self.session)))
+        !self.lingering && (self.offer_again || (self.readable && node.may_read(self.session)))
     }
 
     /// Offer held input again, then read. `Ok(true)`: there is more for the next round.
@@ -98,18 +101,18 @@ impl Connection {
         if self.lingering {
             return self.discard(buffer);
         }
-        if self.waiting {
+        if self.offer_again {
             let held = std::mem::take(&mut self.held);
             let used = node.receive(self.session, &held, now);
             self.keep(held, used, node.input_needed(self.session));
         }
         for _ in 0..READS_PER_ROUND {
-            if !self.readable || self.waiting || !node.may_read(self.session) || node.state(self.session) != SessionState::Open {
+            if !self.readable || self.full || !node.may_read(self.session) || node.state(self.session) != SessionState::Open {
                 return Ok(false);
             }
             self.read_once(node, buffer, limit, now)?;
         }
-        Ok(self.readable && !self.waiting && node.may_read(self.session))
+        Ok(self.readable && !self.full && node.may_read(self.session))
     }
 
     /// Read behind what is held, offer all of it, and hold what is not used.
@@ -151,12 +154,12 @@ impl Connection {
 
     fn keep(&mut self, mut held: Vec<u8>, used: usize, needed: usize) {
         if used == 0 {
-            self.waiting = is_waiting(held.len(), needed);
             self.held = held;
+            self.judge(needed);
         } else if used == held.len() && held.capacity() <= HELD_BYTES_KEPT {
             held.clear();
             self.held = held;
-            self.waiting = false;
+            self.judge(needed);
         } else {
             self.held = Vec::new();
             self.keep_slice(&held[used..], needed);
@@ -169,7 +172,13 @@ impl Connection {
         }
         self.held.clear();
         self.held.extend_from_slice(rest);
-        self.waiting = is_waiting(rest.len(), needed);
+        self.judge(needed);
+    }
+
+    fn judge(&mut self, needed: usize) {
+        let held = self.held.len();
+        self.offer_again = held > 0 && held >= needed;
+        self.full = held >= if needed == 0 { HELD_BYTES_UNKNOWN } else { needed };
     }
 
     /// Send what waits, as far as the socket takes it.
@@ -179,7 +188,7 @@ impl Connection {
     pub fn write(&mut self, node: &mut Node) -> Result<(), End> {
         let mut sent = false;
         while self.writable {
-            let output = node.output(self.session);
+            let Some(output) = node.output(self.session) else { break };
             let mut slices = [IoSlice::new(&[]); SLICES_PER_WRITE];
             let filled = output.slices(&mut slices);
             if filled == 0 {
@@ -206,7 +215,7 @@ impl Connection {
     /// Say that nothing more will be sent. False: the peer is gone already.
     pub fn linger(&mut self) -> bool {
         self.lingering = true;
-        self.waiting = false;
+        self.offer_again = false;
         self.held = Vec::new();
         self.readable = true;
         self.stream.shutdown(Shutdown::Write).is_ok()
@@ -233,13 +242,10 @@ impl Connection {
         if self.held.is_empty() {
             self.held = Vec::new();
         }
-        if !self.lingering {
-            node.output(self.session).shrink();
+        if !self.lingering
+            && let Some(output) = node.output(self.session)
+        {
+            output.shrink();
         }
     }
-}
-
-/// A session that leaves a whole frame unused waits for an answer, not for more bytes.
-fn is_waiting(held: usize, needed: usize) -> bool {
-    held >= if needed == 0 { HELD_BYTES_UNKNOWN } else { needed }
 }

@@ -344,7 +344,7 @@ impl Server {
             connection.closing = true;
             self.deadlines.push(Reverse((now.mono_ms + CLOSING_MS, key, session)));
         }
-        if self.node.output(session).is_empty() {
+        if self.node.output(session).is_none_or(|output| output.is_empty()) {
             self.linger(key, now);
         }
     }
@@ -444,7 +444,7 @@ impl Server {
 
     fn flushed(&mut self) -> bool {
         let node = &mut self.node;
-        self.by_session.keys().all(|session| node.output(*session).is_empty())
+        self.by_session.keys().all(|session| node.output(*session).is_none_or(|output| output.is_empty()))
     }
 }
 

@@ -133,6 +133,11 @@ impl Consumer {
         self.flush()
     }
 
+    /// Ends the connection politely: acks that were written count.
+    pub fn close(self, buffer: &mut [u8]) -> Result<()> {
+        self.reader.take_leave(self.stream, buffer)
+    }
+
     /// Writes as much of the waiting acks as the socket takes.
     pub fn flush(&mut self) -> Result<()> {
         while self.ready.writable && self.out_at < self.out.len() {

@@ -29,15 +29,18 @@ pub fn run(options: &Options) -> Result<()> {
     let mut admin = Connection::open(&address, patience)?;
     declare(&mut admin, options)?;
     let mut engine = Engine::new(&address, options)?;
-    let outcome = engine.run();
+    let outcome = engine.run().and_then(|window| Ok((window, engine.verify(&mut admin)?)));
     engine.progress.finish_and_clear();
-    let (start, end) = outcome?;
-    let verdict = engine.verify(&mut admin)?;
-    let summary = engine.summarise(&admin, &start, &end, verdict);
+    let result = outcome.map(|((start, end), verdict)| (engine.summarise(&admin, &start, &end, verdict), verdict));
     engine.close();
     if !options.keep {
-        remove(&mut admin, options)?;
+        // After a failure the broker may be gone; then the failure is what matters.
+        let removed = remove(&mut admin, options);
+        if result.is_ok() {
+            removed?;
+        }
     }
+    let (summary, verdict) = result?;
     if options.json {
         println!("{}", serde_json::to_string_pretty(&summary)?);
     } else {
@@ -433,12 +436,13 @@ impl<'a> Engine<'a> {
     }
 
     /// Takes leave of the broker, so that it has processed all acks when this returns.
-    fn close(self) {
+    fn close(mut self) {
+        // The result is known: a broker that hangs up without an answer has done no harm.
         for producer in self.producers {
-            super::wire::take_leave(producer.stream.into());
+            let _ = producer.close(&mut self.buffer);
         }
         for consumer in self.consumers {
-            super::wire::take_leave(consumer.stream.into());
+            let _ = consumer.close(&mut self.buffer);
         }
     }
 }

@@ -79,6 +79,11 @@ impl Producer {
         self.pending.is_empty() && (self.window.size == 0 || self.counts.confirmed + self.counts.nacked == self.counts.published)
     }
 
+    /// Ends the connection politely.
+    pub fn close(self, buffer: &mut [u8]) -> Result<()> {
+        self.reader.take_leave(self.stream, buffer)
+    }
+
     /// Reads confirms.
     pub fn receive(&mut self, buffer: &mut [u8], now_ns: u64, latency: &mut Histogram<u64>) -> Result<()> {
         let Producer { stream, reader, window, counts, .. } = self;

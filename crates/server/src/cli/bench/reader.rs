@@ -1,11 +1,13 @@
 //! Walks through incoming bytes by frame headers: methods are handed out, bodies are skipped but for their first bytes.
 
-use std::io::{ErrorKind, Read};
+use std::io::{ErrorKind, Read, Write};
+use std::net::TcpStream;
+use std::time::Duration;
 
 use anyhow::{Result, bail};
 
 use super::options::BODY_HEAD_BYTES;
-use super::wire::{FRAME_BODY, FRAME_HEAD_BYTES, FRAME_HEADER, FRAME_METHOD, FRAME_OVERHEAD_BYTES};
+use super::wire::{self, FRAME_BODY, FRAME_HEAD_BYTES, FRAME_HEADER, FRAME_METHOD, FRAME_OVERHEAD_BYTES};
 
 /// Bytes of the buffer that all connections read through: large enough to make a read cheap per message, small enough to
 /// stay in a core's cache.
@@ -81,6 +83,29 @@ impl Reader {
         self.carry.extend_from_slice(&bytes[consumed..]);
         // A read that left room has drained the socket; the next arrival raises a new event.
         Ok(if read < room { Progress::Drained } else { Progress::More })
+    }
+
+    /// Closes the connection in the protocol's way and waits for the answer: then the broker has processed all that was
+    /// sent before, acks above all.
+    pub fn take_leave(mut self, stream: mio::net::TcpStream, buffer: &mut [u8]) -> Result<()> {
+        let mut stream = TcpStream::from(stream);
+        stream.set_nonblocking(false)?;
+        stream.set_read_timeout(Some(Duration::from_secs(3)))?;
+        stream.set_write_timeout(Some(Duration::from_secs(3)))?;
+        let mut bytes = Vec::new();
+        wire::Method::new(10, 50).u16(200).short("done").u16(0).u16(0).frame(0, &mut bytes);
+        stream.write_all(&bytes)?;
+        let deadline = wire::now() + Duration::from_secs(5);
+        let mut answered = false;
+        while !answered && wire::now() < deadline {
+            self.receive(&mut stream, buffer, |item| {
+                if let Item::Method { channel: 0, payload } = item {
+                    answered |= wire::method_id(payload) == wire::CONNECTION_CLOSE_OK;
+                }
+                Ok(())
+            })?;
+        }
+        Ok(())
     }
 
     /// Passes over all whole frames in `bytes`; returns how many bytes are done with.

@@ -21,6 +21,7 @@ pub const FRAME_HEAD_BYTES: usize = 7;
 pub const FRAME_OVERHEAD_BYTES: usize = FRAME_HEAD_BYTES + 1;
 
 pub const CONNECTION_CLOSE: (u16, u16) = (10, 50);
+pub const CONNECTION_CLOSE_OK: (u16, u16) = (10, 51);
 pub const CONNECTION_BLOCKED: (u16, u16) = (10, 60);
 pub const CHANNEL_CLOSE: (u16, u16) = (20, 40);
 pub const BASIC_CANCEL: (u16, u16) = (60, 30);
@@ -357,22 +358,4 @@ fn property(start: &[u8], name: &[u8]) -> Option<String> {
     let rest = &start[at + name.len() + 2..];
     let length = u32::from_be_bytes(rest.get(..4)?.try_into().ok()?) as usize;
     Some(String::from_utf8_lossy(rest.get(4..4 + length)?).into_owned())
-}
-
-/// Closes a connection in the protocol's way and waits until the broker has hung up, or for a few seconds.
-pub fn take_leave(mut stream: TcpStream) {
-    let mut bytes = Vec::new();
-    Method::new(10, 50).u16(200).short("done").u16(0).u16(0).frame(0, &mut bytes);
-    let leave = |stream: &mut TcpStream| -> std::io::Result<()> {
-        stream.set_nonblocking(false)?;
-        stream.set_read_timeout(Some(Duration::from_secs(3)))?;
-        stream.set_write_timeout(Some(Duration::from_secs(3)))?;
-        stream.write_all(&bytes)?;
-        let deadline = now() + Duration::from_secs(5);
-        let mut scrap = [0; 65536];
-        while stream.read(&mut scrap)? > 0 && now() < deadline {}
-        Ok(())
-    };
-    // The run is over and its result is known: a broker that hangs up first has done no harm.
-    let _ = leave(&mut stream);
 }

@@ -1,0 +1,83 @@
+//! The real binary, started, killed and started again.
+
+use std::fs::File;
+use std::io::{BufRead as _, BufReader};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, bail};
+
+pub struct Broker {
+    child: Child,
+    log: PathBuf,
+}
+
+impl Broker {
+    /// Start it on a port of its own choice. Its log is appended to `log`.
+    pub fn start(binary: &Path, data: &Path, log: &Path) -> anyhow::Result<Broker> {
+        let log_file = File::options().create(true).append(true).open(log)?;
+        let child = Command::new(binary)
+            .args(["serve", "--amqp-listen", "127.0.0.1:0", "--data-dir"])
+            .arg(data)
+            .env_remove("YAM_CONFIG")
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(log_file)
+            .spawn()
+            .with_context(|| format!("cannot start {}", binary.display()))?;
+        Ok(Broker { child, log: log.to_owned() })
+    }
+
+    /// Wait until it listens.
+    pub fn ready(&mut self) -> anyhow::Result<SocketAddr> {
+        let Some(out) = self.child.stdout.take() else { bail!("waited for the broker twice") };
+        for line in BufReader::new(out).lines() {
+            if let Some(address) = line?.strip_prefix("amqp listening on ") {
+                return Ok(address.trim().parse()?);
+            }
+        }
+        let status = self.child.wait()?;
+        bail!("the broker did not start ({status}); see {}", self.log.display())
+    }
+
+    /// It must not end by itself.
+    pub fn assert_running(&mut self) -> anyhow::Result<()> {
+        match self.child.try_wait()? {
+            None => Ok(()),
+            Some(status) => bail!("the broker ended by itself ({status}); see {}", self.log.display()),
+        }
+    }
+
+    /// SIGKILL.
+    pub fn kill(&mut self) -> anyhow::Result<()> {
+        self.child.kill()?;
+        self.child.wait()?;
+        Ok(())
+    }
+
+    /// SIGTERM; it must end in order, and soon.
+    pub fn terminate(&mut self) -> anyhow::Result<ExitStatus> {
+        let pid = self.child.id().to_string();
+        crate::processes::run(Command::new("kill").args(["-TERM", &pid]))?;
+        let begin = Instant::now();
+        loop {
+            if let Some(status) = self.child.try_wait()? {
+                return Ok(status);
+            }
+            if begin.elapsed() > Duration::from_secs(20) {
+                self.kill()?;
+                bail!("the broker did not stop within 20 s of SIGTERM; see {}", self.log.display());
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+}
+
+impl Drop for Broker {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
