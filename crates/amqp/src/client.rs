@@ -8,6 +8,7 @@
 //! connect ──> out ~~> socket ~~> receive ──> Opened ──> open_channel ──> Method(ChannelOpenOk) ──> ...
 //! ```
 
+use crate::codec::content::{Whole, whole};
 use crate::codec::frame::{self, BODY, Frame, FrameError, HEADER, METHOD, Split};
 use crate::codec::method::MethodError;
 use crate::codec::properties::{ContentHeader, Properties};
@@ -231,13 +232,15 @@ impl Client {
         };
         self.greeted = true;
         if first.kind == METHOD && content::has_content(first.payload) {
-            match content::whole(input, first, self.frame_max as usize)? {
-                content::Whole::Here(event, rest) => {
+            let behind = input.get(first.wire_len()..).unwrap_or_default();
+            match whole(behind, first.channel, self.frame_max as usize) {
+                Whole::Here { header, body, rest } => {
                     *input = rest;
+                    let event = content::event(first.channel, first.payload, header.properties, body)?;
                     return Ok(Found::Event(event));
                 }
-                content::Whole::More => return Ok(Found::More),
-                content::Whole::InPieces => {}
+                Whole::More(_) => return Ok(Found::More),
+                Whole::InPieces => {}
             }
         }
         *input = input.get(first.wire_len()..).unwrap_or_default();

@@ -1,1 +1,226 @@
+//! How an AMQP message lies in a record, and how a record becomes an AMQP message.
+//!
+//! ```text
+//! record key    the routing key
+//! record value  the body
+//! header "yam.amqp-0-9-1":
+//!     exchange        short string
+//!     property flags  u16     as they came
+//!     property list           as they came, without the header BCC
+//! ```
+//! A record without that header was written by another protocol: it is delivered with its key as the
+//! routing key, from the default exchange, without properties.
 
+use model::limits::NAME_BYTES_MAX;
+use model::record::{RecordError, StoredRecord};
+use model::{Header, Headers, RecordView, Value};
+
+use crate::codec::field::{self, RawTable};
+use crate::codec::wire::{Reader, WireError, put_short};
+use crate::codec::{Properties, properties};
+
+/// The name of the header that carries what AMQP has beyond a record.
+pub const HEADER_NAME: &str = "yam.amqp-0-9-1";
+/// The longest time a message may be given, in milliseconds (RabbitMQ's bound).
+const EXPIRATION_MS_MAX: u64 = u32::MAX as u64;
+
+/// Why a publish cannot become a record. The texts are RabbitMQ's.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PublishError {
+    #[error("cannot decode properties: {0}")]
+    Malformed(#[from] WireError),
+    #[error("invalid expiration '{text}': {reason}")]
+    Expiration { text: String, reason: String },
+    #[error("invalid message: {{unacceptable_type_in_header,\"{name}\",{kind}}}")]
+    KeysHeader { name: &'static str, kind: &'static str },
+}
+
+/// What the broker must know of a message beside key and body, and the header to be stored. One per
+/// session, filled anew for each publish so that nothing is allocated.
+#[derive(Default)]
+pub struct Envelope {
+    /// The value of [`HEADER_NAME`].
+    bytes: Vec<u8>,
+    /// Where in `bytes` the entries of the header table lie.
+    headers: std::ops::Range<usize>,
+    user_id: String,
+    has_user_id: bool,
+    /// CC and BCC.
+    pub more_keys: Vec<String>,
+    pub persistent: bool,
+    pub priority: u8,
+    pub expiration_ms: Option<u64>,
+}
+
+impl Envelope {
+    /// Take over exchange and properties of a publish.
+    ///
+    /// # Errors
+    /// [`PublishError`] where the properties are malformed or say impossible things.
+    pub fn fill(&mut self, exchange: &str, raw: &[u8]) -> Result<(), PublishError> {
+        let properties = Properties::decode(raw)?;
+        self.bytes.clear();
+        put_short(&mut self.bytes, exchange);
+        self.headers = 0..0;
+        self.more_keys.clear();
+        self.persistent = properties.delivery_mode == Some(properties::PERSISTENT);
+        self.priority = properties.priority.unwrap_or(0);
+        self.expiration_ms = properties.expiration.map(parse_expiration).transpose()?;
+        self.user_id.clear();
+        self.has_user_id = properties.user_id.is_some();
+        self.user_id.push_str(properties.user_id.unwrap_or_default());
+        match properties.headers {
+            Some(table) => self.fill_headers(&properties, table, raw),
+            None => {
+                self.bytes.extend_from_slice(raw);
+                Ok(())
+            }
+        }
+    }
+
+    fn fill_headers(&mut self, properties: &Properties<'_>, table: RawTable<'_>, raw: &[u8]) -> Result<(), PublishError> {
+        table.check()?;
+        let mut blind = false;
+        for (key, value) in table.entries().map_while(Result::ok) {
+            let name = match key {
+                b"CC" => "CC",
+                b"BCC" => "BCC",
+                _ => continue,
+            };
+            blind |= name == "BCC";
+            let items = value.as_array().ok_or(PublishError::KeysHeader { name, kind: kind_name(value.kind) })?;
+            let keys = items.map_while(Result::ok).filter(|item| item.kind == b'S');
+            self.more_keys.extend(keys.map(|key| String::from_utf8_lossy(key.bytes).into_owned()));
+        }
+        // The table is the third property: before it stand the flags and at most two short strings.
+        let short = |text: Option<&str>| text.map_or(0, |text| 1 + text.len());
+        let before = 2 + short(properties.content_type) + short(properties.content_encoding);
+        let start = self.bytes.len() + before + 4;
+        if blind {
+            let rest = raw.get(before + 4 + table.0.len()..).unwrap_or_default();
+            self.bytes.extend_from_slice(raw.get(..before).unwrap_or_default());
+            self.bytes.extend_from_slice(&[0; 4]);
+            for (key, value) in table.entries().map_while(Result::ok).filter(|(key, _)| *key != b"BCC") {
+                field::put_raw_entry(&mut self.bytes, key, value);
+            }
+            self.headers = start..self.bytes.len();
+            let len = (self.headers.len() as u32).to_be_bytes();
+            if let Some(slot) = self.bytes.get_mut(start - 4..start) {
+                slot.copy_from_slice(&len);
+            }
+            self.bytes.extend_from_slice(rest);
+        } else {
+            self.bytes.extend_from_slice(raw);
+            self.headers = start..start + table.0.len();
+        }
+        Ok(())
+    }
+
+    /// The header to be stored with the message.
+    #[must_use]
+    pub fn header(&self) -> Header<'_> {
+        Header { name: HEADER_NAME, value: &self.bytes }
+    }
+
+    /// The user that the message claims to come from.
+    #[must_use]
+    pub fn user_id(&self) -> Option<&str> {
+        self.has_user_id.then_some(&self.user_id)
+    }
+
+    /// Give back what an idle connection does not need.
+    pub fn shrink(&mut self, bytes: usize) {
+        self.bytes.clear();
+        self.bytes.shrink_to(bytes);
+        self.headers = 0..0;
+        self.more_keys = Vec::new();
+    }
+}
+
+impl Headers for Envelope {
+    fn get(&self, name: &str) -> Option<Value> {
+        RawTable(self.bytes.get(self.headers.clone())?).get(name)
+    }
+}
+
+/// RabbitMQ's words for what is wrong with an expiration: it reads an integer off the front and
+/// complains about what is left.
+fn parse_expiration(text: &str) -> Result<u64, PublishError> {
+    let fail = |reason: String| Err(PublishError::Expiration { text: text.to_owned(), reason });
+    let (negative, unsigned) = match text.strip_prefix('-') {
+        Some(rest) => (true, rest),
+        None => (false, text.strip_prefix('+').unwrap_or(text)),
+    };
+    let digits = unsigned.bytes().take_while(u8::is_ascii_digit).count();
+    let (number, rest) = unsigned.split_at(digits);
+    if digits == 0 {
+        return fail("no_integer".to_owned());
+    }
+    if !rest.is_empty() {
+        return fail(format!("{{leftover_string,\"{rest}\"}}"));
+    }
+    let number = number.trim_start_matches('0');
+    if negative && !number.is_empty() {
+        return fail(format!("{{value_negative,-{number}}}"));
+    }
+    match if number.is_empty() { Ok(0) } else { number.parse::<u64>() } {
+        Ok(ms) if ms <= EXPIRATION_MS_MAX => Ok(ms),
+        _ => fail(format!("{{value_too_big,{number}}}")),
+    }
+}
+
+/// RabbitMQ's names of the field types.
+#[must_use]
+pub fn kind_name(kind: u8) -> &'static str {
+    match kind {
+        b'S' => "longstr",
+        b'x' => "binary",
+        b'F' => "table",
+        b'A' => "array",
+        b't' => "bool",
+        b'b' => "byte",
+        b'B' => "unsignedbyte",
+        b's' => "short",
+        b'u' => "unsignedshort",
+        b'I' => "signedint",
+        b'i' => "unsignedint",
+        b'f' => "float",
+        b'd' => "double",
+        b'D' => "decimal",
+        b'T' => "timestamp",
+        b'V' => "void",
+        _ => "long",
+    }
+}
+
+/// A record as an AMQP message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stored<'a> {
+    /// The exchange as a short string, its length octet included.
+    pub exchange: &'a [u8],
+    /// At most 255 bytes.
+    pub routing_key: &'a [u8],
+    /// Property flags and list.
+    pub properties: &'a [u8],
+    pub body: &'a [u8],
+}
+
+impl<'a> Stored<'a> {
+    /// Read a record back.
+    ///
+    /// # Errors
+    /// [`RecordError`] where the bytes are no record.
+    pub fn read(record: &StoredRecord<'a>) -> Result<Stored<'a>, RecordError> {
+        let view = RecordView::parse(record.batch)?;
+        let own = view.header(HEADER_NAME).and_then(split_own);
+        let (exchange, properties) = own.unwrap_or((&[0], &properties::NONE));
+        let routing_key = view.key.get(..NAME_BYTES_MAX).unwrap_or(view.key);
+        Ok(Stored { exchange, routing_key, properties, body: view.value })
+    }
+}
+
+fn split_own(value: &[u8]) -> Option<(&[u8], &[u8])> {
+    let len = Reader::new(value).u8().ok()?;
+    let (exchange, properties) = value.split_at_checked(1 + usize::from(len))?;
+    (properties.len() >= properties::NONE.len()).then_some((exchange, properties))
+}

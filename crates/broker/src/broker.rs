@@ -1,10 +1,10 @@
 //! The front of the broker: sessions, scopes, and one method per request.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 
 use foldhash::fast::FixedState;
 use model::{
-    Event, Failure, Headers, Lsn, NoHeaders, Now, Outcome, Publish, RecordParts, Reply, Request, Scope as ScopeId, SessionId, Subject,
+    Event, Failure, Lsn, Now, Outcome, Publish, RecordParts, Reply, Request, Scope as ScopeId, SessionId, Subject,
     SubscriptionId, limits,
 };
 use storage::{LogId, Store, Tag};
@@ -75,6 +75,10 @@ pub struct Broker {
     pub(crate) active: VecDeque<LogId>,
     /// Subscriptions that ended without their clients' doing.
     pub(crate) cancelled: Vec<(SessionId, ScopeId, SubscriptionId)>,
+    /// When the heads of queues expire: (wall ms, queue).
+    pub(crate) expiries: BTreeSet<(u64, LogId)>,
+    /// When queues that nobody uses expire: (mono ms, queue).
+    pub(crate) unused: BTreeSet<(u64, LogId)>,
     /// Gets whose queue is gone.
     pub(crate) unanswered: Vec<(SessionId, ScopeId)>,
     next_subscription: u64,
@@ -95,6 +99,8 @@ impl Broker {
             subscriptions: HashMap::default(),
             active: VecDeque::new(),
             cancelled: Vec::new(),
+            expiries: BTreeSet::new(),
+            unused: BTreeSet::new(),
             unanswered: Vec::new(),
             next_subscription: 0,
             names,
@@ -192,7 +198,7 @@ impl Broker {
     pub fn request(&mut self, id: SessionId, request: Request<'_>, now: Now) -> Result<Reply, Failure> {
         match request {
             Request::Publish(publish) => self.publish(id, &publish, now),
-            Request::Settle { scope, tag, multiple, outcome } => self.settle(id, scope, tag, multiple, outcome, now),
+            Request::Settle { scope, tag, multiple, outcome } => self.settle(id, scope, tag, multiple, outcome),
             Request::Authenticate { user, password } => self.authenticate(id, user, password),
             Request::OpenHost { host } => self.open_host(id, host),
             Request::OpenScope { scope } => {
@@ -222,7 +228,7 @@ impl Broker {
                 self.wake_session(id);
                 Ok(Reply::Ok)
             }
-            Request::Get { scope, queue, auto_settle } => self.get(id, scope, queue, auto_settle),
+            Request::Get { scope, queue, auto_settle } => self.get(id, scope, queue, auto_settle, now),
             Request::Recover { scope } => {
                 let Some(scope) = self.session_mut(id).scopes.get_mut(&scope) else { return Ok(Reply::Ok) };
                 let mut taken = Vec::new();
@@ -372,6 +378,9 @@ impl Broker {
         if !routed {
             return Ok(Reply::Published { durable_at: None, routed: false });
         }
+        if self.refuses(route) {
+            return Ok(Reply::Refused);
+        }
         // What this session settled before must be durable no later than this publish.
         let flushes = self.store.flushes();
         if self.session_mut(id).settled_at == flushes {
@@ -386,14 +395,19 @@ impl Broker {
         let durable_at = self.store.append(route, record, tag, group, now);
         for id in route {
             let Some(queue) = self.topology.queues.get_mut(id) else { continue };
-            // Only queues with priorities need to know which offset it is.
-            let offset = if queue.settings.max_priority.is_some() {
+            // Only some queues need to know which offset it is.
+            let offset = if queue.needs_offsets() {
                 model::Offset(self.store.next_offset(*id).0 - 1)
             } else {
                 model::Offset(0)
             };
-            queue.push(offset, tag.priority());
-            if !queue.active && !queue.blocked && !queue.consumers.is_empty() {
+            queue.push(offset, tag.priority(), record.value.len());
+            queue.any_expires |= tag.expires_ms().is_some();
+            if queue.overflows() {
+                self.drop_overflow(*id);
+            } else if queue.ready == 1 && (queue.settings.message_ttl_ms.is_some() || queue.any_expires) {
+                self.wake_queue(*id);
+            } else if !queue.active && !queue.blocked && !queue.consumers.is_empty() {
                 queue.active = true;
                 self.active.push_back(*id);
             }
@@ -422,7 +436,7 @@ impl Broker {
             self.enqueue(&stored.targets, &record, stored.tag, last.is_some_and(|last| index < last), now);
         }
         for (unacked, outcome) in settled {
-            self.finish(unacked, outcome, now);
+            self.finish(unacked, outcome);
         }
         self.store.flush_settles();
         Reply::DurableAt(self.store.appended())
@@ -435,7 +449,6 @@ impl Broker {
         tag: model::DeliveryTag,
         multiple: bool,
         outcome: Outcome,
-        now: Now,
     ) -> Result<Reply, Failure> {
         let flushes = self.store.flushes();
         let mut taken = std::mem::take(&mut self.taken);
@@ -452,7 +465,7 @@ impl Broker {
             transaction.settled.extend(taken.drain(..).map(|unacked| (unacked, outcome)));
         }
         for unacked in &taken {
-            self.finish(*unacked, outcome, now);
+            self.finish(*unacked, outcome);
         }
         self.taken = taken;
         if full {
@@ -462,14 +475,17 @@ impl Broker {
     }
 
     /// An unsettled delivery has its outcome.
-    pub(crate) fn finish(&mut self, unacked: Unacked, outcome: Outcome, now: Now) {
+    pub(crate) fn finish(&mut self, unacked: Unacked, outcome: Outcome) {
         self.statistics.settled += 1;
         match outcome {
             Outcome::Requeued => self.requeue(unacked),
             Outcome::Accepted => self.settle_one(unacked),
             Outcome::Rejected => {
-                self.dead_letter(unacked.queue, unacked.offset, "rejected", now);
-                self.settle_one(unacked);
+                if let Some(queue) = self.topology.queues.get_mut(&unacked.queue) {
+                    queue.unacked -= 1;
+                    self.bury(unacked.queue, unacked.offset, "rejected");
+                }
+                self.free_credit(unacked);
             }
         }
     }
@@ -477,6 +493,7 @@ impl Broker {
     fn settle_one(&mut self, unacked: Unacked) {
         if let Some(queue) = self.topology.queues.get_mut(&unacked.queue) {
             queue.unacked -= 1;
+            queue.forget(unacked.offset);
             self.store.settle(unacked.queue, unacked.offset);
         }
         self.free_credit(unacked);
@@ -555,9 +572,10 @@ impl Broker {
         }
     }
 
-    fn get(&mut self, id: SessionId, scope: ScopeId, name: &str, auto_settle: bool) -> Result<Reply, Failure> {
+    fn get(&mut self, id: SessionId, scope: ScopeId, name: &str, auto_settle: bool, now: Now) -> Result<Reply, Failure> {
         let queue_id = self.accessible_queue(id, name)?;
         if let Some(queue) = self.topology.queues.get_mut(&queue_id) {
+            queue.unused_since_ms = now.mono_ms;
             queue.getters.push_back(Getter { session: id, scope, auto_settle });
         }
         self.wake_queue(queue_id);
@@ -574,15 +592,6 @@ impl Broker {
             bits >>= 6;
         }
         name
-    }
-
-    /// Send a message that is not a client's through an exchange.
-    pub(crate) fn publish_internal(&mut self, host: usize, exchange: &str, key: &str, headers: Option<&dyn Headers>) -> Vec<LogId> {
-        let mut route = Vec::new();
-        if let Ok(start) = self.topology.exchange_id(host, exchange) {
-            self.topology.route(host, start, &[key], headers.unwrap_or(&NoHeaders), &mut route);
-        }
-        route
     }
 }
 

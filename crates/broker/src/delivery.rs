@@ -60,7 +60,9 @@ impl Broker {
     }
 
     fn serve(&mut self, id: LogId, left: &mut usize, sink: &mut impl Sink, now: Now) -> Stop {
-        self.drop_expired(id, now);
+        if !self.drop_expired(id, now) || !self.send_on_dying(id, now) {
+            return Stop::Rest;
+        }
         loop {
             let Some(queue) = self.topology.queues.get_mut(&id) else { return Stop::Rest };
             if queue.waiting || queue.damaged {
@@ -162,6 +164,7 @@ impl Broker {
         let Some(queue) = self.topology.queues.get_mut(&id) else { return };
         queue.take(offset);
         if settled {
+            queue.forget(offset);
             self.store.settle(id, offset);
             return;
         }

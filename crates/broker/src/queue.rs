@@ -1,7 +1,8 @@
 //! One queue: what is ready, in which order, and who is served next.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 
+use foldhash::fast::FixedState;
 use model::{Offset, Scope as ScopeId, SessionId, SubscriptionId, Table};
 use storage::{LogId, Store};
 
@@ -50,6 +51,13 @@ pub(crate) struct Queue {
     levels: Option<Vec<BTreeSet<u64>>>,
     pub ready: u64,
     pub unacked: u64,
+    /// Body lengths of everything in a queue that is bounded by bytes.
+    sizes: HashMap<u64, u32, FixedState>,
+    ready_bytes: u64,
+    /// A message with an expiry of its own was put in.
+    pub any_expires: bool,
+    /// Done with, to be sent on to the dead-letter exchange: offset and reason.
+    pub dying: VecDeque<(Offset, &'static str)>,
     /// Offsets below may have been handed out before the last restart.
     redelivered_below: Offset,
 
@@ -93,6 +101,10 @@ impl Queue {
             levels,
             ready: 0,
             unacked: 0,
+            sizes: HashMap::default(),
+            ready_bytes: 0,
+            any_expires: false,
+            dying: VecDeque::new(),
             redelivered_below: Offset(0),
             consumers: Vec::new(),
             turn: 0,
@@ -113,24 +125,63 @@ impl Queue {
         self.ready = store.live(self.log);
         self.redelivered_below = store.delivered(self.log);
         self.cursor = store.next_live(self.log, Offset(0)).unwrap_or_else(|| store.next_offset(self.log));
-        if let Some(levels) = &mut self.levels {
-            let mut next = store.next_live(self.log, Offset(0));
-            while let Some(offset) = next {
-                let priority = store.tag(self.log, offset).map_or(0, |tag| tag.priority());
-                let level = usize::from(priority).min(levels.len() - 1);
-                levels[level].insert(offset.0);
-                next = store.next_live(self.log, offset.next());
-            }
+        self.any_expires = self.ready > 0;
+        if self.needs_offsets() {
+            self.recover_offsets(store);
         }
     }
 
-    /// A record was appended at `offset`.
-    pub fn push(&mut self, offset: Offset, priority: u8) {
+    fn recover_offsets(&mut self, store: &Store) {
+        let mut next = store.next_live(self.log, Offset(0));
+        while let Some(offset) = next {
+            if let Some(levels) = &mut self.levels {
+                let priority = store.tag(self.log, offset).map_or(0, |tag| tag.priority());
+                let level = usize::from(priority).min(levels.len() - 1);
+                levels[level].insert(offset.0);
+            }
+            if self.settings.max_length_bytes.is_some() {
+                // The body's own length is not known without reading it; the record's is a little more.
+                let size = store.record_len(self.log, offset).unwrap_or(0);
+                self.sizes.insert(offset.0, size);
+                self.ready_bytes += u64::from(size);
+            }
+            next = store.next_live(self.log, offset.next());
+        }
+    }
+
+    /// A record with a body of `size` bytes was appended at `offset`, which matters only to those that
+    /// `needs_offsets`.
+    pub fn push(&mut self, offset: Offset, priority: u8, size: usize) {
         self.ready += 1;
         if let Some(levels) = &mut self.levels {
             let level = usize::from(priority).min(levels.len() - 1);
             levels[level].insert(offset.0);
         }
+        if self.settings.max_length_bytes.is_some() {
+            self.sizes.insert(offset.0, size as u32);
+            self.ready_bytes += size as u64;
+        }
+    }
+
+    /// `offset` is done with for ever.
+    pub fn forget(&mut self, offset: Offset) {
+        if self.settings.max_length_bytes.is_some() {
+            self.sizes.remove(&offset.0);
+        }
+    }
+
+    pub fn needs_offsets(&self) -> bool {
+        self.levels.is_some() || self.settings.max_length_bytes.is_some()
+    }
+
+    /// It holds more than it may.
+    pub fn overflows(&self) -> bool {
+        self.settings.max_length.is_some_and(|max| self.ready > max) || self.settings.max_length_bytes.is_some_and(|max| self.ready_bytes > max)
+    }
+
+    /// It holds as much as it may.
+    pub fn is_full(&self) -> bool {
+        self.settings.max_length.is_some_and(|max| self.ready >= max) || self.settings.max_length_bytes.is_some_and(|max| self.ready_bytes >= max)
     }
 
     /// The next ready offset.
@@ -156,6 +207,9 @@ impl Queue {
     /// `offset`, just named by `next`, is handed out or dropped.
     pub fn take(&mut self, offset: Offset) {
         self.ready -= 1;
+        if self.settings.max_length_bytes.is_some() {
+            self.ready_bytes -= u64::from(self.sizes.get(&offset.0).copied().unwrap_or(0));
+        }
         if let Some(levels) = &mut self.levels {
             for level in levels {
                 if level.remove(&offset.0) {
@@ -173,6 +227,7 @@ impl Queue {
     pub fn put_back(&mut self, offset: Offset, store: &Store) {
         self.ready += 1;
         self.unacked -= 1;
+        self.ready_bytes += u64::from(self.sizes.get(&offset.0).copied().unwrap_or(0));
         if let Some(levels) = &mut self.levels {
             let priority = store.tag(self.log, offset).map_or(0, |tag| tag.priority());
             let level = usize::from(priority).min(levels.len() - 1);

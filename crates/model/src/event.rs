@@ -15,6 +15,8 @@ pub enum Reply {
         durable_at: Option<Lsn>,
         routed: bool,
     },
+    /// A queue it should have reached is full and refuses more: tell the publisher so.
+    Refused,
     /// As `Published`, for a whole transaction, or for a declaration whose answer must be durable.
     DurableAt(Lsn),
     QueueDeclared {

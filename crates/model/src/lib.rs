@@ -10,10 +10,12 @@
 //! - [`value`]: typed values of declare arguments and message headers
 //! - [`record`]: the record batch (Kafka's v2 layout), the unit on disk and in memory
 //! - [`request`], [`event`]: what a client asks, what it is told
+//! - [`death`]: why a message was dead-lettered
 //! - [`error`]: why a request failed, in words every protocol can map to its own codes
 //! - [`output`]: bytes on their way to a socket
 //! - [`session`]: the trait one connection of any protocol implements
 
+pub mod death;
 pub mod error;
 pub mod event;
 pub mod id;

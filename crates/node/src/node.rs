@@ -60,6 +60,8 @@ pub struct Node {
     disk_free_limit_bytes: u64,
     /// How far sessions know the journal to be durable.
     told: Lsn,
+    /// The moment of the last turn.
+    now: Now,
     next_sweep_ms: u64,
     next_disk_check_ms: u64,
     /// The disk has too little room: publishers were told to wait.
@@ -79,7 +81,8 @@ impl Node {
         storage.journal.sync = options.sync;
         storage.journal.cache_bytes = options.cache_bytes;
         storage.arena_bytes = options.transient_bytes;
-        let broker = Broker::open(broker::Options { users: options.users }, storage, vfs.as_mut())?;
+        let mut broker = Broker::open(broker::Options { users: options.users }, storage, vfs.as_mut())?;
+        broker.start(now);
         let told = broker.store().durable();
         Ok(Node {
             broker,
@@ -88,6 +91,7 @@ impl Node {
             cluster_name: options.cluster_name,
             disk_free_limit_bytes: options.disk_free_limit_bytes,
             told,
+            now,
             next_sweep_ms: now.mono_ms,
             next_disk_check_ms: now.mono_ms,
             low_disk: false,
@@ -201,6 +205,7 @@ impl Node {
     /// [`Stopped`]: the journal failed. Exit at once; what was confirmed is on disk.
     pub fn turn(&mut self, now: Now) -> Result<(), Stopped> {
         self.sessions.now = now;
+        self.now = now;
         while let Some(completion) = self.vfs.poll() {
             self.broker.store_mut().completed(completion)?;
         }
@@ -213,8 +218,8 @@ impl Node {
         if now.mono_ms >= self.next_sweep_ms {
             self.next_sweep_ms = now.mono_ms + SWEEP_MS;
             self.sessions.timeouts(now);
-            self.broker.tick(now);
         }
+        self.broker.tick(now);
         if self.broker.store().wants_checkpoint() {
             self.broker.checkpoint();
         }
@@ -275,7 +280,8 @@ impl Node {
     /// When `turn` must be called at the latest, in [`Now::mono_ms`].
     #[must_use]
     pub fn poll_timeout(&self) -> Option<u64> {
-        Some(self.next_sweep_ms.min(self.next_disk_check_ms))
+        let regular = self.next_sweep_ms.min(self.next_disk_check_ms);
+        Some(self.broker.poll_timeout(self.now).map_or(regular, |at| at.min(regular)))
     }
 
     /// Begin to stop: every session is told, and nobody publishes any more.

@@ -376,6 +376,13 @@ impl Store {
         log.runs.get(log.run_index(offset.0)?)?.entry(offset.0).map(|entry| entry.tag)
     }
 
+    /// Length of a record's batch in bytes, where its entry is in memory.
+    #[must_use]
+    pub fn record_len(&self, id: LogId, offset: Offset) -> Option<u32> {
+        let log = self.logs.get(&id)?;
+        log.runs.get(log.run_index(offset.0)?)?.entry(offset.0).map(|entry| entry.len)
+    }
+
     /// See that a record is in memory, or have it read.
     pub fn locate(&mut self, id: LogId, offset: Offset) -> Available {
         let Some(log) = self.logs.get_mut(&id) else { return Available::Gone };

@@ -1,8 +1,6 @@
 //! Messages with content, seen from the client: whole in the input, or arriving in pieces.
 
-use super::{
-    BODY, ClientError, ClientEvent, ContentHeader, Frame, HEADER, Message, Method, Properties, Reader, Split, basic, frame,
-};
+use super::{BODY, ClientError, ClientEvent, ContentHeader, HEADER, Message, Method, Properties, Reader, basic, frame};
 use crate::codec::wire::MethodArguments;
 use model::limits::BODY_BYTES_MAX;
 
@@ -15,44 +13,13 @@ pub(super) fn has_content(payload: &[u8]) -> bool {
     reader.u16() == Ok(basic::CLASS) && matches!(reader.u16(), Ok(50 | 60 | 71))
 }
 
-/// What lies at the front of the input behind a method with content.
-pub(super) enum Whole<'i> {
-    /// All of it, and what comes after.
-    Here(ClientEvent<'i>, &'i [u8]),
-    More,
-    /// In several body frames, or with other channels' frames between.
-    InPieces,
-}
-
-/// Read a message that lies whole at the front of `input`, `method` being its first frame.
-pub(super) fn whole<'i>(input: &'i [u8], method: Frame<'i>, frame_max: usize) -> Result<Whole<'i>, ClientError> {
-    let rest = input.get(method.wire_len()..).unwrap_or_default();
-    let Split::Frame(header) = frame::split(rest, frame_max)? else {
-        return Ok(Whole::More);
-    };
-    if header.kind != HEADER || header.channel != method.channel {
-        return Ok(Whole::InPieces);
-    }
-    let content = ContentHeader::decode(header.payload)?;
-    let mut rest = rest.get(header.wire_len()..).unwrap_or_default();
-    let mut body: &[u8] = &[];
-    if content.body_len > 0 {
-        if content.body_len > frame_max.saturating_sub(frame::OVERHEAD) as u64 {
-            return Ok(Whole::InPieces);
-        }
-        let Split::Frame(part) = frame::split(rest, frame_max)? else {
-            return Ok(Whole::More);
-        };
-        if part.kind != BODY || part.channel != method.channel || part.payload.len() as u64 != content.body_len {
-            return Ok(Whole::InPieces);
-        }
-        body = part.payload;
-        rest = rest.get(part.wire_len()..).unwrap_or_default();
-    }
-    Ok(Whole::Here(event(method.channel, method.payload, content.properties, body)?, rest))
-}
-
-fn event<'i>(channel: u16, method: &'i [u8], raw_properties: &'i [u8], body: &'i [u8]) -> Result<ClientEvent<'i>, ClientError> {
+/// The event that a method with content is.
+pub(super) fn event<'i>(
+    channel: u16,
+    method: &'i [u8],
+    raw_properties: &'i [u8],
+    body: &'i [u8],
+) -> Result<ClientEvent<'i>, ClientError> {
     let message = |exchange, routing_key| Message { exchange, routing_key, raw_properties, body };
     Ok(match Method::decode(method)? {
         Method::BasicDeliver(deliver) => ClientEvent::Delivered {

@@ -7,6 +7,7 @@
 //! - [`field`]: field tables and arrays, RabbitMQ's types
 //! - [`method`]: any method, by its class and method number
 //! - [`properties`]: the content header of class basic
+//! - [`content`]: header and body of a message that lies whole in the input
 //! - one file per class: [`connection`], [`channel`], [`access`], [`exchange`], [`queue`], [`basic`],
 //!   [`tx`], [`confirm`]
 
@@ -17,6 +18,7 @@ pub mod basic;
 pub mod channel;
 pub mod confirm;
 pub mod connection;
+pub mod content;
 pub mod exchange;
 pub mod field;
 pub mod frame;

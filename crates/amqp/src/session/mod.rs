@@ -1,2 +1,528 @@
-pub struct AmqpSession;
-pub struct SessionOptions;
+//! One AMQP connection as a state machine: bytes in, requests out; events in, bytes out.
+//!
+//! # Layout
+//! - this file: the session, its turn, and how it ends
+//! - [`handshake`]: from the protocol header to `open-ok`, and the rest of class connection
+//! - [`publish`]: messages on their way in
+//! - [`method`]: every other method of a channel
+//! - [`reply`]: the broker's answers
+//! - [`deliver`]: messages on their way out
+//! - [`channel`], [`timers`], [`errors`]: what the above are made of
+
+use std::sync::Arc;
+
+use model::{Event, Lsn, Now, Output, Publish, Request, Scope, Session, SessionState, Table};
+
+use crate::codec::frame::{self, Frame, HEARTBEAT, METHOD, Split};
+use crate::codec::{channel as channel_class, connection};
+use crate::translate::Envelope;
+
+mod channel;
+mod deliver;
+mod errors;
+mod handshake;
+mod method;
+mod publish;
+mod reply;
+#[cfg(test)]
+mod tests;
+mod timers;
+
+use channel::{Channel, ChannelState, Content, Expect};
+pub use errors::Code;
+use errors::Fault;
+use handshake::{Capabilities, Mechanism, Phase};
+use reply::{Awaited, Kind};
+use timers::{Due, Timers};
+
+/// Largest frame before the limits are agreed on, in bytes.
+const FRAME_MAX_BEFORE_TUNE: usize = 8192;
+/// How long the end of a connection may take, in milliseconds.
+const CLOSE_TIMEOUT_MS: u64 = 5_000;
+/// How long a peer that failed to log in, or speaks nonsense before it has, is kept waiting.
+const SILENCE_MS: u64 = 3_000;
+/// Bytes of bodies that may be under assembly in one session.
+const ASSEMBLY_BYTES_MAX: usize = 4 * model::limits::BODY_BYTES_MAX;
+
+/// What the sessions of one listener have in common.
+#[derive(Clone, Debug)]
+pub struct SessionOptions {
+    /// Yam's version, told to clients as information.
+    pub version: String,
+    pub cluster_name: String,
+    /// Heartbeat interval offered, in seconds; the client picks. 0: none.
+    pub heartbeat_s: u16,
+    /// Largest frame offered, in bytes.
+    pub frame_max: u32,
+    /// Highest number of channels offered.
+    pub channel_max: u16,
+    /// From the first byte to `connection.open`, in milliseconds.
+    pub handshake_timeout_ms: u64,
+}
+
+impl Default for SessionOptions {
+    fn default() -> Self {
+        SessionOptions {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            cluster_name: "yam".to_owned(),
+            heartbeat_s: 60,
+            frame_max: 131_072,
+            channel_max: 2047,
+            handshake_timeout_ms: 10_000,
+        }
+    }
+}
+
+/// One AMQP 0-9-1 connection.
+pub struct AmqpSession {
+    options: Arc<SessionOptions>,
+    phase: Phase,
+    capabilities: Capabilities,
+    mechanism: Mechanism,
+    frame_max: usize,
+    channel_max: u16,
+    timers: Timers,
+    /// Ascending by number.
+    channels: Vec<Channel>,
+    /// Scopes that the broker must be told are gone.
+    scopes_to_close: Vec<u16>,
+    /// The request that the broker has yet to answer.
+    awaited: Awaited,
+    /// An answer that goes out once the journal has reached this position. Nothing is asked until then.
+    held_until: Option<Lsn>,
+    held_answer: Vec<u8>,
+    /// What the next request borrows from: of a publish its envelope, of anything else its names.
+    envelope: Envelope,
+    names: [String; 3],
+    /// A mandatory message that may have to be returned.
+    kept: Option<Box<Content>>,
+    /// Some channel may have an ack to send.
+    acks_due: bool,
+    blocked: Option<&'static str>,
+    blocked_sent: bool,
+    published: bool,
+    /// For made-up consumer tags.
+    random: u64,
+    input_left: usize,
+    input_needed: usize,
+}
+
+/// A request, before it borrows from the session.
+enum Asked<'i> {
+    /// Borrows from the input only, or from nothing.
+    Ready(Request<'i>),
+    /// A publish that lies whole in the input.
+    Publish { scope: Scope, exchange: &'i str, routing_key: &'i str, mandatory: bool, body: &'i [u8] },
+    /// A publish put together in this channel.
+    Assembled { channel: usize },
+    /// The rest: the names are in [`AmqpSession::names`].
+    Named { what: method::Named, arguments: Table },
+}
+
+enum Step<'i> {
+    Ask(Asked<'i>),
+    Again,
+    /// So many bytes are needed; 0: something else must happen first.
+    More(usize),
+}
+
+impl AmqpSession {
+    /// A connection has been accepted. `seed` makes up consumer tags.
+    #[must_use]
+    pub fn new(options: Arc<SessionOptions>, seed: u64, now: Now) -> AmqpSession {
+        AmqpSession {
+            phase: Phase::Greeting,
+            capabilities: Capabilities::default(),
+            mechanism: Mechanism::Plain,
+            frame_max: FRAME_MAX_BEFORE_TUNE,
+            channel_max: options.channel_max,
+            timers: Timers::new(now, options.handshake_timeout_ms),
+            channels: Vec::new(),
+            scopes_to_close: Vec::new(),
+            awaited: Awaited::default(),
+            held_until: None,
+            held_answer: Vec::new(),
+            envelope: Envelope::default(),
+            names: Default::default(),
+            kept: None,
+            acks_due: false,
+            blocked: None,
+            blocked_sent: false,
+            published: false,
+            random: seed,
+            input_left: 0,
+            input_needed: 0,
+            options,
+        }
+    }
+
+    /// The position of the journal at which this session has something to say, so that nobody needs
+    /// to tell it of earlier ones.
+    #[must_use]
+    pub fn waits_for(&self) -> Option<Lsn> {
+        let confirms = self.channels.iter().filter_map(|channel| channel.confirms.waits_for());
+        confirms.chain(self.held_until).min()
+    }
+
+    fn find(&self, number: u16) -> Result<usize, usize> {
+        // Most connections use one channel, and most others number theirs from 1.
+        let guess = usize::from(number).wrapping_sub(1);
+        if self.channels.get(guess).is_some_and(|channel| channel.number == number) {
+            return Ok(guess);
+        }
+        self.channels.binary_search_by_key(&number, |channel| channel.number)
+    }
+
+    fn open_channel(&mut self, number: u16) -> Option<&mut Channel> {
+        let at = self.find(number).ok()?;
+        self.channels.get_mut(at).filter(|channel| channel.state == ChannelState::Open)
+    }
+
+    /// Go on until the broker is needed or the input is used up.
+    fn advance<'i>(&mut self, input: &mut &'i [u8], now: Now, out: &mut Output) -> Option<Asked<'i>> {
+        self.input_needed = 0;
+        loop {
+            if self.awaited.kind != Kind::Nothing {
+                return None;
+            }
+            if let Some(number) = self.scopes_to_close.pop() {
+                self.awaited = Awaited::new(Kind::ScopeGone, number, (0, 0));
+                return Some(Asked::Ready(Request::CloseScope { scope: Scope(number) }));
+            }
+            if self.held_until.is_some() {
+                return None;
+            }
+            let mut at = (0, (0, 0));
+            match self.step(input, now, out, &mut at) {
+                Ok(Step::Ask(asked)) => return Some(asked),
+                Ok(Step::Again) => {}
+                Ok(Step::More(needed)) => {
+                    self.input_needed = needed;
+                    return None;
+                }
+                Err(fault) => self.fail(at.0, fault.of(at.1), now, out),
+            }
+        }
+    }
+
+    /// Take one frame. `at` is told the channel and method, for errors.
+    fn step<'i>(
+        &mut self,
+        input: &mut &'i [u8],
+        now: Now,
+        out: &mut Output,
+        at: &mut (u16, (u16, u16)),
+    ) -> Result<Step<'i>, Fault> {
+        match self.phase {
+            Phase::Greeting => return Ok(self.greet(input, now, out)),
+            Phase::Silent | Phase::Closed => {
+                *input = &[];
+                return Ok(Step::More(0));
+            }
+            Phase::Deaf => {
+                self.await_the_end_deaf(input);
+                return Ok(Step::More(0));
+            }
+            _ => {}
+        }
+        let frame = match frame::split(input, self.frame_max)? {
+            Split::Frame(frame) => frame,
+            Split::Need(needed) => return Ok(Step::More(needed)),
+        };
+        at.0 = frame.channel;
+        if frame.kind == METHOD {
+            at.1 = publish::method_id(frame.payload);
+        }
+        if self.phase == Phase::Running && frame.channel != 0 {
+            if at.1 == publish::PUBLISH
+                && let Ok(index) = self.find(frame.channel)
+                && self.channels[index].state == ChannelState::Open
+                && self.channels[index].expect == Expect::Method
+            {
+                return self.publish(index, input, frame, out);
+            }
+            *input = input.get(frame.wire_len()..).unwrap_or_default();
+            return self.channel_frame(frame, out);
+        }
+        *input = input.get(frame.wire_len()..).unwrap_or_default();
+        if self.phase == Phase::Closing {
+            self.await_the_end(frame, at.1, out);
+            return Ok(Step::Again);
+        }
+        match frame.kind {
+            HEARTBEAT if frame.channel == 0 && frame.payload.is_empty() => Ok(Step::Again),
+            METHOD if frame.channel == 0 => self.connection_method(frame, now, out),
+            _ => Err(unexpected(frame)),
+        }
+    }
+
+    fn channel_frame<'i>(&mut self, frame: Frame<'i>, out: &mut Output) -> Result<Step<'i>, Fault> {
+        if frame.kind == HEARTBEAT {
+            return Err(unexpected(frame));
+        }
+        let Ok(index) = self.find(frame.channel) else {
+            return self.unopened_channel_frame(frame);
+        };
+        let channel = &mut self.channels[index];
+        if channel.state == ChannelState::Closing {
+            match publish::method_id(frame.payload) {
+                CHANNEL_CLOSE_OK if frame.kind == METHOD => {
+                    self.channels.remove(index);
+                }
+                CHANNEL_CLOSE if frame.kind == METHOD => {
+                    out.write(|out| frame::put_method(out, frame.channel, &channel_class::CloseOk {}));
+                }
+                _ => {}
+            }
+            return Ok(Step::Again);
+        }
+        match (channel.expect, frame.kind) {
+            (Expect::Method, METHOD) => self.channel_method(index, frame, out),
+            _ => self.content_frame(index, frame),
+        }
+    }
+
+    /// The request that was decided on, borrowing from the session what is not in the input.
+    fn request<'a>(&'a self, asked: Asked<'a>) -> Request<'a> {
+        let (scope, exchange, routing_key, mandatory, body) = match asked {
+            Asked::Ready(request) => return request,
+            Asked::Named { what, arguments } => return what.request(&self.names, arguments),
+            Asked::Publish { scope, exchange, routing_key, mandatory, body } => (scope, exchange, routing_key, mandatory, body),
+            Asked::Assembled { channel } => {
+                let channel = &self.channels[channel];
+                let content = channel.content.as_ref().expect("the channel assembled a publish");
+                let content: &Content = content;
+                (channel.scope(), &*content.exchange, &*content.routing_key, content.mandatory, &*content.body)
+            }
+        };
+        let envelope = &self.envelope;
+        Request::Publish(Publish {
+            scope,
+            exchange,
+            routing_key,
+            more_keys: &envelope.more_keys,
+            mandatory,
+            persistent: envelope.persistent,
+            expiration_ms: envelope.expiration_ms,
+            priority: envelope.priority,
+            user_id: envelope.user_id(),
+            headers: envelope,
+            record: model::RecordParts { key: routing_key.as_bytes(), value: body, own: Some(envelope.header()), headers: &[] },
+        })
+    }
+
+    /// Send the acks that have become due. One per channel says it all.
+    fn send_acks(&mut self, out: &mut Output) {
+        self.acks_due = false;
+        for channel in &mut self.channels {
+            if let Some((delivery_tag, multiple)) = channel.confirms.take_ack() {
+                let ack = crate::codec::basic::Ack { delivery_tag, multiple };
+                out.write(|out| frame::put_method(out, channel.number, &ack));
+            }
+        }
+    }
+
+    /// Close the channel or the connection over a fault.
+    fn fail(&mut self, number: u16, fault: Fault, now: Now, out: &mut Output) {
+        if fault.is_hard() || number == 0 || self.phase != Phase::Running {
+            return self.fail_connection(&fault, now, out);
+        }
+        self.awaited = Awaited::default();
+        if let Ok(index) = self.find(number) {
+            self.channels[index].closing();
+            self.scopes_to_close.push(number);
+        }
+        let close = channel_class::Close {
+            reply_code: fault.reply_code(),
+            reply_text: &fault.reply_text(),
+            class_id: fault.class,
+            method_id: fault.method,
+        };
+        out.write(|out| frame::put_method(out, number, &close));
+    }
+
+    fn fail_connection(&mut self, fault: &Fault, now: Now, out: &mut Output) {
+        match self.phase {
+            Phase::Closing | Phase::Deaf | Phase::Silent | Phase::Closed => {
+                // It was told once; now it does not even part in good order.
+                self.phase = Phase::Closed;
+                return;
+            }
+            // Whoever has not logged in is told nothing, and made to wait.
+            Phase::Greeting | Phase::Starting | Phase::Securing if fault.code != Code::AccessRefused => {
+                self.fall_silent(now);
+                return;
+            }
+            _ => {}
+        }
+        self.part_with_channels();
+        self.phase = if fault.out_of_step { Phase::Deaf } else { Phase::Closing };
+        self.timers.set_deadline(now, if fault.out_of_step { SILENCE_MS } else { CLOSE_TIMEOUT_MS });
+        self.timers.stop_heartbeats();
+        let close = connection::Close {
+            reply_code: fault.reply_code(),
+            reply_text: &fault.reply_text(),
+            class_id: fault.class,
+            method_id: fault.method,
+        };
+        out.write(|out| frame::put_method(out, 0, &close));
+    }
+
+    /// The channels go with the connection; the broker hears of it with the next polls.
+    fn part_with_channels(&mut self) {
+        self.awaited = Awaited::default();
+        self.held_until = None;
+        self.held_answer = Vec::new();
+        let open = self.channels.iter().filter(|channel| channel.state == ChannelState::Open);
+        self.scopes_to_close.extend(open.map(|channel| channel.number));
+        self.channels = Vec::new();
+    }
+
+    fn fall_silent(&mut self, now: Now) {
+        self.phase = Phase::Silent;
+        self.timers.set_deadline(now, SILENCE_MS);
+    }
+}
+
+const CHANNEL_CLOSE: (u16, u16) = (20, 40);
+const CHANNEL_CLOSE_OK: (u16, u16) = (20, 41);
+
+/// A frame that may not come here, worded as RabbitMQ does.
+fn unexpected(frame: Frame<'_>) -> Fault {
+    let known = match frame.kind {
+        HEARTBEAT => frame.payload.is_empty(),
+        METHOD => frame.payload.len() >= 4,
+        frame::HEADER => frame.payload.len() >= 12,
+        _ => true,
+    };
+    let (all, shown) = match frame.payload.get(..16) {
+        Some(first) if frame.payload.len() > 16 => ("first 16", first),
+        _ => ("all", frame.payload),
+    };
+    let octets = shown.iter().map(u8::to_string).collect::<Vec<_>>().join(",");
+    let text = format!("type {}, {all} octets = <<{octets}>>", frame.kind);
+    if known { Fault::new(Code::UnexpectedFrame, text) } else { Fault::new(Code::FrameError, format!("{text}: unknown_frame")) }
+}
+
+impl Session for AmqpSession {
+    fn poll_request<'a>(&'a mut self, input: &mut &'a [u8], now: Now, out: &mut Output) -> Option<Request<'a>> {
+        if input.len() > self.input_left {
+            self.timers.received(now);
+        }
+        let before = out.len();
+        let asked = self.advance(input, now, out);
+        if asked.is_none() && self.acks_due {
+            self.send_acks(out);
+        }
+        if out.len() != before {
+            self.timers.sent(now);
+        }
+        self.input_left = input.len();
+        let this: &'a Self = self;
+        asked.map(|asked| this.request(asked))
+    }
+
+    fn handle(&mut self, event: Event<'_>, now: Now, out: &mut Output) {
+        let before = out.len();
+        match event {
+            Event::Deliver { scope, subscription, tag, redelivered, record } => {
+                self.deliver(scope, subscription, tag, redelivered, &record, now, out);
+            }
+            Event::Reply(reply) => self.answered(reply, now, out),
+            Event::Durable(lsn) => self.durable(lsn, out),
+            Event::Failed(failure) => self.refused(failure, now, out),
+            Event::Got { scope, tag, redelivered, remaining, record } => {
+                self.got(scope, tag, redelivered, remaining, &record, now, out);
+            }
+            Event::Empty { scope } => self.got_nothing(scope, out),
+            Event::Cancelled { scope, subscription } => self.cancelled(scope, subscription, out),
+            Event::Blocked(reason) => {
+                self.blocked = Some(reason);
+                self.tell_blocked(out);
+            }
+            Event::Unblocked => self.unblocked(now, out),
+            Event::Shutdown(reason) => self.shut_down(reason, now, out),
+        }
+        if out.len() != before {
+            self.timers.sent(now);
+        }
+    }
+
+    fn poll_timeout(&self) -> Option<u64> {
+        match self.phase {
+            Phase::Closed => None,
+            _ => self.timers.next(),
+        }
+    }
+
+    fn timeout(&mut self, now: Now, out: &mut Output) {
+        let deaf = self.awaited.kind != Kind::Nothing || self.held_until.is_some() || self.blocked.is_some();
+        match self.timers.due(now, deaf) {
+            Due::Nothing => {}
+            Due::SendHeartbeat => {
+                out.write(frame::put_heartbeat);
+                self.timers.sent(now);
+                self.give_back_memory();
+            }
+            Due::PeerIsDead | Due::DeadlinePassed => {
+                self.part_with_channels();
+                self.phase = Phase::Closed;
+            }
+        }
+    }
+
+    fn state(&self) -> SessionState {
+        if self.phase == Phase::Closed { SessionState::Closing } else { SessionState::Open }
+    }
+
+    fn input_needed(&self) -> usize {
+        self.input_needed
+    }
+}
+
+impl AmqpSession {
+    /// Buffers that a quiet connection does not need.
+    fn give_back_memory(&mut self) {
+        if self.awaited.kind == Kind::Nothing {
+            self.envelope.shrink(64);
+            self.kept = None;
+            for name in &mut self.names {
+                name.clear();
+                name.shrink_to(0);
+            }
+            for channel in &mut self.channels {
+                if channel.expect == Expect::Method {
+                    channel.content = None;
+                }
+            }
+        }
+    }
+
+    fn shut_down(&mut self, reason: &'static str, now: Now, out: &mut Output) {
+        match self.phase {
+            Phase::Running => self.fail_connection(&Fault::new(Code::ConnectionForced, reason), now, out),
+            Phase::Closing | Phase::Deaf => {}
+            _ => self.phase = Phase::Closed,
+        }
+    }
+
+    fn tell_blocked(&mut self, out: &mut Output) {
+        if let Some(reason) = self.blocked
+            && self.published
+            && self.capabilities.blocked
+            && !self.blocked_sent
+            && self.phase == Phase::Running
+        {
+            self.blocked_sent = true;
+            out.write(|out| frame::put_method(out, 0, &connection::Blocked { reason }));
+        }
+    }
+
+    fn unblocked(&mut self, now: Now, out: &mut Output) {
+        self.blocked = None;
+        self.timers.received(now);
+        if std::mem::take(&mut self.blocked_sent) && self.phase == Phase::Running {
+            out.write(|out| frame::put_method(out, 0, &connection::Unblocked {}));
+        }
+    }
+}

@@ -328,7 +328,8 @@ impl<'a> Engine<'a> {
 
     fn timeout(&self) -> Duration {
         let room = self.room();
-        let busy = self.consumers.iter().any(|c| c.ready.readable) || self.producers.iter().any(|p| p.ready.readable || p.has_work(room));
+        let busy = self.consumers.iter().any(|c| c.ready.readable)
+            || self.producers.iter().any(|p| p.ready.readable || p.has_work(room));
         if busy {
             Duration::ZERO
         } else if self.options.rate > 0.0 {

@@ -34,7 +34,8 @@ pub fn run(options: &Options) -> Result<()> {
     let rss = || process::usage(&options.broker_pid).map(|usage| usage.rss_bytes);
     let rss_before_bytes = rss()?;
     let started = now();
-    let (kind, count) = if options.idle_queues > 0 { ("queue", options.idle_queues) } else { ("connection", options.idle_connections) };
+    let (kind, count) =
+        if options.idle_queues > 0 { ("queue", options.idle_queues) } else { ("connection", options.idle_connections) };
     let progress = ProgressBar::new(count as u64);
     let mut held = Vec::new();
     for index in 0..count {

@@ -67,14 +67,7 @@ impl Ledger {
     pub fn new(options: &Options) -> Ledger {
         let producers = if options.producers == 0 { 256 } else { options.producers };
         let queues = options.queue_count();
-        Ledger {
-            producers,
-            queues,
-            runs: vec![Run::default(); producers * queues],
-            disordered: 0,
-            redelivered: 0,
-            foreign: 0,
-        }
+        Ledger { producers, queues, runs: vec![Run::default(); producers * queues], disordered: 0, redelivered: 0, foreign: 0 }
     }
 
     /// Books a delivery. `last` is what the same subscription saw of each producer: one more than the highest sequence.

@@ -145,7 +145,11 @@ impl Options {
         if self.drain && (self.producers == 0 || self.consumers == 0) {
             bail!("--drain fills the queues and then empties them: it needs producers and consumers");
         }
-        if self.consumers > 0 && self.producers > 0 && self.consumers < self.queue_count() && self.subscriptions_per_consumer() > 2000 {
+        if self.consumers > 0
+            && self.producers > 0
+            && self.consumers < self.queue_count()
+            && self.subscriptions_per_consumer() > 2000
+        {
             bail!("too many queues for {} consumers: give more --consumers", self.consumers);
         }
         if self.latency && self.producers != 1 {
@@ -188,7 +192,11 @@ impl Options {
 
     /// Where producer `index` publishes to: exchange and routing key.
     pub fn target_of(&self, index: usize) -> (String, String) {
-        if self.fan_out > 0 { (self.exchange_name(), String::new()) } else { (String::new(), self.queue_name(index % self.queues)) }
+        if self.fan_out > 0 {
+            (self.exchange_name(), String::new())
+        } else {
+            (String::new(), self.queue_name(index % self.queues))
+        }
     }
 
     /// The queues that consumer `index` subscribes to: all queues are covered, by more than one consumer if there are more.

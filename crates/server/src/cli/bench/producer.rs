@@ -159,7 +159,7 @@ impl Producer {
 
 /// The publishes that await their confirm, by sequence number modulo a power of two.
 #[derive(Debug)]
-struct Window {
+pub struct Window {
     size: usize,
     /// Time of publishing + 1, or 0 when nothing is outstanding there.
     slots: Vec<u64>,
@@ -169,19 +169,19 @@ struct Window {
 }
 
 impl Window {
-    fn new(size: usize) -> Window {
+    pub fn new(size: usize) -> Window {
         // Twice the window, so that one late confirm does not stop the publishing at once.
         Window { size, slots: vec![0; if size == 0 { 0 } else { (size * 2).next_power_of_two() }], lowest: 0, outstanding: 0 }
     }
 
-    fn room(&self, published: u64) -> u64 {
+    pub fn room(&self, published: u64) -> u64 {
         if self.size == 0 {
             return u64::MAX;
         }
         (self.size as u64 - self.outstanding).min(self.slots.len() as u64 - (published - self.lowest))
     }
 
-    fn publish(&mut self, sequence: u64, now_ns: u64) {
+    pub fn publish(&mut self, sequence: u64, now_ns: u64) {
         if self.size > 0 {
             let mask = self.slots.len() - 1;
             self.slots[sequence as usize & mask] = now_ns + 1;
@@ -190,7 +190,7 @@ impl Window {
     }
 
     /// Settles delivery tag `tag` (1 is the first publish) or all up to it; returns how many that were.
-    fn settle(&mut self, tag: u64, multiple: bool, now_ns: u64, latency: &mut Histogram<u64>) -> u64 {
+    pub fn settle(&mut self, tag: u64, multiple: bool, now_ns: u64, latency: &mut Histogram<u64>) -> u64 {
         let end = tag.min(self.lowest + self.slots.len() as u64);
         let start = if multiple { self.lowest } else { tag.saturating_sub(1).max(self.lowest) };
         let mask = self.slots.len().wrapping_sub(1);

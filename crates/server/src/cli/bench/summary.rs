@@ -167,7 +167,11 @@ impl fmt::Display for Summary {
         let verdict = if check.clean { "nothing lost, doubled or out of order" } else { "FAILED" };
         write!(out, "check        {verdict} ({} published, {} delivered", check.published, check.delivered)?;
         if !check.clean {
-            write!(out, ": {} lost, {} doubled, {} out of order, {} foreign", check.lost, check.duplicated, check.disordered, check.foreign)?;
+            write!(
+                out,
+                ": {} lost, {} doubled, {} out of order, {} foreign",
+                check.lost, check.duplicated, check.disordered, check.foreign
+            )?;
         }
         write!(out, ")")
     }

@@ -89,7 +89,14 @@ pub fn put_frame(kind: u8, channel: u16, payload: &[u8], out: &mut Vec<u8>) {
 }
 
 /// Appends a whole publish on channel 1; returns where in `out` the body's first byte stands.
-pub fn put_publish(exchange: &str, routing_key: &str, persistent: bool, body: &[u8], frame_max: usize, out: &mut Vec<u8>) -> usize {
+pub fn put_publish(
+    exchange: &str,
+    routing_key: &str,
+    persistent: bool,
+    body: &[u8],
+    frame_max: usize,
+    out: &mut Vec<u8>,
+) -> usize {
     Method::new(60, 40).u16(0).short(exchange).short(routing_key).u8(0).frame(1, out);
     // The delivery mode is the only property: 1 transient, 2 persistent.
     let header = Method::new(60, 0).u64(body.len() as u64).u16(1 << 12).u8(1 + u8::from(persistent));
@@ -123,7 +130,8 @@ pub struct Address {
 impl Address {
     /// Parses `amqp://user:password@host:port/vhost`; what is missing is as AMQP clients have it.
     pub fn parse(url: &str) -> Result<Address> {
-        let rest = url.strip_prefix("amqp://").with_context(|| format!("{url}: the url must begin with amqp:// (no TLS here)"))?;
+        let rest =
+            url.strip_prefix("amqp://").with_context(|| format!("{url}: the url must begin with amqp:// (no TLS here)"))?;
         let (place, vhost) = rest.split_once('/').unwrap_or((rest, ""));
         let (credentials, host) = place.rsplit_once('@').unwrap_or(("guest:guest", place));
         let (user, password) = credentials.split_once(':').unwrap_or((credentials, ""));
@@ -354,7 +362,9 @@ pub fn close_error(payload: &[u8]) -> anyhow::Error {
 
 /// A long-string property of connection.start, found by its name: good enough for a name in a summary.
 fn property(start: &[u8], name: &[u8]) -> Option<String> {
-    let at = start.windows(name.len() + 2).position(|w| w[0] as usize == name.len() && &w[1..=name.len()] == name && w[name.len() + 1] == b'S')?;
+    let at = start
+        .windows(name.len() + 2)
+        .position(|w| w[0] as usize == name.len() && &w[1..=name.len()] == name && w[name.len() + 1] == b'S')?;
     let rest = &start[at + name.len() + 2..];
     let length = u32::from_be_bytes(rest.get(..4)?.try_into().ok()?) as usize;
     Some(String::from_utf8_lossy(rest.get(4..4 + length)?).into_owned())
