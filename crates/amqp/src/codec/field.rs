@@ -15,8 +15,18 @@ use model::{Headers, Table, Value};
 use super::wire::{Argument, Reader, WireError, put_long, put_short, put_short_bytes};
 
 /// A table as it came: the entries' bytes, without the length before them.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
 pub struct RawTable<'a>(pub &'a [u8]);
+
+/// Decoded, for transcripts.
+impl std::fmt::Debug for RawTable<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.decode() {
+            Ok(table) => f.debug_map().entries(table.0.iter().map(|(name, value)| (name, value))).finish(),
+            Err(error) => write!(f, "RawTable({error})"),
+        }
+    }
+}
 
 /// One value as it came: its type octet, and its bytes (of arrays, tables and strings without the length).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,0 +1,191 @@
+//! One channel: its mode, its consumers, what it is receiving, and what it has yet to confirm.
+
+use std::collections::VecDeque;
+
+use model::{Lsn, Scope, SubscriptionId};
+
+use crate::codec::basic;
+
+/// Body buffers larger than this are given back when their message is done with.
+pub(super) const KEPT_BODY_BYTES: usize = 64 * 1024;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum ChannelState {
+    Open,
+    /// We sent `channel.close`; everything is ignored until `close-ok`.
+    Closing,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Mode {
+    Plain,
+    Confirm,
+    Transaction,
+}
+
+/// Which frame may come next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Expect {
+    Method,
+    Header,
+    Body,
+}
+
+/// A publish that arrives in pieces, or that must be kept until the broker has routed it.
+#[derive(Default)]
+pub(super) struct Content {
+    pub(super) exchange: String,
+    pub(super) routing_key: String,
+    pub(super) mandatory: bool,
+    /// Property flags and list.
+    pub(super) properties: Vec<u8>,
+    pub(super) body: Vec<u8>,
+    pub(super) body_len: usize,
+}
+
+impl Content {
+    pub(super) fn begin(&mut self, publish: &basic::Publish<'_>) {
+        self.clear();
+        self.exchange.push_str(publish.exchange);
+        self.routing_key.push_str(publish.routing_key);
+        self.mandatory = publish.mandatory;
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.exchange.clear();
+        self.routing_key.clear();
+        self.properties.clear();
+        self.body.clear();
+        self.body.shrink_to(KEPT_BODY_BYTES);
+        self.body_len = 0;
+    }
+}
+
+/// A consumer of this channel.
+pub(super) struct Subscription {
+    pub(super) id: SubscriptionId,
+    /// The front of every delivery's method: class, method, consumer tag.
+    pub(super) prefix: Box<[u8]>,
+}
+
+impl Subscription {
+    pub(super) fn new(id: SubscriptionId, tag: &str) -> Subscription {
+        let mut prefix = Vec::with_capacity(5 + tag.len());
+        prefix.extend_from_slice(&[0, 60, 0, 60]);
+        crate::codec::wire::put_short(&mut prefix, tag);
+        Subscription { id, prefix: prefix.into_boxed_slice() }
+    }
+
+    pub(super) fn tag(&self) -> &[u8] {
+        self.prefix.get(5..).unwrap_or_default()
+    }
+}
+
+pub(super) struct Channel {
+    pub(super) number: u16,
+    pub(super) state: ChannelState,
+    pub(super) mode: Mode,
+    pub(super) expect: Expect,
+    /// Allocated with the first publish that comes in pieces.
+    pub(super) content: Option<Box<Content>>,
+    /// For the shortcut: an empty queue name means this one.
+    pub(super) last_queue: String,
+    /// Invariant: ascending by id, which the broker never reuses.
+    pub(super) subscriptions: Vec<Subscription>,
+    pub(super) confirms: Confirms,
+}
+
+impl Channel {
+    pub(super) fn new(number: u16) -> Channel {
+        Channel {
+            number,
+            state: ChannelState::Open,
+            mode: Mode::Plain,
+            expect: Expect::Method,
+            content: None,
+            last_queue: String::new(),
+            subscriptions: Vec::new(),
+            confirms: Confirms::default(),
+        }
+    }
+
+    /// Forget everything but that `close-ok` is awaited.
+    pub(super) fn closing(&mut self) {
+        *self = Channel { state: ChannelState::Closing, ..Channel::new(self.number) };
+    }
+
+    pub(super) fn scope(&self) -> Scope {
+        Scope(self.number)
+    }
+
+    pub(super) fn subscription(&self, id: SubscriptionId) -> Option<&Subscription> {
+        let at = self.subscriptions.binary_search_by_key(&id, |subscription| subscription.id).ok()?;
+        self.subscriptions.get(at)
+    }
+
+    pub(super) fn subscription_by_tag(&self, tag: &[u8]) -> Option<&Subscription> {
+        self.subscriptions.iter().find(|subscription| subscription.tag() == tag)
+    }
+
+    pub(super) fn add_subscription(&mut self, subscription: Subscription) {
+        let at = self.subscriptions.partition_point(|other| other.id < subscription.id);
+        self.subscriptions.insert(at, subscription);
+    }
+
+    pub(super) fn remove_subscription(&mut self, id: SubscriptionId) -> Option<Subscription> {
+        let at = self.subscriptions.binary_search_by_key(&id, |subscription| subscription.id).ok()?;
+        Some(self.subscriptions.remove(at))
+    }
+}
+
+/// Publishes of a confirming channel on their way to `basic.ack`.
+///
+/// Invariant: `sent <= safe <= published`; `waiting` ascends in both numbers and every number in it
+/// is above `safe`.
+#[derive(Default)]
+pub(super) struct Confirms {
+    /// Publishes since `confirm.select`.
+    published: u64,
+    /// All up to here may be acked.
+    safe: u64,
+    /// All up to here have been acked.
+    sent: u64,
+    /// (durable from, last publish that waits for it)
+    waiting: VecDeque<(Lsn, u64)>,
+}
+
+impl Confirms {
+    /// One more publish was accepted; it is safe once the journal has reached `durable_at`.
+    pub(super) fn publish(&mut self, durable_at: Option<Lsn>) {
+        self.published += 1;
+        match (self.waiting.back_mut(), durable_at) {
+            (None, None) => self.safe = self.published,
+            // Acks go out in order, so what is safe already waits with what came before it.
+            (Some(last), None) => last.1 = self.published,
+            (Some(last), Some(lsn)) if lsn <= last.0 => last.1 = self.published,
+            (_, Some(lsn)) => self.waiting.push_back((lsn, self.published)),
+        }
+    }
+
+    /// The journal has reached `durable`.
+    pub(super) fn durable(&mut self, durable: Lsn) {
+        while let Some(&(lsn, last)) = self.waiting.front()
+            && lsn <= durable
+        {
+            self.safe = last;
+            self.waiting.pop_front();
+        }
+    }
+
+    /// What the journal must reach before more can be acked.
+    pub(super) fn waits_for(&self) -> Option<Lsn> {
+        self.waiting.front().map(|&(lsn, _)| lsn)
+    }
+
+    /// The ack that is due, if any: delivery tag, and whether it speaks for several.
+    pub(super) fn take_ack(&mut self) -> Option<(u64, bool)> {
+        let due = self.safe - self.sent;
+        self.sent = self.safe;
+        (due > 0).then_some((self.safe, due > 1))
+    }
+}
