@@ -1,5 +1,7 @@
 //! The turn of the wheel: bytes in, disk, deliveries, bytes out.
 
+use std::sync::Arc;
+
 use amqp::SessionOptions;
 use broker::{Broker, Sink, User};
 use model::{Event, Lsn, Now, Output, Reply, Request, SessionId, SessionState, limits};
@@ -56,7 +58,7 @@ pub struct Node {
     broker: Broker,
     vfs: Box<dyn Vfs>,
     sessions: Sessions,
-    cluster_name: String,
+    amqp: Arc<SessionOptions>,
     disk_free_limit_bytes: u64,
     /// How far sessions know the journal to be durable.
     told: Lsn,
@@ -88,7 +90,7 @@ impl Node {
             broker,
             vfs,
             sessions: Sessions::default(),
-            cluster_name: options.cluster_name,
+            amqp: Arc::new(SessionOptions { cluster_name: options.cluster_name, ..SessionOptions::default() }),
             disk_free_limit_bytes: options.disk_free_limit_bytes,
             told,
             now,
@@ -102,13 +104,7 @@ impl Node {
 
     /// A connection was made.
     pub fn connect(&mut self, protocol: Protocol, peer: Peer, now: Now) -> SessionId {
-        let options = SessionOptions {
-            loopback: peer.loopback,
-            cluster_name: self.cluster_name.clone(),
-            seed: self.vfs.random(),
-            ..SessionOptions::default()
-        };
-        let id = self.sessions.open(protocol, options, now);
+        let id = self.sessions.open(protocol, &self.amqp, self.vfs.random(), now);
         self.broker.open_session(id, peer.loopback);
         if self.low_disk {
             self.sessions.send(id, Event::Blocked(LOW_DISK));
@@ -119,7 +115,7 @@ impl Node {
     /// Offer bytes from the socket; returns how many were used. The rest must be offered again, with more behind it
     /// or when [`Node::poll_changed`] names the session.
     pub fn receive(&mut self, id: SessionId, bytes: &[u8], now: Now) -> usize {
-        let mut input = bytes;
+        let mut used = 0;
         let (sessions, broker) = (&mut self.sessions, &mut self.broker);
         let mut awaits = None;
         let Some(connection) = sessions.get_mut(id) else { return bytes.len() };
@@ -128,7 +124,12 @@ impl Node {
         }
         let mut answered = connection.output.len();
         while connection.has_room() && !(self.held && connection.publishes) {
-            let Some(request) = connection.session.poll_request(&mut input, now, &mut connection.output) else { break };
+            let mut input = bytes.get(used..).unwrap_or_default();
+            let Some(request) = connection.session.poll_request(&mut input, now, &mut connection.output) else {
+                used = bytes.len() - input.len();
+                break;
+            };
+            used = bytes.len() - input.len();
             connection.publishes |= matches!(request, Request::Publish(_));
             let event = match broker.request(id, request, now) {
                 Ok(reply) => {
@@ -153,7 +154,7 @@ impl Node {
         if answered > 0 || closing {
             sessions.mark_changed(id);
         }
-        if closing { bytes.len() } else { bytes.len() - input.len() }
+        if closing { bytes.len() } else { used }
     }
 
     /// False: do not read from this socket now.

@@ -1,6 +1,7 @@
 //! Connections and their output.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use amqp::{AmqpSession, SessionOptions};
 use broker::Sink;
@@ -49,9 +50,9 @@ pub(crate) struct Sessions {
 }
 
 impl Sessions {
-    pub fn open(&mut self, protocol: Protocol, options: SessionOptions, now: Now) -> SessionId {
+    pub fn open(&mut self, protocol: Protocol, options: &Arc<SessionOptions>, seed: u64, now: Now) -> SessionId {
         let session: Box<dyn Session> = match protocol {
-            Protocol::Amqp => Box::new(AmqpSession::new(options, now)),
+            Protocol::Amqp => Box::new(AmqpSession::new(options.clone(), seed, now)),
         };
         self.generation = self.generation.wrapping_add(1);
         let connection = Connection {
