@@ -1,8 +1,13 @@
 //! The commands of `yam`, one file each.
 
+mod bench;
 mod check;
 mod completions;
+mod consume;
+mod link;
+mod publish;
 mod serve;
+mod url;
 mod version;
 
 use std::io::Write as _;
@@ -18,6 +23,9 @@ Examples:
       Start a broker: data in ./yam-data, AMQP on 127.0.0.1:5672, user guest, password guest.
   yam serve --data-dir /var/lib/yam --amqp-listen 0.0.0.0:5672
       The same for others to use.
+  yam publish --declare --persistent --confirm --routing-key tasks 'hello'
+  yam consume --queue tasks --ack --count 1
+      A message in, and out again.
   yam check --data-dir /var/lib/yam
       Verify everything a stopped broker has on disk.
 
@@ -36,8 +44,14 @@ struct Yam {
 enum Command {
     /// Run the broker until SIGTERM or SIGINT.
     Serve(Flags),
+    /// Publish messages, from the command line or standard input.
+    Publish(publish::Arguments),
+    /// Print the messages of a queue, and take them off it with --ack.
+    Consume(consume::Arguments),
     /// Verify a data directory that no broker is using, and name what is damaged.
     Check(check::Arguments),
+    /// Load a broker and report rates, latencies and what the broker spent on it.
+    Bench(bench::Arguments),
     /// Print a completion script for a shell.
     Completions(completions::Arguments),
     /// Print the version and how it was built.
@@ -51,7 +65,10 @@ enum Command {
 pub fn run() -> anyhow::Result<ExitCode> {
     match Yam::parse().command {
         Command::Serve(flags) => serve::run(&flags).map(|()| ExitCode::SUCCESS),
+        Command::Publish(arguments) => publish::run(&arguments),
+        Command::Consume(arguments) => consume::run(&arguments),
         Command::Check(arguments) => check::run(&arguments),
+        Command::Bench(arguments) => bench::run(arguments).map(|()| ExitCode::SUCCESS),
         Command::Completions(arguments) => completions::run(&arguments).map(|()| ExitCode::SUCCESS),
         Command::Version => version::run().map(|()| ExitCode::SUCCESS),
     }
