@@ -39,6 +39,15 @@ impl Broker {
         self.store.checkpoint(&catalog);
     }
 
+    /// Write a last checkpoint; see [`Store::close`].
+    ///
+    /// # Errors
+    /// Those of the disk.
+    pub fn close(&mut self, vfs: &mut dyn Vfs) -> std::io::Result<()> {
+        let catalog = catalog::encode_all(&self.topology.snapshot());
+        self.store.close(&catalog, vfs)
+    }
+
     fn record(&mut self, entry: &Entry) -> Lsn {
         self.store.append_catalog(&catalog::encode(entry))
     }

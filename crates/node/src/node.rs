@@ -300,6 +300,13 @@ impl Node {
         self.broker.store().idle()
     }
 
+    /// Write a last checkpoint, blocking, so that the next start is quick. Call when idle.
+    pub fn close(mut self) {
+        if let Err(error) = self.broker.close(self.vfs.as_mut()) {
+            tracing::warn!(%error, "the last checkpoint could not be written; the next start replays the journal");
+        }
+    }
+
     #[must_use]
     pub fn statistics(&self) -> Statistics {
         Statistics { broker: self.broker.statistics(), storage: self.broker.store().statistics() }

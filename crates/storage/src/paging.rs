@@ -88,6 +88,24 @@ impl Store {
         self.paging.checkpoint = Some((at, bytes));
     }
 
+    /// Write a checkpoint at once, so that the next start has nothing to replay. Only when the store is idle: what is
+    /// not durable must not be in it.
+    ///
+    /// # Errors
+    /// Those of the disk; nothing is lost, the next start replays the journal.
+    pub fn close(&mut self, catalog: &[u8], vfs: &mut dyn vfs::Vfs) -> std::io::Result<()> {
+        let at = self.journal.appended();
+        if self.journal.durable() < at {
+            return Ok(());
+        }
+        let bytes = self.encode_checkpoint(at, catalog);
+        vfs.run(Job::Replace { path: crate::checkpoint::path(at), parts: vec![bytes] })?;
+        if let Some(old) = self.paging.newest_checkpoint.filter(|old| *old != at) {
+            vfs.run(Job::Remove { path: crate::checkpoint::path(old) })?;
+        }
+        Ok(())
+    }
+
     pub(crate) fn poll_paging(&mut self) {
         if self.paging.work.is_some() {
             return;
