@@ -78,7 +78,7 @@ final class Basics {
 
     static void acks(Connection connection) throws Exception {
         var channel = connection.createChannel();
-        var queue = channel.queueDeclare().getQueue();
+        var queue = channel.queueDeclare("", false, true, false, null).getQueue();
         channel.confirmSelect();
         for (var number = 0; number < 6; number++) {
             channel.basicPublish("", queue, null, bytes(number));
