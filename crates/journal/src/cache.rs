@@ -157,7 +157,12 @@ impl Cold {
 
     /// Parts may overlap where read-ahead met an older read, so a few before `pos` are tried.
     fn find(&self, pos: u64, len: usize) -> Option<StoredBytes<'_>> {
-        self.parts.range(..=pos).rev().take(4).find_map(|(&start, bytes)| slice(start, bytes, pos, len)).map(|found| StoredBytes { cold: true, ..found })
+        self.parts
+            .range(..=pos)
+            .rev()
+            .take(4)
+            .find_map(|(&start, bytes)| slice(start, bytes, pos, len))
+            .map(|found| StoredBytes { cold: true, ..found })
     }
 }
 

@@ -202,7 +202,7 @@ impl Directory {
             file.said_end = said_end;
             said_end = Some(said_end.unwrap_or(u64::MAX).min(file.header.previous_end));
         }
-        for file in directory.live.extract_if(.., |file| file.said_end.is_some_and(|end| file.header.first_lsn >= end)) {
+        for file in directory.live.extract_if(.., |file| file.said_end.is_some_and(|end| file.header.first_lsn > end)) {
             directory.leftovers.push((file.path, file.size));
         }
         Ok(directory)
