@@ -57,15 +57,16 @@ pub(crate) struct Files {
 }
 
 impl Files {
-    /// `old`: files of earlier incarnations with their sizes. `first`: the file of this one, ready.
-    pub fn new(header: FileHeader, old: impl Iterator<Item = (JournalFile, u64)>) -> Files {
+    /// `header`: of the first file of this incarnation, which is ready; later ones have `segment_bytes`.
+    /// `old`: files of earlier incarnations, with their sizes.
+    pub fn new(header: FileHeader, segment_bytes: u64, old: impl Iterator<Item = (JournalFile, u64)>) -> Files {
         let mut files: VecDeque<File> =
             old.map(|(file, size)| File { first: file.first_lsn.0, end: file.end.0, size, state: State::Ready }).collect();
         let current = files.len();
         let mut new = Files {
             incarnation: header.incarnation,
             relaxed: header.relaxed,
-            segment_bytes: header.segment_bytes,
+            segment_bytes,
             files: VecDeque::new(),
             current,
             retired: VecDeque::new(),
@@ -75,8 +76,9 @@ impl Files {
             paused: false,
             jobs: 0,
         };
-        files.push_back(File { state: State::Ready, ..new.file(header.first_lsn) });
-        files.push_back(new.file(header.first_lsn + header.segment_bytes));
+        let (end, size) = (header.first_lsn + header.segment_bytes, FILE_HEADER_BYTES + header.segment_bytes);
+        files.push_back(File { first: header.first_lsn, end, size, state: State::Ready });
+        files.push_back(new.file(end));
         new.files = files;
         new
     }

@@ -11,6 +11,7 @@
 //! - [`mod@file`]: a file's name and header
 //! - [`writer`]: the heart: append, group commit, the durable mark
 //! - [`files`]: the files behind it: allocated ahead, retired, recycled
+//! - [`start`]: the first file of a new incarnation
 //! - [`cache`]: recent blocks and cold reads in memory
 //! - [`recovery`]: from files to frames; torn or corrupt
 //! - [`fuzz`]: recovery from any bytes
@@ -21,12 +22,14 @@ mod files;
 pub mod frame;
 pub mod fuzz;
 mod recovery;
+mod start;
 mod writer;
 
 pub use cache::StoredBytes;
 pub use file::JournalFile;
 pub use recovery::{Entry, RecoverError, Recovered, recover};
-pub use writer::{Appended, Journal, OpenError, Options, Poisoned};
+pub use start::OpenError;
+pub use writer::{Appended, Journal, Options, Poisoned};
 
 #[cfg(test)]
 mod tests;

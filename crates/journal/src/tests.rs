@@ -3,6 +3,7 @@
 mod damage;
 mod layout;
 mod random;
+mod real;
 
 use bytes::Bytes;
 use model::Lsn;

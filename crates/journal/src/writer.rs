@@ -15,10 +15,11 @@ use model::{Lsn, limits};
 use vfs::{Completion, Extent, Job, Lane, Token, Vfs};
 
 use crate::cache::{Cache, StoredBytes};
-use crate::file::{self, FILE_HEADER_BYTES, FileHeader, JournalFile};
+use crate::file::{self, FILE_HEADER_BYTES, JournalFile};
 use crate::files::Files;
 use crate::frame::{self, ALIGN_BYTES, BLOCK_FRAME_BYTES, FRAME_HEADER_BYTES};
 use crate::recovery::Recovered;
+use crate::start::{self, OpenError};
 
 /// A block is closed before it grows beyond this, unless one frame alone does.
 const BLOCK_BYTES_MAX: u64 = 8 * 1024 * 1024;
@@ -51,17 +52,6 @@ impl Default for Options {
     fn default() -> Options {
         Options { segment_bytes: limits::JOURNAL_SEGMENT_BYTES, cache_bytes: 64 * 1024 * 1024, sync: true }
     }
-}
-
-/// Why no journal could be begun.
-#[derive(Debug, thiserror::Error)]
-pub enum OpenError {
-    #[error(
-        "no room for a journal file of {bytes} bytes: free that much space on the disk of the data directory and start again"
-    )]
-    DiskFull { bytes: u64 },
-    #[error("the journal cannot be begun in {path}: {source}")]
-    Io { path: vfs::Path, source: io::Error },
 }
 
 /// A write or sync failed. What was not confirmed before is uncertain: exit, and recover from what is on disk.
@@ -126,48 +116,18 @@ impl Journal {
     ///
     /// # Errors
     /// [`OpenError`] where the disk refuses; nothing was lost.
-    pub fn create(options: Options, recovered: Recovered, vfs: &mut dyn Vfs) -> Result<Journal, OpenError> {
+    pub fn create(options: Options, mut recovered: Recovered, vfs: &mut dyn Vfs) -> Result<Journal, OpenError> {
         let largest = (BLOCK_FRAME_BYTES + FRAME_HEADER_BYTES) as u64;
         assert!(
             options.segment_bytes.is_multiple_of(ALIGN_BYTES) && options.segment_bytes > largest,
             "a journal file of {} bytes holds nothing",
             options.segment_bytes
         );
-        let size = FILE_HEADER_BYTES + options.segment_bytes;
-        let incarnation = u128::from(vfs.random()) << 64 | u128::from(vfs.random());
-        let header = FileHeader {
-            incarnation,
-            first_lsn: recovered.next_first,
-            previous_end: recovered.cut,
-            segment_bytes: options.segment_bytes,
-            relaxed: !options.sync,
-        };
-        let path = file::path(header.first_lsn);
-        let failed = |source: io::Error| match source.kind() {
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => OpenError::DiskFull { bytes: size },
-            _ => OpenError::Io { path: path.clone(), source },
-        };
-        // What was read at the end may have come from memory that no sync has vouched for (the process before
-        // us may have died of a failed one), and from here on it is confirmed. Write the same bytes once more.
-        if let Some(tail) = &recovered.tail
-            && let vfs::Done::Bytes(bytes) = vfs.run(Job::Read(tail.clone())).map_err(&failed)?
-        {
-            let (path, offset) = (tail.path.clone(), tail.offset);
-            vfs.run(Job::Write { path, offset, parts: vec![bytes], sync: true }).map_err(&failed)?;
-        }
-        let mut leftovers = recovered.leftovers;
-        let fitting = leftovers.iter().position(|(_, bytes)| *bytes == size);
-        let recycle = fitting.map(|index| leftovers.remove(index).0);
-        vfs.run(Job::Allocate { path: path.clone(), size, recycle }).map_err(&failed)?;
-        let parts = vec![Bytes::from(header.encode())];
-        vfs.run(Job::Write { path: path.clone(), offset: 0, parts, sync: true }).map_err(&failed)?;
-        for (path, _) in leftovers {
-            vfs.run(Job::Remove { path }).map_err(&failed)?;
-        }
+        let header = start::first_file(&options, &mut recovered, vfs)?;
         Ok(Journal {
             sync: options.sync,
-            seed: file::seed(incarnation),
-            files: Files::new(header, recovered.files.into_iter().zip(recovered.sizes)),
+            seed: file::seed(header.incarnation),
+            files: Files::new(header, options.segment_bytes, recovered.files.into_iter().zip(recovered.sizes)),
             cache: Cache::new(options.cache_bytes),
             open: Vec::new(),
             open_start: u64::MAX,
@@ -189,7 +149,8 @@ impl Journal {
     /// and [`Journal::unsynced_bytes`].
     ///
     /// # Panics
-    /// Where `fill` did not append `len` bytes, the kind is not the layer's above, or no file could hold the frame.
+    /// Where `fill` did not append `len` bytes, the kind is not the layer's above, or no file could
+    /// hold the frame.
     pub fn append(&mut self, kind: u8, more: bool, len: usize, fill: impl FnOnce(&mut Vec<u8>)) -> Appended {
         assert!(kind != frame::KIND_BLOCK && kind != frame::KIND_PAD, "frames of kind {kind} are the journal's own");
         let total = FRAME_HEADER_BYTES + len;

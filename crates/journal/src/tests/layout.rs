@@ -202,6 +202,33 @@ fn the_start_tells_that_the_disk_is_full() {
 }
 
 #[test]
+fn on_a_nearly_full_disk_the_start_makes_do_with_a_small_file() {
+    let mut disk = SimulatedDisk::new(7);
+    let options = Options { segment_bytes: 16 << 20, ..options() };
+    let mut journal = Journal::create(options.clone(), Recovered::default(), &mut disk).unwrap();
+    let before = append(&mut journal, 1, false, &vec![1; 12 << 20]);
+    settle(&mut journal, &mut disk).unwrap();
+    disk.kill();
+    let spare = disk.files().last().unwrap().0.clone();
+    disk.run(Job::Remove { path: spare }).unwrap();
+    disk.set_capacity((16 << 20) + (5 << 20));
+    let (recovered, _) = read_all(&mut disk, None).unwrap();
+    let mut journal = Journal::create(options, recovered, &mut disk).unwrap();
+    settle(&mut journal, &mut disk).unwrap();
+    assert!(journal.disk_full());
+    assert_eq!(journal.room(), 4 << 20);
+    let small = append(&mut journal, 1, false, b"settled");
+    settle(&mut journal, &mut disk).unwrap();
+    // That makes the old file superfluous, and the next one is as large as ever.
+    journal.cut(Lsn(before.end + 4096));
+    let large = append(&mut journal, 1, false, &vec![2; 12 << 20]);
+    settle(&mut journal, &mut disk).unwrap();
+    assert!(journal.durable() >= Lsn(large.end));
+    disk.crash();
+    assert!(read_all(&mut disk, Some(Lsn(small.start - 12))).unwrap().1 == [small, large]);
+}
+
+#[test]
 fn large_gatherings_are_split_into_blocks() {
     let mut disk = SimulatedDisk::new(8);
     let options = Options { segment_bytes: 64 << 20, ..options() };
