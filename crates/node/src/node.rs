@@ -148,8 +148,13 @@ impl Node {
         }
         answered = connection.output.len().saturating_sub(answered);
         let closing = connection.state() == SessionState::Closing;
-        if let Some(lsn) = awaits {
-            sessions.await_durable(id, lsn);
+        match awaits {
+            // Nothing was written: it is safe already.
+            Some(lsn) if lsn <= self.told => {
+                sessions.send(id, Event::Durable(self.told));
+            }
+            Some(lsn) => sessions.await_durable(id, lsn),
+            None => {}
         }
         if answered > 0 || closing {
             sessions.mark_changed(id);
