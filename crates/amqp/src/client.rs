@@ -205,7 +205,11 @@ impl Client {
     ///
     /// # Errors
     /// [`ClientError`] where the broker cannot be followed; the connection is of no further use.
-    pub fn receive<'a>(&'a mut self, input: &mut &'a [u8], out: &mut Vec<u8>) -> Result<Option<ClientEvent<'a>>, ClientError> {
+    pub fn receive<'a, 'i: 'a>(
+        &'a mut self,
+        input: &mut &'i [u8],
+        out: &mut Vec<u8>,
+    ) -> Result<Option<ClientEvent<'a>>, ClientError> {
         let lane = loop {
             if self.closed {
                 return Ok(None);

@@ -1,5 +1,6 @@
 //! A method's content, where all of it lies at the front of the input.
 
+use super::basic;
 use super::frame::{self, BODY, HEADER, Split};
 use super::properties::ContentHeader;
 
@@ -25,8 +26,9 @@ pub fn whole(input: &[u8], channel: u16, frame_max: usize) -> Whole<'_> {
         Ok(Split::Need(more)) if starts_frame(input, HEADER, channel) => return Whole::More(more),
         _ => return Whole::InPieces,
     };
-    let Ok(header) = ContentHeader::decode(first.payload) else {
-        return Whole::InPieces;
+    let header = match ContentHeader::decode(first.payload) {
+        Ok(header) if header.class == basic::CLASS => header,
+        _ => return Whole::InPieces,
     };
     let rest = input.get(first.wire_len()..).unwrap_or_default();
     if header.body_len == 0 {
