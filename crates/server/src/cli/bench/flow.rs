@@ -28,6 +28,11 @@ pub fn run(options: &Options) -> Result<()> {
     let patience = Duration::from_secs_f64(options.connect_timeout);
     let mut admin = Connection::open(&address, patience)?;
     declare(&mut admin, options)?;
+    let mut options = options.clone();
+    if options.producers == 0 && options.count.is_none() {
+        options.count = Some(count_held(&mut admin, &options)?);
+    }
+    let options = &options;
     let mut engine = Engine::new(&address, options)?;
     let outcome = engine.run().and_then(|window| Ok((window, engine.verify(&mut admin)?)));
     engine.progress.finish_and_clear();
@@ -87,6 +92,11 @@ fn remove(admin: &mut Connection, options: &Options) -> Result<()> {
         admin.delete_exchange(&options.exchange_name())?;
     }
     Ok(())
+}
+
+/// Messages in all queues.
+fn count_held(admin: &mut Connection, options: &Options) -> Result<u64> {
+    (0..options.queue_count()).map(|index| admin.count_messages(&options.queue_name(index))).sum()
 }
 
 /// All counters at one moment.
@@ -391,10 +401,7 @@ impl<'a> Engine<'a> {
         let (mut moved_at, mut last) = (now(), 0);
         // Without confirms the last publishes may still be on their way into the queues.
         while held != expected && now() - moved_at < Duration::from_secs(10).min(self.options.stall_timeout()) {
-            held = 0;
-            for index in 0..self.options.queue_count() {
-                held += admin.count_messages(&self.options.queue_name(index))?;
-            }
+            held = count_held(admin, self.options)?;
             if held != last {
                 (moved_at, last) = (now(), held);
             }

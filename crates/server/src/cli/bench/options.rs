@@ -35,7 +35,7 @@ pub struct Options {
     #[arg(long, short, default_value_t = 1024)]
     pub size: usize,
 
-    /// Messages to publish in all (instead of --duration)
+    /// Messages to publish in all, instead of --duration (without producers: to consume; default all that is there)
     #[arg(long, short = 'n')]
     pub count: Option<u64>,
 
@@ -139,8 +139,8 @@ impl Options {
         if self.producers > u16::MAX as usize || self.consumers > u16::MAX as usize {
             bail!("at most {} producers and consumers", u16::MAX);
         }
-        if self.producers == 0 && self.count.is_none() {
-            bail!("without producers, say with --count how many messages to consume");
+        if self.producers == 0 && !self.reuse {
+            bail!("without producers there is nothing to consume: add --reuse to take what an earlier run with --keep left");
         }
         if self.drain && (self.producers == 0 || self.consumers == 0) {
             bail!("--drain fills the queues and then empties them: it needs producers and consumers");

@@ -1,0 +1,232 @@
+//! A broker as a process: started on ports and a folder of its own, listening on loopback only.
+
+use std::fmt;
+use std::fs::File;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::machine::pause;
+
+/// Which broker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Kind {
+    Yam,
+    Rabbitmq,
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(match self {
+            Kind::Yam => "Yam",
+            Kind::Rabbitmq => "RabbitMQ",
+        })
+    }
+}
+
+impl Kind {
+    /// What it does before it confirms a persistent message, as its documentation has it.
+    pub fn fsync_state(self) -> &'static str {
+        match self {
+            Kind::Yam => "fdatasync before each confirm",
+            Kind::Rabbitmq => "classic queue: written, fsync in batches at idle moments; a confirm may precede it",
+        }
+    }
+}
+
+/// Where the programs are.
+#[derive(Debug, Clone)]
+pub struct Programs {
+    pub yam: PathBuf,
+    pub rabbitmq_server: PathBuf,
+}
+
+/// A started broker. It is stopped when this is dropped.
+pub struct Broker {
+    pub kind: Kind,
+    programs: Programs,
+    folder: tempfile::TempDir,
+    ports: [u16; 3],
+    server: Child,
+    /// Erlang's port mapper, which RabbitMQ needs: our own, so that it ends with the run.
+    mapper: Option<Child>,
+}
+
+/// How long a broker may take to start, over a large backlog too.
+const START_PATIENCE: Duration = Duration::from_secs(180);
+
+impl Broker {
+    /// Starts it over an empty folder in `dir` and waits until it serves.
+    pub fn start(kind: Kind, programs: &Programs, dir: &Path) -> Result<Broker> {
+        let folder = tempfile::Builder::new().prefix(&format!("{kind}-").to_lowercase()).tempdir_in(dir)?;
+        let ports = free_ports()?;
+        let folder_path = folder.path().canonicalize()?;
+        let mapper = match kind {
+            Kind::Yam => None,
+            Kind::Rabbitmq => Some(start_mapper(ports[2], &folder_path)?),
+        };
+        let server = spawn(kind, programs, &folder_path, ports)?;
+        let mut broker = Broker { kind, programs: programs.clone(), folder, ports, server, mapper };
+        broker.wait_until_ready()?;
+        Ok(broker)
+    }
+
+    pub fn url(&self) -> String {
+        format!("amqp://guest:guest@127.0.0.1:{}/", self.ports[0])
+    }
+
+    /// The processes whose CPU and memory are the broker's.
+    pub fn pids(&self) -> Vec<u32> {
+        let children = self.mapper.iter().map(Child::id);
+        std::iter::once(server_pid(self.server.id())).chain(children).collect()
+    }
+
+    /// Ends the process with SIGTERM and waits; returns how long it took.
+    pub fn stop(&mut self) -> Result<Duration> {
+        self.end(Signal::TERM)
+    }
+
+    /// Ends the process with SIGKILL.
+    pub fn kill(&mut self) -> Result<()> {
+        self.end(Signal::KILL).map(drop)
+    }
+
+    /// Starts it again over the same folder and does not wait; returns when that was.
+    pub fn start_again(&mut self) -> Result<Instant> {
+        let started = Instant::now();
+        self.server = spawn(self.kind, &self.programs, &self.folder.path().canonicalize()?, self.ports)?;
+        Ok(started)
+    }
+
+    fn end(&mut self, signal: Signal) -> Result<Duration> {
+        let started = Instant::now();
+        send(server_pid(self.server.id()), signal);
+        while self.server.try_wait()?.is_none() {
+            if started.elapsed() > Duration::from_secs(60) {
+                send(self.server.id(), Signal::KILL);
+            }
+            pause(Duration::from_millis(5));
+        }
+        Ok(started.elapsed())
+    }
+
+    fn log(&self) -> String {
+        std::fs::read_to_string(self.folder.path().join("out.log")).unwrap_or_default()
+    }
+
+    pub fn wait_until_ready(&mut self) -> Result<()> {
+        let sign = match self.kind {
+            Kind::Yam => "amqp listening on",
+            Kind::Rabbitmq => "completed with",
+        };
+        let started = Instant::now();
+        while !self.log().contains(sign) {
+            if let Some(status) = self.server.try_wait()? {
+                bail!("{} ended with {status} instead of serving:\n{}", self.kind, tail(&self.log()));
+            }
+            if started.elapsed() > START_PATIENCE {
+                bail!("{} does not serve after {START_PATIENCE:?}:\n{}", self.kind, tail(&self.log()));
+            }
+            pause(Duration::from_millis(20));
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Broker {
+    fn drop(&mut self) {
+        // Its data goes with it, so there is nothing to save by a gentle end.
+        let _ = self.end(Signal::KILL);
+        if let Some(mapper) = &mut self.mapper {
+            let _ = mapper.kill();
+            let _ = mapper.wait();
+        }
+    }
+}
+
+fn spawn(kind: Kind, programs: &Programs, folder: &Path, ports: [u16; 3]) -> Result<Child> {
+    let mut command = match kind {
+        Kind::Yam => yam(&programs.yam, folder, ports),
+        Kind::Rabbitmq => rabbitmq(&programs.rabbitmq_server, folder, ports)?,
+    };
+    let out = File::create(folder.join("out.log"))?;
+    command.stdin(Stdio::null()).stdout(out.try_clone()?).stderr(out);
+    command.spawn().with_context(|| format!("cannot start {kind}: {}", command.get_program().display()))
+}
+
+fn yam(program: &Path, folder: &Path, ports: [u16; 3]) -> Command {
+    let mut command = Command::new(program);
+    command.arg("serve").arg("--data-dir").arg(folder.join("data"));
+    command.arg("--amqp-listen").arg(format!("127.0.0.1:{}", ports[0]));
+    command
+}
+
+/// RabbitMQ as Debian has it, without plug-ins, and otherwise as it comes.
+fn rabbitmq(script: &Path, folder: &Path, ports: [u16; 3]) -> Result<Command> {
+    let configuration = folder.join("rabbitmq.conf");
+    // The default watches for 50 MB too, but of the folder's whole disk; said here so that a full disk shows as such.
+    std::fs::write(&configuration, format!("listeners.tcp.default = 127.0.0.1:{}\ndisk_free_limit.absolute = 50MB\n", ports[0]))?;
+    std::fs::write(folder.join("env.conf"), "")?;
+    let mut command = Command::new(script);
+    command
+        .env("HOME", folder)
+        .env("RABBITMQ_NODENAME", format!("bench{}@localhost", ports[0]))
+        .env("RABBITMQ_MNESIA_BASE", folder.join("mnesia"))
+        .env("RABBITMQ_LOG_BASE", folder.join("log"))
+        .env("RABBITMQ_CONFIG_FILE", &configuration)
+        .env("RABBITMQ_CONF_ENV_FILE", folder.join("env.conf"))
+        .env("RABBITMQ_ENABLED_PLUGINS_FILE", folder.join("enabled_plugins"))
+        .env("RABBITMQ_DIST_PORT", ports[1].to_string())
+        .env("RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS", "-kernel inet_dist_use_interface {127,0,0,1}")
+        .env("ERL_EPMD_PORT", ports[2].to_string())
+        .env("ERL_EPMD_ADDRESS", "127.0.0.1");
+    Ok(command)
+}
+
+fn start_mapper(port: u16, folder: &Path) -> Result<Child> {
+    let out = File::create(folder.join("epmd.log"))?;
+    Command::new("epmd")
+        .args(["-address", "127.0.0.1", "-port", &port.to_string()])
+        .stdin(Stdio::null())
+        .stdout(out.try_clone()?)
+        .stderr(out)
+        .spawn()
+        .context("cannot start epmd, which comes with Erlang")
+}
+
+/// The process that serves: a start script may have become it, or started it.
+fn server_pid(started: u32) -> u32 {
+    let name = |pid: u32| std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+    let children = |pid: u32| std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
+    let mut generation = vec![started];
+    while let Some(pid) = generation.pop() {
+        if matches!(name(pid).trim(), "beam.smp" | "yam") {
+            return pid;
+        }
+        generation.extend(children(pid).split_whitespace().filter_map(|pid| pid.parse::<u32>().ok()));
+    }
+    started
+}
+
+fn send(pid: u32, signal: Signal) {
+    if let Some(pid) = Pid::from_raw(pid as i32) {
+        // It may have ended by itself; whoever waits for it will see.
+        let _ = kill_process(pid, signal);
+    }
+}
+
+fn free_ports() -> Result<[u16; 3]> {
+    // Held all at once, so that they differ.
+    let listeners = [TcpListener::bind("127.0.0.1:0")?, TcpListener::bind("127.0.0.1:0")?, TcpListener::bind("127.0.0.1:0")?];
+    let [a, b, c] = &listeners;
+    Ok([a.local_addr()?.port(), b.local_addr()?.port(), c.local_addr()?.port()])
+}
+
+fn tail(log: &str) -> String {
+    let lines: Vec<&str> = log.lines().collect();
+    lines[lines.len().saturating_sub(15)..].join("\n")
+}
