@@ -130,10 +130,10 @@ impl World {
     }
 }
 
-/// Every seed is a world of its own: 300 here, more by `JOURNAL_SEEDS`.
+/// Every seed is a world of its own: 150 here, more by `JOURNAL_SEEDS`.
 #[test]
 fn whatever_happens_what_was_durable_comes_back() {
-    let seeds = std::env::var("JOURNAL_SEEDS").ok().and_then(|seeds| seeds.parse().ok()).unwrap_or(300);
+    let seeds = std::env::var("JOURNAL_SEEDS").ok().and_then(|seeds| seeds.parse().ok()).unwrap_or(150);
     for seed in 0..seeds {
         let mut world = World::new(seed);
         for _ in 0..8 {
