@@ -11,6 +11,7 @@
 //! A record without that header was written by another protocol: it is delivered with its key as the
 //! routing key, from the default exchange, without properties.
 
+use model::death::{self, DeadLetter};
 use model::limits::NAME_BYTES_MAX;
 use model::record::{RecordError, StoredRecord};
 use model::{Header, Headers, RecordView, Value};
@@ -217,6 +218,11 @@ impl<'a> Stored<'a> {
         let routing_key = view.key.get(..NAME_BYTES_MAX).unwrap_or(view.key);
         Ok(Stored { exchange, routing_key, properties, body: view.value })
     }
+}
+
+/// The history of a message that was dead-lettered. Cheap for all others.
+pub(crate) fn dead_letter(record: &StoredRecord<'_>) -> Option<DeadLetter> {
+    RecordView::parse(record.batch).ok()?.header(death::HEADER).and_then(DeadLetter::from_bytes)
 }
 
 fn split_own(value: &[u8]) -> Option<(&[u8], &[u8])> {

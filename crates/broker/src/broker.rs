@@ -132,14 +132,8 @@ impl Broker {
 
     /// A connection was made. `loopback`: from this machine.
     pub fn open_session(&mut self, id: SessionId, loopback: bool) {
-        let session = Session {
-            user: String::new(),
-            host: 0,
-            loopback,
-            scopes: HashMap::default(),
-            paused: false,
-            settled_at: u64::MAX,
-        };
+        let session =
+            Session { user: String::new(), host: 0, loopback, scopes: HashMap::default(), paused: false, settled_at: u64::MAX };
         self.sessions.insert(id, session);
     }
 
@@ -369,7 +363,9 @@ impl Broker {
                 transaction.bytes += publish.record.encoded_len();
                 if transaction.bytes > limits::TRANSACTION_BYTES_MAX {
                     let max = limits::TRANSACTION_BYTES_MAX;
-                    return Err(Failure::LimitReached(format!("a transaction may hold {max} bytes of messages; commit more often")));
+                    return Err(Failure::LimitReached(format!(
+                        "a transaction may hold {max} bytes of messages; commit more often"
+                    )));
                 }
                 transaction.publishes.push(stored);
             }
@@ -396,11 +392,7 @@ impl Broker {
         for id in route {
             let Some(queue) = self.topology.queues.get_mut(id) else { continue };
             // Only some queues need to know which offset it is.
-            let offset = if queue.needs_offsets() {
-                model::Offset(self.store.next_offset(*id).0 - 1)
-            } else {
-                model::Offset(0)
-            };
+            let offset = if queue.needs_offsets() { model::Offset(self.store.next_offset(*id).0 - 1) } else { model::Offset(0) };
             queue.push(offset, tag.priority(), record.value.len());
             queue.any_expires |= tag.expires_ms().is_some();
             if queue.overflows() {

@@ -78,8 +78,11 @@ impl Broker {
             return;
         }
         let value = view.value.to_vec();
-        let mut headers: Vec<(String, Vec<u8>)> =
-            view.headers().filter(|header| header.name != death::HEADER).map(|header| (header.name.into(), header.value.into())).collect();
+        let mut headers: Vec<(String, Vec<u8>)> = view
+            .headers()
+            .filter(|header| header.name != death::HEADER)
+            .map(|header| (header.name.into(), header.value.into()))
+            .collect();
         headers.push((death::HEADER.into(), letter.to_bytes()));
         let headers: Vec<Header<'_>> = headers.iter().map(|(name, value)| Header { name, value }).collect();
         let parts = RecordParts { key: key.as_bytes(), value: &value, own: None, headers: &headers };

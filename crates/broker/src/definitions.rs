@@ -90,7 +90,16 @@ impl Broker {
             arguments: declare.arguments.clone(),
         };
         let arguments = declare.arguments;
-        self.topology.add_exchange(host, name, kind, declare.durable, declare.auto_delete, declare.internal, arguments, alternate);
+        self.topology.add_exchange(
+            host,
+            name,
+            kind,
+            declare.durable,
+            declare.auto_delete,
+            declare.internal,
+            arguments,
+            alternate,
+        );
         if declare.durable {
             return Ok(Reply::DurableAt(self.record(&entry)));
         }
@@ -228,7 +237,9 @@ impl Broker {
         let (queue, orphans) = self.topology.remove_queue(id)?;
         for consumer in &queue.consumers {
             self.subscriptions.remove(&consumer.subscription);
-            if let Some(scope) = self.sessions.get_mut(&consumer.session).and_then(|session| session.scopes.get_mut(&consumer.scope)) {
+            if let Some(scope) =
+                self.sessions.get_mut(&consumer.session).and_then(|session| session.scopes.get_mut(&consumer.scope))
+            {
                 scope.subscriptions.retain(|other| *other != consumer.subscription);
             }
             self.cancelled.push((consumer.session, consumer.scope, consumer.subscription));

@@ -108,7 +108,9 @@ impl Broker {
                 }
                 Available::Damaged(damage) => {
                     let name = &queue.name;
-                    tracing::error!("queue '{name}' cannot be served at offset {offset}: {damage}; restore it from a copy or delete the queue");
+                    tracing::error!(
+                        "queue '{name}' cannot be served at offset {offset}: {damage}; restore it from a copy or delete the queue"
+                    );
                     queue.damaged = true;
                     return Stop::Rest;
                 }
@@ -130,7 +132,8 @@ impl Broker {
         let Some(scope) = session.scopes.get_mut(&consumer.scope) else { return };
         let Some(stored) = self.store.record(&record) else { return };
         let tag = scope.next_tag();
-        let event = Event::Deliver { scope: consumer.scope, subscription: consumer.subscription, tag, redelivered, record: stored };
+        let event =
+            Event::Deliver { scope: consumer.scope, subscription: consumer.subscription, tag, redelivered, record: stored };
         let waiting = sink.send(consumer.session, event);
         session.paused |= waiting >= limits::OUTPUT_BYTES_HIGH;
         self.statistics.delivered += 1;

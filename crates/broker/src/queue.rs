@@ -176,12 +176,14 @@ impl Queue {
 
     /// It holds more than it may.
     pub fn overflows(&self) -> bool {
-        self.settings.max_length.is_some_and(|max| self.ready > max) || self.settings.max_length_bytes.is_some_and(|max| self.ready_bytes > max)
+        self.settings.max_length.is_some_and(|max| self.ready > max)
+            || self.settings.max_length_bytes.is_some_and(|max| self.ready_bytes > max)
     }
 
     /// It holds as much as it may.
     pub fn is_full(&self) -> bool {
-        self.settings.max_length.is_some_and(|max| self.ready >= max) || self.settings.max_length_bytes.is_some_and(|max| self.ready_bytes >= max)
+        self.settings.max_length.is_some_and(|max| self.ready >= max)
+            || self.settings.max_length_bytes.is_some_and(|max| self.ready_bytes >= max)
     }
 
     /// The next ready offset.

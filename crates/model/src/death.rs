@@ -71,14 +71,7 @@ mod tests {
     use super::*;
 
     fn death(queue: &str, reason: &str) -> Death {
-        Death {
-            queue: queue.into(),
-            reason: reason.into(),
-            count: 1,
-            time_ms: 5,
-            exchange: None,
-            routing_keys: vec!["k".into()],
-        }
+        Death { queue: queue.into(), reason: reason.into(), count: 1, time_ms: 5, exchange: None, routing_keys: vec!["k".into()] }
     }
 
     #[test]

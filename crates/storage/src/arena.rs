@@ -44,10 +44,15 @@ impl Arena {
 
     /// Room for a record of `len` bytes, referred to `users` times; `fill` appends exactly that.
     pub fn append(&mut self, len: usize, users: u32, fill: impl FnOnce(&mut Vec<u8>)) -> u64 {
-        let fits = matches!(self.chunks.back(), Some(Chunk { body: Body::Growing(bytes), .. }) if bytes.len() + len <= bytes.capacity());
+        let fits =
+            matches!(self.chunks.back(), Some(Chunk { body: Body::Growing(bytes), .. }) if bytes.len() + len <= bytes.capacity());
         if !fits {
             self.freeze();
-            let body = if len > CHUNK_BYTES { Vec::with_capacity(len) } else { self.spare.take().unwrap_or_else(|| Vec::with_capacity(CHUNK_BYTES)) };
+            let body = if len > CHUNK_BYTES {
+                Vec::with_capacity(len)
+            } else {
+                self.spare.take().unwrap_or_else(|| Vec::with_capacity(CHUNK_BYTES))
+            };
             self.bytes += body.capacity();
             self.chunks.push_back(Chunk { body: Body::Growing(body), live: 0, logs: Vec::new() });
         }

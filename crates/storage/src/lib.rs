@@ -28,4 +28,4 @@ mod store;
 
 pub use frame::{LogId, Tag};
 pub use recovery::{OpenError, Recovery};
-pub use store::{Available, Options, RecordRef, Statistics, Store, Stopped};
+pub use store::{Available, Options, RecordRef, Statistics, Stopped, Store};

@@ -98,13 +98,22 @@ impl SegmentHome {
 
 impl Run {
     pub fn new(first: u64, capacity: usize) -> Run {
-        Run { first, count: 0, live: 0, settled: Vec::new(), entries: Vec::with_capacity(capacity), home: Home::Memory, sealed: false }
+        Run {
+            first,
+            count: 0,
+            live: 0,
+            settled: Vec::new(),
+            entries: Vec::with_capacity(capacity),
+            home: Home::Memory,
+            sealed: false,
+        }
     }
 
     /// A run in a segment file whose index is not loaded.
     pub fn paged(first: u64, count: u32, settled: Vec<u64>, file: u64, data_len: u64) -> Run {
         let dead: u32 = settled.iter().map(|word| word.count_ones()).sum();
-        let home = SegmentHome { file, data_len, index_requested: false, transient: Vec::new(), window: VecDeque::new(), damaged: None };
+        let home =
+            SegmentHome { file, data_len, index_requested: false, transient: Vec::new(), window: VecDeque::new(), damaged: None };
         Run { first, count, live: count - dead, settled, entries: Vec::new(), home: Home::Segment(Box::new(home)), sealed: true }
     }
 

@@ -229,7 +229,8 @@ impl Store {
                 }
                 if let Some(position) = entry.place.as_arena() {
                     let (bytes, buffer) = self.arena.read(position, len as usize).unwrap_or_default();
-                    out.sources.push(Source::Memory(buffer.map_or_else(|| Bytes::copy_from_slice(bytes), |b| b.slice_ref(bytes))));
+                    out.sources
+                        .push(Source::Memory(buffer.map_or_else(|| Bytes::copy_from_slice(bytes), |b| b.slice_ref(bytes))));
                 } else if let Some(position) = entry.place.as_journal() {
                     // Cold bytes were durable before this began; what is younger is in memory still.
                     match self.journal.cached(Lsn(position), len as usize) {
@@ -391,7 +392,10 @@ impl Store {
                 continue;
             }
             if record::verify(record) != Ok(len) {
-                tracing::error!(position = carried.position, "a record in the journal fails its checksum; its part of the journal is kept");
+                tracing::error!(
+                    position = carried.position,
+                    "a record in the journal fails its checksum; its part of the journal is kept"
+                );
                 continue;
             }
             let head = frame::publish_head_len(carried.users.len());

@@ -256,7 +256,8 @@ pub fn verify(vfs: &mut dyn Vfs, report: &mut dyn FnMut(String, String)) -> Resu
     let read = journal::recover(vfs, None, &mut |found| {
         if matches!(found.kind, frame::PUBLISH | frame::CARRY) {
             records += 1;
-            let whole = PublishFrame::parse(found.payload).is_some_and(|frame| model::record::verify(frame.batch) == Ok(frame.batch.len()));
+            let whole = PublishFrame::parse(found.payload)
+                .is_some_and(|frame| model::record::verify(frame.batch) == Ok(frame.batch.len()));
             if !whole {
                 damaged.push(found.start);
             }

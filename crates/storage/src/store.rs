@@ -37,7 +37,11 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Options {
-        Options { journal: journal::Options::default(), arena_bytes: 64 * 1024 * 1024, journal_bytes: 4 * limits::JOURNAL_SEGMENT_BYTES }
+        Options {
+            journal: journal::Options::default(),
+            arena_bytes: 64 * 1024 * 1024,
+            journal_bytes: 4 * limits::JOURNAL_SEGMENT_BYTES,
+        }
     }
 }
 

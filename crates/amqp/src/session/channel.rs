@@ -167,6 +167,18 @@ impl Confirms {
         }
     }
 
+    /// One more publish was refused. Returns what is to be sent at once: an ack of what came before, where that is
+    /// due, and the refused number. A later ack of several may speak for it too; it has had its answer.
+    pub(super) fn refuse(&mut self) -> (Option<(u64, bool)>, u64) {
+        let ack = self.take_ack();
+        self.published += 1;
+        match self.waiting.back_mut() {
+            Some(last) => last.1 = self.published,
+            None => (self.safe, self.sent) = (self.published, self.published),
+        }
+        (ack, self.published)
+    }
+
     /// The journal has reached `durable`.
     pub(super) fn durable(&mut self, durable: Lsn) {
         while let Some(&(lsn, last)) = self.waiting.front()

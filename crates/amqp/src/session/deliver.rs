@@ -8,7 +8,8 @@ use super::{AmqpSession, Code, Fault};
 use crate::codec::basic;
 use crate::codec::frame::{self, BODY, END, METHOD, OVERHEAD};
 use crate::codec::wire::put_short_bytes;
-use crate::translate::Stored;
+use crate::dead_letter::Rendered;
+use crate::translate::{Stored, dead_letter};
 
 impl AmqpSession {
     #[allow(clippy::too_many_arguments)]
@@ -28,6 +29,8 @@ impl AmqpSession {
         let Ok(stored) = Stored::read(record) else {
             return self.fail(scope.0, damaged(), now, out);
         };
+        let letter = dead_letter(record).map(|letter| Rendered::new(&stored, &letter));
+        let stored = letter.as_ref().map_or(stored, |rendered| rendered.of(&stored));
         let prefix = &subscription.prefix;
         let size = prefix.len() + 9 + stored.exchange.len() + 1 + stored.routing_key.len();
         put_message(out, scope.0, self.frame_max, &stored, record, size, |out| {
@@ -56,6 +59,8 @@ impl AmqpSession {
         let Ok(stored) = Stored::read(record) else {
             return self.fail(scope.0, damaged(), now, out);
         };
+        let letter = dead_letter(record).map(|letter| Rendered::new(&stored, &letter));
+        let stored = letter.as_ref().map_or(stored, |rendered| rendered.of(&stored));
         let remaining = u32::try_from(remaining).unwrap_or(u32::MAX);
         let size = 4 + 9 + stored.exchange.len() + 1 + stored.routing_key.len() + 4;
         put_message(out, scope.0, self.frame_max, &stored, record, size, |out| {

@@ -128,7 +128,15 @@ impl AmqpSession {
         {
             content.clear();
         }
-        if channel.mode == Mode::Confirm {
+        if channel.mode == Mode::Confirm && *reply == Reply::Refused {
+            let (ack, delivery_tag) = channel.confirms.refuse();
+            out.write(|out| {
+                if let Some((delivery_tag, multiple)) = ack {
+                    frame::put_method(out, awaited.channel, &basic::Ack { delivery_tag, multiple });
+                }
+                frame::put_method(out, awaited.channel, &basic::Nack { delivery_tag, multiple: false, requeue: false });
+            });
+        } else if channel.mode == Mode::Confirm {
             channel.confirms.publish(durable_at);
             self.acks_due = true;
         }

@@ -16,7 +16,9 @@ impl HeaderMatch {
         let mode = match arguments.get("x-match") {
             None => "all",
             Some(Value::Text(mode)) => mode,
-            Some(other) => return Err(format!("Invalid x-match field type {}; expected longstr", crate::declare::type_name(other))),
+            Some(other) => {
+                return Err(format!("Invalid x-match field type {}; expected longstr", crate::declare::type_name(other)));
+            }
         };
         let (all, with_x) = match mode {
             "all" => (true, false),
@@ -33,9 +35,8 @@ impl HeaderMatch {
     }
 
     pub fn matches(&self, headers: &dyn Headers) -> bool {
-        let holds = |(name, value): &(String, Value)| {
-            headers.get(name).is_some_and(|found| *value == Value::Void || value.same(&found))
-        };
+        let holds =
+            |(name, value): &(String, Value)| headers.get(name).is_some_and(|found| *value == Value::Void || value.same(&found));
         if self.all { self.wanted.iter().all(holds) } else { self.wanted.iter().any(holds) }
     }
 }
