@@ -83,8 +83,8 @@ impl Declared<'_> {
             name: self.name.into(),
             host: self.host.into(),
             argument: argument.into(),
-            received,
-            current,
+            received: received.into(),
+            current: current.into(),
         }
     }
 

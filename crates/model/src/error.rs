@@ -41,7 +41,7 @@ pub enum Failure {
     #[error(
         "inequivalent arg '{argument}' for {subject} '{name}' in vhost '{host}': received {received} but current is {current}"
     )]
-    Inequivalent { subject: Subject, name: String, host: String, argument: String, received: String, current: String },
+    Inequivalent { subject: Subject, name: String, host: String, argument: Box<str>, received: Box<str>, current: Box<str> },
     #[error("invalid arg '{argument}' for {subject} '{name}' in vhost '{host}': {reason}")]
     InvalidArgument { subject: Subject, name: String, host: String, argument: String, reason: String },
     #[error("{subject} name '{name}' contains reserved prefix 'amq.*'")]

@@ -321,10 +321,10 @@ impl Log {
             None => (Place::NONE, true),
         };
         let mut segment = None;
-        if run.live == 0 && run.sealed && !self.paging {
-            if let Some(Run { home: Home::Segment(home), .. }) = self.runs.remove(index) {
-                segment = Some(home);
-            }
+        let over = run.live == 0 && run.sealed && !self.paging;
+        let dropped = if over { self.runs.remove(index) } else { None };
+        if let Some(Run { home: Home::Segment(home), .. }) = dropped {
+            segment = Some(home);
         }
         Some(Freed { place, persistent, segment })
     }

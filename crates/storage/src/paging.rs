@@ -307,7 +307,7 @@ impl Store {
             }
         }
         // Bits beyond the last entry are not entries.
-        if count % 64 != 0
+        if !count.is_multiple_of(64)
             && let Some(last) = settled.last_mut()
         {
             *last &= (1 << (count % 64)) - 1;

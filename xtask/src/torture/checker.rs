@@ -7,7 +7,8 @@
 //! - *Order*: ascending per publisher and queue within one run, redeliveries after a restart included.
 //! - *Invented*: only what was published, only to the queues it was routed to.
 //! - *Settled*: an ack followed by a confirmed publish on the same channel is for ever.
-//! - *Redelivered*: a message that was delivered before carries the flag.
+//! - *Redelivered*: a message that was delivered before carries the flag, once its delivery is as durable as an ack would
+//!   be: followed by a confirmed publish on the same channel.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -24,6 +25,8 @@ struct Entry {
     confirmed: bool,
     /// Delivered at least once, in whichever run.
     delivered: bool,
+    /// Its delivery is known to be durable.
+    noted: bool,
     /// An ack was sent in this or an earlier run; whether it was kept is not known.
     acked: bool,
     /// The ack is known to be durable.
@@ -71,6 +74,8 @@ pub struct Figures {
     pub settled: u64,
     /// Unconfirmed when the broker was killed, and never seen again.
     pub forgotten: u64,
+    /// Delivered again without the flag, because the broker was killed before it had noted the first delivery.
+    pub unflagged: u64,
     pub violations: u64,
 }
 
@@ -173,7 +178,8 @@ impl Checker {
                 if entry.gone {
                     broken.push(format!("order: {id:?} came out of queue {queue} after it had been passed over"));
                 }
-                if entry.delivered && !redelivered {
+                self.figures.unflagged += u64::from(entry.delivered && !redelivered);
+                if entry.noted && !redelivered {
                     broken.push(format!("redelivered flag missing: {id:?} out of queue {queue}"));
                 }
                 entry.delivered = true;
@@ -191,6 +197,13 @@ impl Checker {
     /// A body came that is no message of ours.
     pub fn garbled(&mut self, queue: u16, bytes: usize) {
         self.violation(format!("invented: queue {queue} handed out {bytes} bytes that nobody had published"));
+    }
+
+    /// A publish sent after its delivery, on the same channel, was confirmed.
+    pub fn noted(&mut self, queue: u16, id: Id) {
+        if let Some(entry) = self.tracks.get_mut(&(queue, id.publisher)).and_then(|track| track.entry(id.number)) {
+            entry.noted = true;
+        }
     }
 
     /// An ack is about to be sent.

@@ -163,6 +163,10 @@ fn the_redelivered_flag_must_not_be_missing() {
     checker.delivered(QUEUE, ids[0], false);
     checker.restarted();
     checker.delivered(QUEUE, ids[0], false);
+    assert_eq!((checker.figures().violations, checker.figures().unflagged), (0, 1));
+    checker.noted(QUEUE, ids[0]);
+    checker.restarted();
+    checker.delivered(QUEUE, ids[0], false);
     assert!(words(&checker).starts_with("redelivered flag missing"), "{}", words(&checker));
 }
 

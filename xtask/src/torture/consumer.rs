@@ -22,6 +22,15 @@ struct Held {
     id: Id,
 }
 
+/// What is for ever once this marker is confirmed.
+struct Marker {
+    number: u64,
+    /// Acked since the marker before.
+    acked: Vec<Held>,
+    /// Delivered since the marker before.
+    delivered: Vec<Held>,
+}
+
 pub fn marker_queue(consumer: u16) -> String {
     format!("torture-marks-{consumer}")
 }
@@ -42,8 +51,8 @@ pub fn run(shared: &Shared, consumer: u16, queues: &[u16], seed: u64) -> Result<
     }
 
     let mut held: Vec<Held> = Vec::new();
-    // By marker, in the order sent: what was acked before it.
-    let mut marked: VecDeque<(u64, Vec<Held>)> = VecDeque::new();
+    let mut marked: VecDeque<Marker> = VecDeque::new();
+    let mut delivered: Vec<Held> = Vec::new();
     let mut markers = 0;
     loop {
         let mut deliveries = Vec::new();
@@ -64,14 +73,18 @@ pub fn run(shared: &Shared, consumer: u16, queues: &[u16], seed: u64) -> Result<
                 Some(id) => {
                     checker.delivered(queue, id, redelivered);
                     held.push(Held { tag, queue, id });
+                    delivered.push(Held { tag, queue, id });
                 }
                 None => checker.garbled(queue, bytes),
             }
         }
         // Every ack sent before a confirmed marker is for ever, whatever became of the markers between.
-        while marked.front().is_some_and(|(marker, _)| *marker <= confirmed) {
-            for held in marked.pop_front().map(|(_, acked)| acked).unwrap_or_default() {
+        while let Some(marker) = marked.pop_front_if(|marker| marker.number <= confirmed) {
+            for held in marker.acked {
                 checker.settled(held.queue, held.id);
+            }
+            for held in marker.delivered {
+                checker.noted(held.queue, held.id);
             }
         }
         if refused {
@@ -85,7 +98,7 @@ pub fn run(shared: &Shared, consumer: u16, queues: &[u16], seed: u64) -> Result<
         if !held.is_empty() && (quiet || held.len() > usize::from(PREFETCH) / 2 || random.one_in(3)) {
             let acked = ack(shared, &mut link, &mut held, quiet, &mut random);
             markers += 1;
-            marked.push_back((markers, acked));
+            marked.push_back(Marker { number: markers, acked, delivered: std::mem::take(&mut delivered) });
             link.client.publish(&mut link.out, 1, "", &marks, &Properties::persistent(), b"mark");
             link.flush()?;
         }

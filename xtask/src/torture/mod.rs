@@ -298,14 +298,16 @@ fn backlog(checker: &Arc<Mutex<Checker>>) -> usize {
 
 fn outline(figures: &Figures) -> String {
     format!(
-        "published {}, confirmed {}, delivered {} ({} again), acked {}, settled {}, never confirmed and rightly forgotten {}",
+        "published {}, confirmed {}, delivered {} ({} again), acked {}, settled {}, never confirmed and rightly forgotten {}, \
+         delivered again unflagged {}",
         figures.published,
         figures.confirmed,
         figures.delivered,
         figures.redelivered,
         figures.acked,
         figures.settled,
-        figures.forgotten
+        figures.forgotten,
+        figures.unflagged
     )
 }
 
