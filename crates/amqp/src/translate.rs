@@ -17,13 +17,13 @@ use model::record::{RecordError, StoredRecord};
 use model::{Header, Headers, RecordView, Value};
 
 use crate::codec::field::{self, RawTable};
+use crate::codec::properties::{self, Outline};
 use crate::codec::wire::{Reader, WireError, put_short};
-use crate::codec::{Properties, properties};
 
 /// The name of the header that carries what AMQP has beyond a record.
 pub const HEADER_NAME: &str = "yam.amqp-0-9-1";
-/// The longest time a message may be given, in milliseconds (RabbitMQ's bound).
-const EXPIRATION_MS_MAX: u64 = u32::MAX as u64;
+/// The longest time a message may be given, in milliseconds: ten years, as in RabbitMQ.
+const EXPIRATION_MS_MAX: u64 = 315_360_000_000;
 
 /// Why a publish cannot become a record. The texts are RabbitMQ's.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -59,19 +59,21 @@ impl Envelope {
     /// # Errors
     /// [`PublishError`] where the properties are malformed or say impossible things.
     pub fn fill(&mut self, exchange: &str, raw: &[u8]) -> Result<(), PublishError> {
-        let properties = Properties::decode(raw)?;
+        let outline = Outline::read(raw)?;
         self.bytes.clear();
         put_short(&mut self.bytes, exchange);
         self.headers = 0..0;
         self.more_keys.clear();
-        self.persistent = properties.delivery_mode == Some(properties::PERSISTENT);
-        self.priority = properties.priority.unwrap_or(0);
-        self.expiration_ms = properties.expiration.map(parse_expiration).transpose()?;
+        self.persistent = outline.delivery_mode == Some(properties::PERSISTENT);
+        self.priority = outline.priority.unwrap_or(0);
+        self.expiration_ms = outline.expiration.map(parse_expiration).transpose()?;
+        self.has_user_id = outline.user_id.is_some();
         self.user_id.clear();
-        self.has_user_id = properties.user_id.is_some();
-        self.user_id.push_str(properties.user_id.unwrap_or_default());
-        match properties.headers {
-            Some(table) => self.fill_headers(&properties, table, raw),
+        if let Some(user_id) = outline.user_id {
+            self.user_id.push_str(&String::from_utf8_lossy(user_id));
+        }
+        match outline.headers {
+            Some(table) => self.fill_headers(table, outline.headers_at, raw),
             None => {
                 self.bytes.extend_from_slice(raw);
                 Ok(())
@@ -79,7 +81,7 @@ impl Envelope {
         }
     }
 
-    fn fill_headers(&mut self, properties: &Properties<'_>, table: RawTable<'_>, raw: &[u8]) -> Result<(), PublishError> {
+    fn fill_headers(&mut self, table: RawTable<'_>, at: usize, raw: &[u8]) -> Result<(), PublishError> {
         table.check()?;
         let mut blind = false;
         for (key, value) in table.entries().map_while(Result::ok) {
@@ -93,27 +95,23 @@ impl Envelope {
             let keys = items.map_while(Result::ok).filter(|item| item.kind == b'S');
             self.more_keys.extend(keys.map(|key| String::from_utf8_lossy(key.bytes).into_owned()));
         }
-        // The table is the third property: before it stand the flags and at most two short strings.
-        let short = |text: Option<&str>| text.map_or(0, |text| 1 + text.len());
-        let before = 2 + short(properties.content_type) + short(properties.content_encoding);
-        let start = self.bytes.len() + before + 4;
-        if blind {
-            let rest = raw.get(before + 4 + table.0.len()..).unwrap_or_default();
-            self.bytes.extend_from_slice(raw.get(..before).unwrap_or_default());
-            self.bytes.extend_from_slice(&[0; 4]);
-            for (key, value) in table.entries().map_while(Result::ok).filter(|(key, _)| *key != b"BCC") {
-                field::put_raw_entry(&mut self.bytes, key, value);
-            }
-            self.headers = start..self.bytes.len();
-            let len = (self.headers.len() as u32).to_be_bytes();
-            if let Some(slot) = self.bytes.get_mut(start - 4..start) {
-                slot.copy_from_slice(&len);
-            }
-            self.bytes.extend_from_slice(rest);
-        } else {
+        let start = self.bytes.len() + at;
+        if !blind {
             self.bytes.extend_from_slice(raw);
             self.headers = start..start + table.0.len();
+            return Ok(());
         }
+        let (before, rest) = raw.split_at(at);
+        self.bytes.extend_from_slice(before);
+        for (key, value) in table.entries().map_while(Result::ok).filter(|(key, _)| *key != b"BCC") {
+            field::put_raw_entry(&mut self.bytes, key, value);
+        }
+        self.headers = start..self.bytes.len();
+        let len = (self.headers.len() as u32).to_be_bytes();
+        if let Some(slot) = self.bytes.get_mut(start - 4..start) {
+            slot.copy_from_slice(&len);
+        }
+        self.bytes.extend_from_slice(rest.get(table.0.len()..).unwrap_or_default());
         Ok(())
     }
 
@@ -146,7 +144,8 @@ impl Headers for Envelope {
 
 /// RabbitMQ's words for what is wrong with an expiration: it reads an integer off the front and
 /// complains about what is left.
-fn parse_expiration(text: &str) -> Result<u64, PublishError> {
+fn parse_expiration(text: &[u8]) -> Result<u64, PublishError> {
+    let text = &*String::from_utf8_lossy(text);
     let fail = |reason: String| Err(PublishError::Expiration { text: text.to_owned(), reason });
     let (negative, unsigned) = match text.strip_prefix('-') {
         Some(rest) => (true, rest),
@@ -166,7 +165,7 @@ fn parse_expiration(text: &str) -> Result<u64, PublishError> {
     }
     match if number.is_empty() { Ok(0) } else { number.parse::<u64>() } {
         Ok(ms) if ms <= EXPIRATION_MS_MAX => Ok(ms),
-        _ => fail(format!("{{value_too_big,{number}}}")),
+        _ => fail(format!("{{value_too_large,{number}}}")),
     }
 }
 

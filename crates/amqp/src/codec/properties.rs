@@ -116,3 +116,55 @@ impl<'a> Properties<'a> {
         Properties { delivery_mode: Some(PERSISTENT), ..Properties::default() }
     }
 }
+
+/// The properties that a broker looks at, read without judging the texts: whatever bytes a client
+/// puts into a correlation id, say, it gets back.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Outline<'a> {
+    pub headers: Option<RawTable<'a>>,
+    /// Where in flags and list the entries of `headers` begin.
+    pub headers_at: usize,
+    pub delivery_mode: Option<u8>,
+    pub priority: Option<u8>,
+    pub reply_to: Option<&'a [u8]>,
+    pub expiration: Option<&'a [u8]>,
+    pub user_id: Option<&'a [u8]>,
+}
+
+impl<'a> Outline<'a> {
+    /// Read flags and list to the end. The header table is not looked into.
+    ///
+    /// # Errors
+    /// [`WireError`] where the list is malformed, or too short or too long for its flags.
+    #[inline]
+    pub fn read(raw: &'a [u8]) -> Result<Outline<'a>, WireError> {
+        let mut reader = Reader::new(raw);
+        let mut flags = reader.u16()?;
+        if flags & UNKNOWN_FLAGS != 0 {
+            return Err(WireError::Flags);
+        }
+        let mut outline = Outline::default();
+        while flags != 0 {
+            let bit = 15 - flags.leading_zeros();
+            flags &= !(1 << bit);
+            match bit {
+                13 => {
+                    outline.headers_at = raw.len() - reader.rest().len() + 4;
+                    outline.headers = Some(RawTable(reader.long()?));
+                }
+                12 => outline.delivery_mode = Some(reader.u8()?),
+                11 => outline.priority = Some(reader.u8()?),
+                9 => outline.reply_to = Some(reader.short_bytes()?),
+                8 => outline.expiration = Some(reader.short_bytes()?),
+                6 => {
+                    reader.u64()?;
+                }
+                4 => outline.user_id = Some(reader.short_bytes()?),
+                _ => {
+                    reader.short_bytes()?;
+                }
+            }
+        }
+        if reader.is_empty() { Ok(outline) } else { Err(WireError::Trailing) }
+    }
+}

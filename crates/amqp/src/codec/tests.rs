@@ -96,6 +96,15 @@ proptest! {
         prop_assert_eq!(header.wire_len(), frames.len());
         let header = ContentHeader::decode(header.payload).unwrap();
         prop_assert_eq!((header.class, header.body_len, header.properties), (60, body_len, &raw[..]));
+        let outline = properties::Outline::read(&raw).unwrap();
+        prop_assert_eq!((outline.headers, outline.delivery_mode, outline.priority), (properties.headers, mode, priority));
+        prop_assert_eq!(outline.reply_to, text(3).map(str::as_bytes));
+        prop_assert_eq!(outline.expiration, text(4).map(str::as_bytes));
+        prop_assert_eq!(outline.user_id, text(7).map(str::as_bytes));
+        if let Some(table) = outline.headers {
+            prop_assert_eq!(&raw[outline.headers_at..outline.headers_at + table.0.len()], table.0);
+        }
+        prop_assert!(properties::Outline::read(&raw[..raw.len() - 1]).is_err());
         // Nothing may be missing, nothing may be left over.
         prop_assert!(Properties::decode(&raw[..raw.len() - 1]).is_err());
         raw.push(0);
