@@ -26,6 +26,7 @@ mod report;
 mod tests;
 
 use std::path::PathBuf;
+use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
 use clap::{Parser, Subcommand};
@@ -98,7 +99,17 @@ struct Options {
     rabbitmq_server: PathBuf,
 }
 
-fn main() -> Result<()> {
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("bench: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> Result<()> {
     let Protocol::Amqp(options) = Cli::parse().protocol;
     if options.list {
         cases::all(1.0).iter().for_each(|case| println!("{:<20} {}", case.name, case.title));
@@ -123,9 +134,12 @@ fn amqp(mut options: Options) -> Result<()> {
         Some(path) => path.clone(),
         None => std::env::current_exe()?.with_file_name("yam"),
     };
-    if !yam.exists() {
-        bail!("{}: not there; build it with `cargo build --release -p server`, or name it with --yam", yam.display());
-    }
+    let there = |program: PathBuf| {
+        program.canonicalize().with_context(|| {
+            format!("{}: build it with `cargo build --release -p server`, or name another with --yam", program.display())
+        })
+    };
+    let yam = there(yam)?;
     std::fs::create_dir_all(&options.dir).with_context(|| format!("cannot create {}", options.dir.display()))?;
     let mut kinds = vec![Kind::Yam, Kind::Rabbitmq];
     kinds.retain(|kind| options.only.is_none_or(|only| only == *kind));
@@ -138,7 +152,7 @@ fn amqp(mut options: Options) -> Result<()> {
         kinds.retain(|kind| *kind != Kind::Rabbitmq);
     }
     let programs = broker::Programs { yam: yam.clone(), rabbitmq_server: options.rabbitmq_server.clone() };
-    let generator = Generator { program: options.generator.clone().unwrap_or(yam) };
+    let generator = Generator { program: options.generator.clone().map_or(Ok(yam), there)? };
     let mut report = report::Report::new(machine::describe(&options.dir)?, options.rounds, options.seconds);
     let wanted = |name: &str| options.cases.is_empty() || options.cases.iter().any(|case| case == name);
     for case in cases.iter().filter(|case| wanted(case.name)) {
