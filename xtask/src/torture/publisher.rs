@@ -1,7 +1,6 @@
 //! Publishes with confirms, as fast as a window allows, until the broker is gone or it is told to stop.
 
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 
 use amqp::client::ClientEvent;
 use amqp::codec::Properties;
@@ -12,7 +11,7 @@ use super::message::{FANOUT, Id, queue_name};
 use super::random::Random;
 
 /// Messages published and not settled at which publishers wait for the consumers.
-const BACKLOG_MAX: usize = 300_000;
+const BACKLOG_MAX: usize = 100_000;
 /// Publishes sent in one write.
 const BURST: u64 = 40;
 /// Ticks without a confirm that is owed, after which the broker counts as hung.
@@ -54,9 +53,6 @@ pub fn run(shared: &Shared, publisher: u16, seed: u64) -> Result<(), LinkError> 
             if sent - confirmed < window {
                 continue;
             }
-        } else if full && confirmed == sent {
-            std::thread::sleep(Duration::from_millis(2));
-            continue;
         }
         let mut tags = Vec::new();
         let mut nacked = None;
@@ -92,7 +88,7 @@ pub fn run(shared: &Shared, publisher: u16, seed: u64) -> Result<(), LinkError> 
             checker.violation(format!("publisher {publisher}: message {tag} was refused (nack)"));
         }
         drop(checker);
-        silent = if came? { 0 } else { silent + 1 };
+        silent = if came? || confirmed == sent { 0 } else { silent + 1 };
         if silent > SILENT_TICKS {
             return Err(LinkError::Fault(format!("no confirm for {:?}, {} are owed", TICK * silent, sent - confirmed)));
         }
