@@ -42,6 +42,8 @@ pub enum PublishError {
 pub struct Envelope {
     /// The value of [`HEADER_NAME`].
     bytes: Vec<u8>,
+    /// Where in `bytes` the property flags begin.
+    properties_at: usize,
     /// Where in `bytes` the entries of the header table lie.
     headers: std::ops::Range<usize>,
     user_id: String,
@@ -62,6 +64,7 @@ impl Envelope {
         let outline = Outline::read(raw)?;
         self.bytes.clear();
         put_short(&mut self.bytes, exchange);
+        self.properties_at = self.bytes.len();
         self.headers = 0..0;
         self.more_keys.clear();
         self.persistent = outline.delivery_mode == Some(properties::PERSISTENT);
@@ -119,6 +122,12 @@ impl Envelope {
     #[must_use]
     pub fn header(&self) -> Header<'_> {
         Header { name: HEADER_NAME, value: &self.bytes }
+    }
+
+    /// Property flags and list as they are stored.
+    #[must_use]
+    pub fn properties(&self) -> &[u8] {
+        self.bytes.get(self.properties_at..).unwrap_or_default()
     }
 
     /// The user that the message claims to come from.

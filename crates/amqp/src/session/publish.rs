@@ -76,7 +76,6 @@ impl AmqpSession {
                     // Once the request is made the input is gone, and the message may have to go back.
                     let kept = self.kept.get_or_insert_default();
                     kept.begin(&publish);
-                    kept.properties.extend_from_slice(header.properties);
                     kept.body.extend_from_slice(body);
                 }
                 self.published = true;

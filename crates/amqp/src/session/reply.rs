@@ -119,7 +119,7 @@ impl AmqpSession {
         if awaited.mandatory && !routed {
             let kept = if awaited.assembled { &self.channels[index].content } else { &self.kept };
             if let Some(content) = kept {
-                put_return(out, awaited.channel, self.frame_max, content);
+                put_return(out, awaited.channel, self.frame_max, content, self.envelope.properties());
             }
         }
         let channel = &mut self.channels[index];
@@ -229,8 +229,8 @@ impl AmqpSession {
     }
 }
 
-/// `basic.return`, and the message with it.
-fn put_return(out: &mut Output, number: u16, frame_max: usize, content: &Content) {
+/// `basic.return`, and the message with it, as it would have been delivered.
+fn put_return(out: &mut Output, number: u16, frame_max: usize, content: &Content, properties: &[u8]) {
     let back = basic::Return {
         reply_code: Code::NoRoute as u16,
         reply_text: "NO_ROUTE",
@@ -239,7 +239,7 @@ fn put_return(out: &mut Output, number: u16, frame_max: usize, content: &Content
     };
     out.write(|out| {
         frame::put_method(out, number, &back);
-        frame::put_content_header(out, number, content.body.len(), &content.properties);
+        frame::put_content_header(out, number, content.body.len(), properties);
         frame::put_body(out, number, frame_max, &content.body);
     });
 }
