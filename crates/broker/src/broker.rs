@@ -60,6 +60,8 @@ pub struct Statistics {
     pub sessions: usize,
     pub subscriptions: usize,
     pub published: u64,
+    /// Copies put into queues: a message counts once for each.
+    pub enqueued: u64,
     pub delivered: u64,
     pub settled: u64,
 }
@@ -128,6 +130,12 @@ impl Broker {
             subscriptions: self.subscriptions.len(),
             ..self.statistics
         }
+    }
+
+    /// Copies of messages put into queues since the start.
+    #[must_use]
+    pub fn enqueued(&self) -> u64 {
+        self.statistics.enqueued
     }
 
     /// A connection was made. `loopback`: from this machine.
@@ -388,6 +396,7 @@ impl Broker {
 
     /// Append a record to its queues and see that they are looked at.
     pub(crate) fn enqueue(&mut self, route: &[LogId], record: &RecordParts<'_>, tag: Tag, group: bool, now: Now) -> Option<Lsn> {
+        self.statistics.enqueued += route.len() as u64;
         let durable_at = self.store.append(route, record, tag, group, now);
         for id in route {
             let Some(queue) = self.topology.queues.get_mut(id) else { continue };

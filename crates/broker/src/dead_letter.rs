@@ -7,9 +7,6 @@ use storage::{Available, LogId, RecordRef, Tag};
 use crate::broker::Broker;
 use crate::declare::Overflow;
 
-/// Messages dropped or sent on in one look at a queue.
-const BATCH: usize = 256;
-
 impl Broker {
     /// A message that was handed out or dropped is done with: settle it, after it was sent on where its queue has a
     /// dead-letter exchange.
@@ -24,9 +21,9 @@ impl Broker {
         self.wake_queue(id);
     }
 
-    /// Send on what waits to be; false: a record must be read first.
-    pub(crate) fn send_on_dying(&mut self, id: LogId, now: Now) -> bool {
-        for _ in 0..BATCH {
+    /// Send on what waits to be, at most `left` messages; false: a record must be read first.
+    pub(crate) fn send_on_dying(&mut self, id: LogId, left: &mut usize, now: Now) -> bool {
+        while *left > 0 {
             let Some(queue) = self.topology.queues.get_mut(&id) else { return true };
             let Some((offset, reason)) = queue.dying.front().copied() else { return true };
             match self.store.locate(id, offset) {
@@ -40,6 +37,7 @@ impl Broker {
                     tracing::error!("a dead letter of queue '{}' cannot be read and is dropped: {damage}", queue.name);
                 }
             }
+            *left -= 1;
             self.store.settle(id, offset);
             if let Some(queue) = self.topology.queues.get_mut(&id) {
                 queue.dying.pop_front();
@@ -90,9 +88,10 @@ impl Broker {
         self.enqueue(&route, &parts, tag, false, now);
     }
 
-    /// Drop what has waited too long at the head of the queue; false: a record must be read first.
-    pub(crate) fn drop_expired(&mut self, id: LogId, now: Now) -> bool {
-        for _ in 0..BATCH {
+    /// Drop what has waited too long at the head of the queue, at most `left` messages; false: a record must be read
+    /// first.
+    pub(crate) fn drop_expired(&mut self, id: LogId, left: &mut usize, now: Now) -> bool {
+        while *left > 0 {
             let Some(queue) = self.topology.queues.get_mut(&id) else { return true };
             if queue.settings.message_ttl_ms.is_none() && !queue.any_expires {
                 return true;
@@ -114,6 +113,7 @@ impl Broker {
             }
             match expires {
                 Some(at) if at <= now.wall_ms => {
+                    *left -= 1;
                     queue.take(offset);
                     self.bury(id, offset, "expired");
                 }
@@ -124,7 +124,6 @@ impl Broker {
                 None => return true,
             }
         }
-        self.wake_queue(id);
         true
     }
 

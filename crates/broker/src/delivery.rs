@@ -9,8 +9,9 @@ use crate::scope::Unacked;
 
 /// Messages of one queue handed out before the next queue is looked at.
 const QUEUE_BATCH: usize = 256;
-/// Messages handed out in one round, after which sockets are looked at again.
-const ROUND_BATCH: usize = 4096;
+/// Messages handed out in one round, after which sockets are looked at again. While there is more to hand out, as
+/// many may be put into queues meanwhile: publishers do not run away from consumers that keep up.
+pub const ROUND_BATCH: usize = 4096;
 
 /// What stopped a queue from being served.
 enum Stop {
@@ -36,11 +37,9 @@ impl Broker {
             sink.send(session, Event::Empty { scope });
         }
         let mut budget = ROUND_BATCH;
-        for _ in 0..self.active.len() {
-            if budget == 0 {
-                break;
-            }
-            let Some(id) = self.active.pop_front() else { break };
+        while budget > 0
+            && let Some(id) = self.active.pop_front()
+        {
             let batch = QUEUE_BATCH.min(budget);
             let mut left = batch;
             let stop = self.serve(id, &mut left, sink, now);
@@ -60,10 +59,13 @@ impl Broker {
     }
 
     fn serve(&mut self, id: LogId, left: &mut usize, sink: &mut impl Sink, now: Now) -> Stop {
-        if !self.drop_expired(id, now) || !self.send_on_dying(id, now) {
+        if !self.drop_expired(id, left, now) || !self.send_on_dying(id, left, now) {
             return Stop::Rest;
         }
         loop {
+            if *left == 0 {
+                return Stop::Later;
+            }
             let Some(queue) = self.topology.queues.get_mut(&id) else { return Stop::Rest };
             if queue.waiting || queue.damaged {
                 return Stop::Rest;
@@ -77,9 +79,6 @@ impl Broker {
                 }
                 return Stop::Rest;
             };
-            if *left == 0 {
-                return Stop::Later;
-            }
             let sessions = &self.sessions;
             let consumer = if getter.is_some() {
                 None

@@ -31,3 +31,4 @@ mod topology;
 
 pub use authorization::User;
 pub use broker::{Broker, Options, Sink, Statistics};
+pub use delivery::ROUND_BATCH;

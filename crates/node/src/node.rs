@@ -70,6 +70,10 @@ pub struct Node {
     low_disk: bool,
     /// Publishers are not read from.
     held: bool,
+    /// The count of messages put into queues at which publishers wait for the next turn.
+    enqueue_until: u64,
+    /// Sessions that wait for it.
+    deferred: Vec<SessionId>,
     stopping: bool,
 }
 
@@ -98,6 +102,8 @@ impl Node {
             next_disk_check_ms: now.mono_ms,
             low_disk: false,
             held: false,
+            enqueue_until: u64::MAX,
+            deferred: Vec::new(),
             stopping: false,
         })
     }
@@ -124,6 +130,10 @@ impl Node {
         }
         let mut answered = connection.output.len();
         while connection.has_room() && !(self.held && connection.publishes) {
+            if connection.publishes && broker.enqueued() >= self.enqueue_until {
+                self.deferred.push(id);
+                break;
+            }
             let mut input = bytes.get(used..).unwrap_or_default();
             let Some(request) = connection.session.poll_request(&mut input, now, &mut connection.output) else {
                 used = bytes.len() - input.len();
@@ -221,6 +231,11 @@ impl Node {
             self.sessions.durable(durable);
         }
         self.broker.deliver(&mut self.sessions, now);
+        let room = if self.broker.busy() { broker::ROUND_BATCH as u64 } else { u64::MAX };
+        self.enqueue_until = self.broker.enqueued().saturating_add(room);
+        for id in self.deferred.drain(..) {
+            self.sessions.mark_changed(id);
+        }
         if now.mono_ms >= self.next_sweep_ms {
             self.next_sweep_ms = now.mono_ms + SWEEP_MS;
             self.sessions.timeouts(now);

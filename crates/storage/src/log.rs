@@ -71,8 +71,17 @@ pub(crate) struct SegmentHome {
     /// Bits of the transient records in it, which a restart must forget. Empty: none.
     pub transient: Vec<u64>,
     /// Blocks of the file in memory, and those on their way (without bytes).
-    pub window: VecDeque<(u64, Option<Bytes>)>,
+    pub window: VecDeque<Block>,
     pub damaged: Option<String>,
+}
+
+/// Part of a segment file.
+#[derive(Debug)]
+pub(crate) struct Block {
+    pub start: u64,
+    pub len: usize,
+    /// `None` while it is being read.
+    pub bytes: Option<Bytes>,
 }
 
 #[derive(Debug)]
@@ -90,9 +99,9 @@ pub(crate) struct Run {
 }
 
 impl SegmentHome {
-    /// Bytes of its blocks in memory.
+    /// Bytes of its blocks, in memory or on their way.
     pub fn window_bytes(&self) -> usize {
-        self.window.iter().filter_map(|(_, bytes)| bytes.as_ref()).map(Bytes::len).sum()
+        self.window.iter().map(|block| block.len).sum()
     }
 }
 

@@ -14,10 +14,12 @@ use vfs::{Completion, Done, Extent, Job, Token};
 use crate::frame::{self, LogId, Tag};
 use crate::log::{Entry, Home, Place, Run};
 use crate::segment;
-use crate::store::{Stopped, Store};
+use crate::store::{RESIDENT_ENTRIES_HIGH, Stopped, Store};
 
 /// A segment's records, in bytes.
 const SEGMENT_BYTES: u64 = 16 * 1024 * 1024;
+/// A segment's offsets: its index must fit into memory while it is read.
+const SEGMENT_ENTRIES_MAX: u64 = 16 * 1024;
 /// A log with at least this much in the part to be cut gets a segment, others are carried.
 const PAGE_OUT_BYTES: u64 = 256 * 1024;
 /// Carried forward in one go, in bytes.
@@ -134,10 +136,11 @@ impl Store {
     /// Begin to evacuate the oldest buckets where the journal has grown too long.
     fn start_bucket(&mut self) -> bool {
         let kept = (self.options.journal_bytes / self.bucket_bytes()) as usize;
-        if self.buckets.len() <= kept + 1 {
+        let crowded = self.resident > RESIDENT_ENTRIES_HIGH && self.buckets.len() > 1;
+        if self.buckets.len() <= kept + 1 && !crowded {
             return false;
         }
-        let Some(bucket) = self.buckets.get(self.buckets.len() - kept) else { return false };
+        let Some(bucket) = self.buckets.get(self.buckets.len().saturating_sub(kept)) else { return false };
         let target = bucket.number;
         // A record still unsynced cannot be read back.
         if self.journal.durable().0 < (target + 1) * self.bucket_bytes() {
@@ -192,16 +195,17 @@ impl Store {
             matches!(run.home, Home::Memory) && run.entries.iter().enumerate().any(|(index, entry)| wanted(entry) && live(index))
         };
         let Some(from) = log.runs.iter().position(holds) else { return false };
+        let first = log.runs[from].first;
         let mut to = from;
         let mut data_len = 0;
         while let Some(run) = log.runs.get_mut(to)
-            && (to == from || (data_len < SEGMENT_BYTES && holds(run)))
+            && (to == from || (data_len < SEGMENT_BYTES && run.end() - first <= SEGMENT_ENTRIES_MAX && holds(run)))
         {
             run.sealed = true;
             data_len += run.entries.iter().map(|entry| u64::from(entry.len)).sum::<u64>();
             to += 1;
         }
-        let (first, end) = (log.runs[from].first, log.runs[to - 1].end());
+        let end = log.runs[to - 1].end();
         log.paging = true;
         let mut out = PageOut {
             log: id,
@@ -422,6 +426,7 @@ impl Store {
         let first = run.first;
         let Some(entry) = run.entries.get_mut((offset - first) as usize) else { return };
         let from = std::mem::replace(&mut entry.place, to);
+        self.resident += 1;
         if let (Some(number), Some(last)) = (bucket, self.buckets.back_mut()) {
             last.live += 1;
             if log.entered_file != number {

@@ -69,6 +69,7 @@ impl Store {
             }
         }
         places.sort_unstable();
+        self.resident = places.len() as u64;
         for (position, id) in places {
             self.bucket_of(position);
             if let Some(bucket) = self.buckets.back_mut() {

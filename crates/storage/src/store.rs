@@ -12,7 +12,7 @@ use vfs::{Completion, Done, Extent, Job, Lane, Token, Vfs};
 
 use crate::arena::Arena;
 use crate::frame::{self, LogId, Tag};
-use crate::log::{Entry, Home, Log, Place, SegmentHome};
+use crate::log::{Block, Entry, Home, Log, Place, SegmentHome};
 use crate::paging::Paging;
 use crate::segment;
 
@@ -22,6 +22,10 @@ const READ_BYTES: usize = 1024 * 1024;
 const READ_BYTES_CROWDED: usize = 64 * 1024;
 /// Bytes of read segments in memory at which reads become short.
 const WINDOW_BYTES_CROWDED: usize = 64 * 1024 * 1024;
+/// Reads handed to the disk at a time; the others wait here.
+const READS_MAX: usize = 128;
+/// Entries in memory at which the oldest part of the journal is evacuated; at twice that publishers wait.
+pub(crate) const RESIDENT_ENTRIES_HIGH: u64 = 3_000_000;
 /// Blocks of one segment in memory.
 const WINDOW_BLOCKS_MAX: usize = 3;
 
@@ -126,6 +130,9 @@ pub struct Store {
     dirty: Vec<LogId>,
     marks: Vec<LogId>,
     window_bytes: usize,
+    /// Unsettled entries that lie in the journal or the arena, not in segments.
+    pub(crate) resident: u64,
+    read_jobs: VecDeque<(Token, Job)>,
     /// Grows with every flush of settles, so that a publisher can tell whether its own are flushed.
     flushes: u64,
     in_flight: usize,
@@ -151,6 +158,8 @@ impl Store {
             dirty: Vec::new(),
             marks: Vec::new(),
             window_bytes: 0,
+            resident: 0,
+            read_jobs: VecDeque::new(),
             flushes: 0,
             in_flight: 0,
         }
@@ -222,11 +231,13 @@ impl Store {
         for id in targets {
             let Some(log) = self.logs.get_mut(id) else {
                 if !durable {
+                    self.resident += 1;
                     self.release(place);
                 }
                 continue;
             };
             log.push(Entry { place, tag, len: len as u32 });
+            self.resident += 1;
             if durable {
                 if log.entered_file != bucket {
                     log.entered_file = bucket;
@@ -269,6 +280,7 @@ impl Store {
 
     /// One entry no longer refers to `place`.
     pub(crate) fn release(&mut self, place: Place) {
+        self.resident -= u64::from(place.as_segment().is_none() && place != Place::NONE);
         if let Some(position) = place.as_journal() {
             if let Some(bucket) = self.bucket_mut(position) {
                 bucket.live -= 1;
@@ -440,7 +452,7 @@ impl Store {
     fn submit_read(&mut self, what: Reading, job: Job, waiting: Option<LogId>) {
         let token = self.token();
         self.reads.insert(token, PendingRead { what, waiting: waiting.into_iter().collect() });
-        self.jobs.push((token, job));
+        self.read_jobs.push_back((token, job));
     }
 
     pub(crate) fn token(&mut self) -> Token {
@@ -464,13 +476,11 @@ impl Store {
         };
         let Some(position) = place.as_segment() else { return Available::Gone };
         let end = position + u64::from(len);
-        let holds = |start: u64, bytes: &Bytes| start <= position && end <= start + bytes.len() as u64;
-        let at = home.window.iter().position(|(start, bytes)| bytes.as_ref().is_some_and(|bytes| holds(*start, bytes)));
-        let found = at.and_then(|at| {
-            let (start, bytes) = &home.window[at];
-            let bytes = bytes.as_ref()?;
-            let from = (position - start) as usize;
-            Some((start + bytes.len() as u64, record::verify(&bytes[from..from + len as usize]) == Ok(len as usize)))
+        let holds = |block: &&Block| block.bytes.is_some() && block.start <= position && end <= block.start + block.len as u64;
+        let found = home.window.iter().find(holds).and_then(|block| {
+            let from = (position - block.start) as usize;
+            let record = block.bytes.as_ref()?.get(from..from + len as usize)?;
+            Some((block.start + block.len as u64, record::verify(record) == Ok(len as usize)))
         });
         match found {
             Some((_, false)) => {
@@ -519,18 +529,20 @@ impl Store {
         let Some(run) = self.logs.get_mut(&id).and_then(|log| log.runs.get_mut(index)) else { return };
         let first = run.first;
         let Home::Segment(home) = &mut run.home else { return };
-        if home.window.iter().any(|(start, _)| *start == position) {
+        if home.window.iter().any(|block| block.start == position) {
             return;
         }
         let end = segment::HEADER_BYTES + home.data_len;
         let len = ahead.max(len as usize).min(end.saturating_sub(position) as usize);
         if home.window.len() >= WINDOW_BLOCKS_MAX
-            && let Some(at) = home.window.iter().position(|(_, bytes)| bytes.is_some())
-            && let Some((_, Some(bytes))) = home.window.remove(at)
+            && let Some(at) = home.window.iter().position(|block| block.bytes.is_some())
+            && let Some(block) = home.window.remove(at)
         {
-            self.window_bytes -= bytes.len();
+            self.window_bytes -= block.len;
         }
-        home.window.push_back((position, None));
+        // Counted from here on, so that many logs read at once notice each other.
+        self.window_bytes += len;
+        home.window.push_back(Block { start: position, len, bytes: None });
         let extent = Extent { path: segment::path(id, home.file), offset: position, len };
         self.submit_read(Reading::Block { log: id, first, start: position }, Job::Read(extent), None);
     }
@@ -539,14 +551,14 @@ impl Store {
     fn read_ahead(&mut self, id: LogId, index: usize, block_end: u64) {
         let Some(run) = self.logs.get(&id).and_then(|log| log.runs.get(index)) else { return };
         let Home::Segment(home) = &run.home else { return };
-        if home.window.back().is_none_or(|(start, _)| *start >= block_end) || block_end >= segment::HEADER_BYTES + home.data_len {
+        if home.window.back().is_none_or(|block| block.start >= block_end) || block_end >= segment::HEADER_BYTES + home.data_len {
             return;
         }
         let ends_within = |entry: &Entry| entry.place.as_segment().unwrap_or(0) + u64::from(entry.len) <= block_end;
         let next = run.entries.partition_point(ends_within);
         let Some(entry) = run.entries.get(next).copied() else { return };
         if let Some(position) = entry.place.as_segment()
-            && home.window.iter().all(|(start, _)| *start != position)
+            && home.window.iter().all(|block| block.start != position)
         {
             self.want_block(id, index, position, entry.len);
         }
@@ -567,9 +579,9 @@ impl Store {
         let position = at.place.as_segment()?;
         let log = self.logs.get(&at.log)?;
         let Home::Segment(home) = &log.runs.get(log.run_index(at.offset.0)?)?.home else { return None };
-        home.window.iter().find_map(|(start, bytes)| {
-            let bytes = bytes.as_ref()?;
-            let from = position.checked_sub(*start)? as usize;
+        home.window.iter().find_map(|block| {
+            let bytes = block.bytes.as_ref()?;
+            let from = position.checked_sub(block.start)? as usize;
             Some(StoredRecord { batch: bytes.get(from..from + len)?, buffer: Some(bytes) })
         })
     }
@@ -594,6 +606,7 @@ impl Store {
     pub fn must_hold(&self) -> bool {
         self.journal.unsynced_bytes() > limits::UNSYNCED_BYTES_HIGH
             || self.arena.bytes() > self.options.arena_bytes * 2
+            || self.resident > 2 * RESIDENT_ENTRIES_HIGH
             || self.buckets.len() as u64 * self.bucket_bytes() > self.options.journal_bytes * 4
     }
 
@@ -625,6 +638,7 @@ impl Store {
             && self.marks.is_empty()
             && self.journal.durable() == self.journal.appended()
             && self.jobs.is_empty()
+            && self.read_jobs.is_empty()
             && self.in_flight == 0
     }
 
@@ -643,6 +657,12 @@ impl Store {
         for (token, job) in self.jobs.drain(..) {
             self.in_flight += 1;
             vfs.submit(Lane::Background, token, job);
+        }
+        while self.reads.len() - self.read_jobs.len() < READS_MAX
+            && let Some((token, job)) = self.read_jobs.pop_front()
+        {
+            self.in_flight += 1;
+            vfs.submit(Lane::Read, token, job);
         }
         self.journal.poll(vfs);
     }
@@ -699,10 +719,8 @@ impl Store {
         let Home::Segment(home) = &mut run.home else { return };
         match bytes {
             Ok(bytes) => {
-                let len = bytes.len();
-                if let Some(slot) = home.window.iter_mut().find(|(at, _)| *at == start) {
-                    slot.1 = Some(bytes);
-                    self.window_bytes += len;
+                if let Some(block) = home.window.iter_mut().find(|block| block.start == start) {
+                    block.bytes = Some(bytes);
                 }
             }
             Err(error) => home.damaged = Some(format!("cannot read {}: {error}", segment::path(id, home.file))),

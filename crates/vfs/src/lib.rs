@@ -23,7 +23,9 @@ pub type Path = String;
 pub enum Lane {
     /// The journal's writes and syncs.
     Journal,
-    /// Everything else: cold reads, segments, checkpoints, removals.
+    /// Cold reads: somebody waits for them, so they do not queue behind the background's long writes.
+    Read,
+    /// Everything else: segments, checkpoints, allocations, removals.
     Background,
 }
 

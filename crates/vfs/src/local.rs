@@ -30,7 +30,7 @@ use work::Worker;
 /// Jobs that may wait in a lane; beyond that, handing in another one waits.
 const JOBS_PER_LANE_MAX: usize = 1024;
 
-const LANES: [Lane; 2] = [Lane::Journal, Lane::Background];
+const LANES: [Lane; 3] = [Lane::Journal, Lane::Read, Lane::Background];
 
 /// Called after every completion, from the thread that did the job.
 pub type Waker = Arc<dyn Fn() + Send + Sync>;
@@ -43,7 +43,7 @@ struct LaneThread {
 /// A data directory, owned by this process while this value lives.
 pub struct LocalDisk {
     worker: Arc<Worker>,
-    lanes: [LaneThread; 2],
+    lanes: [LaneThread; 3],
     completions: Receiver<Completion>,
     /// Holds the lock.
     _lock: File,
@@ -61,8 +61,8 @@ impl LocalDisk {
         let worker = Arc::new(Worker::new(dir));
         worker.sweep().map_err(failed)?;
         let (done, completions) = channel();
-        let [a, b] = LANES.map(|lane| spawn(lane, &worker, &done, &waker));
-        let lanes = [a.map_err(failed)?, b.map_err(failed)?];
+        let [a, b, c] = LANES.map(|lane| spawn(lane, &worker, &done, &waker));
+        let lanes = [a.map_err(failed)?, b.map_err(failed)?, c.map_err(failed)?];
         Ok(LocalDisk { worker, lanes, completions, _lock: lock })
     }
 }
@@ -72,6 +72,7 @@ fn spawn(lane: Lane, worker: &Arc<Worker>, done: &Sender<Completion>, waker: &Wa
     let (worker, done, waker) = (Arc::clone(worker), done.clone(), Arc::clone(waker));
     let name = match lane {
         Lane::Journal => "yam-journal",
+        Lane::Read => "yam-read",
         Lane::Background => "yam-disk",
     };
     let thread = thread::Builder::new().name(name.into()).spawn(move || {
@@ -89,7 +90,8 @@ impl Vfs for LocalDisk {
     fn submit(&mut self, lane: Lane, token: Token, job: Job) {
         let lane = match lane {
             Lane::Journal => &self.lanes[0],
-            Lane::Background => &self.lanes[1],
+            Lane::Read => &self.lanes[1],
+            Lane::Background => &self.lanes[2],
         };
         let sent = lane.jobs.as_ref().is_some_and(|jobs| jobs.send((token, job)).is_ok());
         assert!(sent, "the thread of a lane is gone");

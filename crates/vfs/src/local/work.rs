@@ -11,6 +11,11 @@ use rustix::fs::FallocateFlags;
 
 use crate::{Done, Extent, Job};
 
+/// Extents of one file at most this far apart are read together.
+const GATHER_GAP_BYTES: u64 = 4096;
+/// The most that is read together.
+const GATHER_READ_BYTES_MAX: u64 = 1024 * 1024;
+
 /// Files kept open.
 const OPEN_FILES_MAX: usize = 64;
 /// Parts that one vectored write takes (the kernel's IOV_MAX).
@@ -128,12 +133,30 @@ impl Worker {
 
     fn gather(&self, extents: &[Extent]) -> io::Result<Bytes> {
         let mut bytes = Vec::with_capacity(extents.iter().map(|extent| extent.len).sum());
-        for extent in extents {
-            let part = self.read(extent)?;
-            if part.len() != extent.len {
-                return Err(io::Error::new(io::ErrorKind::UnexpectedEof, format!("{} is cut short", extent.path)));
+        let mut rest = extents;
+        while let Some(first) = rest.first() {
+            // Neighbours are read in one go, with what lies between them.
+            let mut end = first.offset + first.len as u64;
+            let near = |next: &&Extent| {
+                let joins = next.path == first.path
+                    && (end..=end + GATHER_GAP_BYTES).contains(&next.offset)
+                    && next.offset + next.len as u64 - first.offset <= GATHER_READ_BYTES_MAX;
+                end = if joins { next.offset + next.len as u64 } else { end };
+                joins
+            };
+            let count = 1 + rest[1..].iter().take_while(near).count();
+            let (now, later) = rest.split_at(count);
+            rest = later;
+            let last = &now[count - 1];
+            let len = (last.offset + last.len as u64 - first.offset) as usize;
+            let stretch = self.read(&Extent { path: first.path.clone(), offset: first.offset, len })?;
+            for extent in now {
+                let from = (extent.offset - first.offset) as usize;
+                let part = stretch
+                    .get(from..from + extent.len)
+                    .ok_or_else(|| io::Error::new(io::ErrorKind::UnexpectedEof, format!("{} is cut short", extent.path)))?;
+                bytes.extend_from_slice(part);
             }
-            bytes.extend_from_slice(&part);
         }
         Ok(Bytes::from(bytes))
     }
