@@ -94,6 +94,21 @@ impl Busy {
     }
 }
 
+/// CPU of others, in cores, above which a round is not worth much.
+pub const DISTURBED: f64 = 0.3;
+
+/// Waits until others leave the machine alone for a second, or until `patience` ends.
+pub fn wait_for_calm(brokers: &[u32], patience: Duration) {
+    let started = Instant::now();
+    while started.elapsed() < patience {
+        let before = Busy::now(brokers);
+        pause(Duration::from_secs(1));
+        if Busy::now(brokers).others_since(&before) < DISTURBED {
+            return;
+        }
+    }
+}
+
 /// utime and stime; with 4 fields also those of the children that ended.
 fn process_ticks(pid: &str, fields: usize) -> f64 {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();

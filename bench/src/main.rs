@@ -27,6 +27,7 @@ mod tests;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use clap::{Parser, Subcommand};
@@ -73,6 +74,11 @@ struct Options {
     /// One short round per case, and a smaller backlog: to see that all works, not to publish figures
     #[arg(long)]
     quick: bool,
+
+    /// Seconds to wait before each load for other programs to leave the machine alone; disturbed loads are made again
+    /// (0 = take it as it is)
+    #[arg(long, value_name = "SECONDS", default_value_t = 60)]
+    calm_wait: u64,
 
     /// Messages of the backlog case
     #[arg(long, default_value_t = 2_000_000)]
@@ -121,9 +127,11 @@ fn run() -> Result<()> {
 
 fn amqp(mut options: Options) -> Result<()> {
     if options.quick {
-        (options.rounds, options.seconds, options.backlog) = (1, 3.0, options.backlog.min(300_000));
+        (options.rounds, options.seconds, options.calm_wait) = (1, 3.0, 0);
+        options.backlog = options.backlog.min(300_000);
     }
     options.rounds = options.rounds.max(1);
+    let pace = compare::Pace { rounds: options.rounds, calm_wait: Duration::from_secs(options.calm_wait) };
     let cases = cases::all(options.seconds);
     for name in &options.cases {
         if !cases.iter().any(|case| case.name == name) && !memory::NAMES.iter().any(|(known, _)| known == name) {
@@ -156,7 +164,7 @@ fn amqp(mut options: Options) -> Result<()> {
     let mut report = report::Report::new(machine::describe(&options.dir)?, options.rounds, options.seconds);
     let wanted = |name: &str| options.cases.is_empty() || options.cases.iter().any(|case| case == name);
     for case in cases.iter().filter(|case| wanted(case.name)) {
-        let outcome = compare::run(case, &kinds, &programs, &generator, &options.dir, options.rounds)?;
+        let outcome = compare::run(case, &kinds, &programs, &generator, &options.dir, pace)?;
         report.add_case(case, outcome);
     }
     for (name, _) in memory::NAMES.iter().filter(|(name, _)| wanted(name)) {

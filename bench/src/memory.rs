@@ -8,7 +8,7 @@ use serde::Serialize;
 use crate::Options;
 use crate::broker::{Broker, Kind, Programs};
 use crate::generator::{Generator, Idle, Summary};
-use crate::machine::pause;
+use crate::machine::{pause, wait_for_calm};
 
 /// The cases of this file.
 pub const NAMES: [(&str, &str); 3] = [
@@ -85,8 +85,10 @@ fn idle(kind: Kind, programs: &Programs, generator: &Generator, options: &Option
 
 fn backlog(kind: Kind, programs: &Programs, generator: &Generator, options: &Options) -> Result<Vec<Line>> {
     let words = |text: String| text.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+    let calm_wait = Duration::from_secs(options.calm_wait);
     let live: Summary = {
         let broker = Broker::start(kind, programs, &options.dir)?;
+        wait_for_calm(&broker.pids(), calm_wait);
         generator.run(&broker, &words(format!("--duration {}", options.seconds)))?
     };
     let mut broker = Broker::start(kind, programs, &options.dir)?;
@@ -110,6 +112,7 @@ fn backlog(kind: Kind, programs: &Programs, generator: &Generator, options: &Opt
     broker.kill()?;
     note(Line::new("restart after SIGKILL until the first message", first_message(&mut broker, generator)?, "s", restart));
 
+    wait_for_calm(&broker.pids(), calm_wait);
     // What was taken by the two looks above is gone or comes again: the queue is emptied, however much it holds.
     let drain: Summary = generator.run(&broker, &words("-p 0 --reuse --stall-timeout 60".to_owned()))?;
     let least = live.delivered_per_second * DRAIN_PART_MIN;

@@ -185,8 +185,7 @@ impl Connection {
     fn handshake(&mut self, address: &Address) -> Result<()> {
         self.stream.write_all(b"AMQP\x00\x00\x09\x01")?;
         let start = self.expect(0, (10, 10)).context("no AMQP 0-9-1 greeting")?;
-        self.product = property(&start, b"product").unwrap_or_else(|| "unknown".to_owned());
-        self.version = property(&start, b"version").unwrap_or_else(|| "unknown".to_owned());
+        (self.product, self.version) = identity(&start);
         // connection.blocked tells that the broker holds publishers back; without the capability a broker stays silent.
         let mut capabilities = Vec::new();
         for name in ["connection.blocked", "basic.nack", "publisher_confirms"] {
@@ -358,6 +357,18 @@ pub fn close_error(payload: &[u8]) -> anyhow::Error {
     let length = payload.get(6).map_or(0, |&length| usize::from(length));
     let text = String::from_utf8_lossy(payload.get(7..7 + length).unwrap_or_default()).into_owned();
     anyhow!("the broker refused: {code} {text}")
+}
+
+/// Product and version of a server. Yam calls itself RabbitMQ, because clients look for that name, and says what it is in
+/// `platform` and `information`.
+fn identity(start: &[u8]) -> (String, String) {
+    let text = |name: &[u8]| property(start, name).unwrap_or_else(|| "unknown".to_owned());
+    if text(b"platform") == "Yam" {
+        let information = text(b"information");
+        let version = information.trim_start_matches("Yam ").split(':').next().unwrap_or_default();
+        return ("Yam".to_owned(), version.to_owned());
+    }
+    (text(b"product"), text(b"version"))
 }
 
 /// A long-string property of connection.start, found by its name: good enough for a name in a summary.
