@@ -93,6 +93,16 @@ impl Place {
     fn start(&self) -> anyhow::Result<Broker> {
         Broker::start(&self.binary, &self.data, &self.log)
     }
+
+    /// `yam check`: what a killed broker leaves behind is sound.
+    fn check(&self, checker: &Arc<Mutex<Checker>>) -> anyhow::Result<()> {
+        let out = std::process::Command::new(&self.binary).args(["check", "--data-dir"]).arg(&self.data).output()?;
+        if !out.status.success() {
+            let words = [out.stdout, out.stderr].map(|bytes| String::from_utf8_lossy(&bytes).trim().to_owned()).join(" ");
+            checker.lock().unwrap_or_else(PoisonError::into_inner).violation(format!("damage found by `yam check`: {words}"));
+        }
+        Ok(())
+    }
 }
 
 /// Torture it.
@@ -123,6 +133,9 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
         let before = figures(&checker);
         let words = kill_once(&place, &checker, &mut random, &mut declared)?;
         kills += 1;
+        if random.one_in(4) {
+            place.check(&checker)?;
+        }
         let now = figures(&checker);
         println!(
             "cycle {cycle}/{}: {words}; confirmed {}, delivered {} ({} again), settled {}; backlog {}, broken promises {}",
@@ -285,7 +298,7 @@ fn drain(place: &Place, checker: &Arc<Mutex<Checker>>, random: &mut Random) -> a
     }
     control.close().map_err(fault)?;
     broker.terminate()?;
-    Ok(())
+    place.check(checker)
 }
 
 fn figures(checker: &Arc<Mutex<Checker>>) -> Figures {
