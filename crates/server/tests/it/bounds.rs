@@ -1,0 +1,148 @@
+//! Clients that take more than their share: memory stays bounded, and the others go on.
+
+use std::io::{ErrorKind, Write as _};
+use std::net::TcpStream;
+
+use amqp::codec::{Properties, queue};
+use tempfile::tempdir;
+
+use crate::yam::{Yam, consume, declare, publish_confirmed};
+
+const MIB: u64 = 1 << 20;
+
+/// Write until the socket takes no more, or so many bytes are through.
+fn write_all_it_takes(stream: &mut TcpStream, bytes: &[u8], most: u64) -> u64 {
+    stream.set_write_timeout(Some(std::time::Duration::from_millis(300))).unwrap();
+    let mut sent = 0;
+    while sent < most {
+        match stream.write(bytes) {
+            Ok(count) => sent += count as u64,
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => break,
+            // Closed for asking without ever reading: as good.
+            Err(_) => break,
+        }
+    }
+    sent
+}
+
+#[test]
+fn one_who_asks_and_never_reads_is_held_back() {
+    let dir = tempdir().unwrap();
+    let yam = Yam::start(dir.path());
+    let link = yam.connect();
+    let before = yam.memory();
+    let mut question = Vec::new();
+    for _ in 0..1_000 {
+        link.client.send(
+            &mut question,
+            1,
+            &queue::Declare { queue: "no-such-queue-exists", durable: true, ..Default::default() },
+        );
+    }
+    let mut stream = yam.raw();
+    handshake(&yam, &mut stream);
+    write_all_it_takes(&mut stream, &question, 64 * MIB);
+    let grown = yam.memory().saturating_sub(before);
+    assert!(grown < 96 * MIB, "grew by {} MiB", grown / MIB);
+    yam.assert_serves();
+}
+
+/// Log in and open channel 1 blindly, on a socket that is never read.
+fn handshake(yam: &Yam, stream: &mut TcpStream) {
+    let mut out = Vec::new();
+    let options = amqp::client::ConnectOptions::default();
+    let mut client = amqp::client::Client::connect(&options, &mut out);
+    let mut input = Vec::new();
+    let mut opened = false;
+    while !opened {
+        stream.write_all(&out).unwrap();
+        out.clear();
+        let mut chunk = [0; 4096];
+        let count = std::io::Read::read(stream, &mut chunk).unwrap();
+        assert_ne!(count, 0, "{} closed the connection", yam.address());
+        input.extend_from_slice(&chunk[..count]);
+        let mut rest = &input[..];
+        opened = client.receive(&mut rest, &mut out).unwrap().is_some();
+        let used = input.len() - rest.len();
+        input.drain(..used);
+    }
+    client.open_channel(&mut out, 1);
+    stream.write_all(&out).unwrap();
+}
+
+#[test]
+fn a_consumer_that_never_reads_does_not_fill_the_memory() {
+    let dir = tempdir().unwrap();
+    let yam = Yam::start(dir.path());
+    let mut stuck = yam.connect();
+    declare(&mut stuck, "flood", false);
+    consume(&mut stuck, "flood", false);
+    let mut publisher = yam.connect();
+    let before = yam.memory();
+    let body = vec![3; 64 * 1024];
+    let bodies: Vec<&[u8]> = std::iter::repeat_n(&body[..], 100).collect();
+    for _ in 0..40 {
+        // 40 x 6.25 MiB, transient.
+        publish_confirmed_again(&mut publisher, &bodies);
+    }
+    let grown = yam.memory().saturating_sub(before);
+    assert!(grown < 220 * MIB, "grew by {} MiB for 250 MiB of messages", grown / MIB);
+    yam.assert_serves();
+}
+
+fn publish_confirmed_again(link: &mut crate::cli::link::Link, bodies: &[&[u8]]) {
+    for body in bodies {
+        link.client.publish(&mut link.out, 1, "", "flood", &Properties::default(), body);
+    }
+    link.flush().unwrap();
+    // The answer to a question asked after them says that all were taken.
+    link.client.send(&mut link.out, 1, &queue::Declare { queue: "flood", passive: true, ..Default::default() });
+    link.answer().unwrap();
+}
+
+#[test]
+fn a_backlog_larger_than_the_cache_is_kept_on_disk() {
+    let dir = tempdir().unwrap();
+    let yam = Yam::start_with(dir.path(), &["--amqp-listen", "127.0.0.1:0", "--cache-size", "8MiB"]);
+    let mut link = yam.connect();
+    declare(&mut link, "backlog", true);
+    let before = yam.memory();
+    let body = vec![5; 16 * 1024];
+    let bodies: Vec<&[u8]> = std::iter::repeat_n(&body[..], 8_000).collect();
+    publish_confirmed(&mut link, "backlog", &bodies, true);
+    let grown = yam.memory().saturating_sub(before);
+    assert!(grown < 100 * MIB, "grew by {} MiB for 125 MiB of messages", grown / MIB);
+    yam.assert_serves();
+}
+
+#[test]
+fn a_thousand_idle_connections_cost_little() {
+    let dir = tempdir().unwrap();
+    let yam = Yam::start(dir.path());
+    let one = yam.connect();
+    let before = yam.memory();
+    let links: Vec<_> = (0..400).map(|_| yam.connect()).collect();
+    let each = yam.memory().saturating_sub(before) / links.len() as u64;
+    assert!(each < 24 * 1024, "{each} bytes per idle connection");
+    yam.assert_serves();
+    drop((one, links));
+    yam.assert_serves();
+}
+
+#[test]
+fn connections_beyond_the_limit_are_closed_and_room_is_found_again() {
+    let dir = tempdir().unwrap();
+    let yam = Yam::start_with(dir.path(), &["--amqp-listen", "127.0.0.1:0", "--connections-max", "3"]);
+    let links: Vec<_> = (0..3).map(|_| yam.connect()).collect();
+    let mut fourth = yam.raw();
+    assert!(crate::yam::rest(&mut fourth).is_empty());
+    for link in links {
+        link.close().unwrap();
+    }
+    // The broker learns of hang-ups in its own time; each try is a connection that is served or closed.
+    let mut tries = 0;
+    while crate::cli::link::Link::open(&yam.url().parse().unwrap()).is_err() {
+        tries += 1;
+        assert!(tries < 10_000, "no room was found again");
+    }
+}

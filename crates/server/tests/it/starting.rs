@@ -1,0 +1,118 @@
+//! What a start prints, what it refuses in one line, and what a refusal leaves untouched.
+
+use std::fs;
+use std::io::{Seek as _, SeekFrom, Write as _};
+use std::net::TcpListener;
+
+use tempfile::tempdir;
+
+use crate::yam::{Yam, command, contents, declare, output, publish_confirmed, refused};
+
+#[test]
+fn a_line_per_listener_and_both_serve() {
+    let dir = tempdir().unwrap();
+    let yam = Yam::start_with(&dir.path().join("data"), &["--amqp-listen", "127.0.0.1:0", "--amqp-listen", "127.0.0.1:0"]);
+    assert_eq!(yam.addresses.len(), 2);
+    assert_ne!(yam.addresses[0], yam.addresses[1]);
+    for address in &yam.addresses {
+        let url = format!("amqp://{address}");
+        crate::cli::link::Link::open(&url.parse().unwrap()).unwrap().close().unwrap();
+    }
+}
+
+#[test]
+fn a_second_process_on_the_same_directory_is_refused() {
+    let dir = tempdir().unwrap();
+    let yam = Yam::start(dir.path());
+    let holder = || fs::read_to_string(dir.path().join("LOCK")).unwrap();
+    let before = holder();
+    let words = refused(&output(&["serve", "--amqp-listen", "127.0.0.1:0", "--data-dir", dir.path().to_str().unwrap()]));
+    assert_eq!(words.lines().count(), 1, "{words}");
+    assert!(words.contains("is in use by") && words.contains("--data-dir"), "{words}");
+    assert_eq!(holder(), before, "the refused process touched the lock");
+    yam.assert_serves();
+    // The offline check is refused likewise.
+    assert!(refused(&output(&["check", "--data-dir", dir.path().to_str().unwrap()])).contains("is in use by"));
+}
+
+#[test]
+fn a_port_in_use_is_refused_before_anything_is_touched() {
+    let dir = tempdir().unwrap();
+    let data = dir.path().join("data");
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let words = refused(&output(&["serve", "--amqp-listen", &address, "--data-dir", data.to_str().unwrap()]));
+    assert_eq!(words.lines().count(), 1, "{words}");
+    assert!(words.contains(&address) && words.contains("in use") && words.contains("--amqp-listen"), "{words}");
+    assert!(!data.exists());
+}
+
+#[test]
+fn bad_options_are_refused_with_their_place() {
+    let dir = tempdir().unwrap();
+    let data = dir.path().join("data");
+    let path = data.to_str().unwrap();
+    let words = refused(&output(&["serve", "--data-dir", path, "--durability", "maybe"]));
+    assert_eq!(words, "yam: --durability: 'maybe' is no durability: write fsync or relaxed");
+
+    let words = refused(&output(&["serve", "--data-dir", path, "--no-such-option"]));
+    assert!(words.contains("--no-such-option"), "{words}");
+
+    let file = dir.path().join("yam.toml");
+    fs::File::create_new(&file).unwrap().write_all(b"# comment\namqp_listn = 'x'\n").unwrap();
+    let words = refused(&output(&["serve", "--data-dir", path, "--config", file.to_str().unwrap()]));
+    assert_eq!(words, format!("yam: {}:2: unknown option 'amqp_listn': did you mean 'amqp_listen'?", file.display()));
+
+    let words = refused(&command(&["serve", "--data-dir", path]).env("YAM_CACHE_SIZE", "huge").output().unwrap());
+    assert!(words.starts_with("yam: environment variable YAM_CACHE_SIZE: 'huge' is no size"), "{words}");
+    assert!(!data.exists());
+}
+
+#[test]
+fn a_file_in_the_directorys_place_is_refused() {
+    let dir = tempdir().unwrap();
+    let data = dir.path().join("data");
+    fs::File::create_new(&data).unwrap().write_all(b"mine").unwrap();
+    let words = refused(&output(&["serve", "--amqp-listen", "127.0.0.1:0", "--data-dir", data.to_str().unwrap()]));
+    assert_eq!(words.lines().count(), 1, "{words}");
+    assert!(words.contains("is not a directory") && words.contains("--data-dir"), "{words}");
+    assert_eq!(fs::read_to_string(&data).unwrap(), "mine");
+}
+
+#[test]
+fn a_damaged_directory_is_refused_and_named_by_check() {
+    let dir = tempdir().unwrap();
+    let yam = Yam::start(dir.path());
+    let mut link = yam.connect();
+    declare(&mut link, "kept", true);
+    // Several group commits, so that there is something behind the damage.
+    for _ in 0..4 {
+        publish_confirmed(&mut link, "kept", &[&[7; 5_000]], true);
+    }
+    yam.kill();
+    let check = ["check", "--data-dir", dir.path().to_str().unwrap()];
+    assert!(output(&check).status.success());
+
+    let journal = fs::read_dir(dir.path().join("journal")).unwrap().map(|entry| entry.unwrap().path()).min().unwrap();
+    let mut file = fs::File::options().read(true).write(true).open(&journal).unwrap();
+    // Behind the file's own header, inside the second block.
+    file.seek(SeekFrom::Start(4096 + 4096 + 100)).unwrap();
+    file.write_all(&[0xAA; 16]).unwrap();
+    drop(file);
+    let before = contents(dir.path());
+
+    let words = refused(&output(&["serve", "--amqp-listen", "127.0.0.1:0", "--data-dir", dir.path().to_str().unwrap()]));
+    assert_eq!(words.lines().count(), 1, "{words}");
+    let name = journal.file_name().unwrap().to_str().unwrap();
+    assert!(words.contains(name) && words.contains("yam check"), "{words}");
+    let without_lock = |all: Vec<(std::path::PathBuf, Vec<u8>)>| -> Vec<_> {
+        all.into_iter().filter(|(path, _)| !path.ends_with("LOCK")).collect()
+    };
+    // Not assert_eq, which would print whole files.
+    assert!(without_lock(contents(dir.path())) == without_lock(before), "the refused start touched something");
+
+    let checked = output(&check);
+    assert_eq!(checked.status.code(), Some(1));
+    let words = String::from_utf8(checked.stdout).unwrap();
+    assert!(words.contains("DAMAGED") && words.contains(name), "{words}");
+}
