@@ -218,7 +218,10 @@ impl Files {
             Ok(()) if self.full => tracing::info!("journal files can be allocated again"),
             Ok(()) => {}
             Err(error) => {
-                tracing::warn!(%error, "no further journal file could be allocated; publishers will have to wait");
+                // Said once: it is tried again every second.
+                if !self.full {
+                    tracing::warn!(%error, "no further journal file could be allocated; publishers will have to wait");
+                }
                 // It is older than everything that is still needed, and whether it was renamed is unknown.
                 self.removable.extend(recycled);
             }

@@ -260,6 +260,7 @@ impl Node {
             self.broker.store_mut().retry_disk();
         }
         let low = little || self.broker.store().disk_full();
+        self.broker.store_mut().set_short_of_space(low);
         if low == self.low_disk {
             return;
         }
@@ -275,7 +276,8 @@ impl Node {
     }
 
     fn hold_publishers(&mut self) {
-        let hold = self.low_disk || self.broker.store().must_hold();
+        let store = self.broker.store();
+        let hold = self.low_disk || store.disk_full() || store.must_hold();
         if hold == self.held {
             return;
         }

@@ -136,6 +136,9 @@ impl Store {
     /// Begin to evacuate the oldest buckets where the journal has grown too long.
     fn start_bucket(&mut self) -> bool {
         let kept = (self.options.journal_bytes / self.bucket_bytes()) as usize;
+        if self.short_of_space {
+            return self.start_dead_buckets();
+        }
         let crowded = self.resident > RESIDENT_ENTRIES_HIGH && self.buckets.len() > 1;
         if self.buckets.len() <= kept + 1 && !crowded {
             return false;
@@ -154,6 +157,16 @@ impl Store {
         logs.sort_unstable();
         logs.dedup();
         self.paging.logs = logs.into();
+        true
+    }
+
+    /// Where space is short, cut what is settled at once: nothing has to be moved for that.
+    fn start_dead_buckets(&mut self) -> bool {
+        let dead = self.buckets.iter().take_while(|bucket| bucket.live == 0).count();
+        // The last bucket still grows.
+        let Some(last) = dead.min(self.buckets.len().saturating_sub(1)).checked_sub(1) else { return false };
+        self.paging.target = self.buckets.get(last).map(|bucket| bucket.number);
+        self.paging.logs.clear();
         true
     }
 
@@ -449,7 +462,7 @@ impl Store {
     }
 
     fn start_arena(&mut self) {
-        if self.arena.bytes() <= self.options.arena_bytes {
+        if self.short_of_space || self.arena.bytes() <= self.options.arena_bytes {
             return;
         }
         let Some((chunk, logs)) = self.arena.oldest_logs() else { return };
@@ -497,6 +510,8 @@ impl Store {
     }
 
     fn page_out_failed(&mut self, out: &PageOut) {
+        // Until the node has looked at the disk again.
+        self.short_of_space = true;
         if let Some(log) = self.logs.get_mut(&out.log) {
             log.paging = false;
         }

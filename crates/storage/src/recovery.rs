@@ -68,11 +68,16 @@ impl Store {
                 places.extend(entries.filter_map(|(_, entry)| Some((entry.place.as_journal()?, *id))));
             }
         }
-        places.sort_unstable();
         self.resident = places.len() as u64;
+        // Files in which nothing lives are to be cut too.
+        let files: Vec<_> = self.journal.files().map(|file| (file.first_lsn.0, file.end.0)).collect();
+        for (first, end) in files {
+            for number in first / self.bucket_bytes()..=end / self.bucket_bytes() {
+                self.bucket_of(number * self.bucket_bytes());
+            }
+        }
         for (position, id) in places {
-            self.bucket_of(position);
-            if let Some(bucket) = self.buckets.back_mut() {
+            if let Some(bucket) = self.bucket_mut(position) {
                 bucket.live += 1;
                 if bucket.logs.last() != Some(&id) {
                     bucket.logs.push(id);

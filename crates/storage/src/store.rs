@@ -132,6 +132,8 @@ pub struct Store {
     window_bytes: usize,
     /// Unsettled entries that lie in the journal or the arena, not in segments.
     pub(crate) resident: u64,
+    /// The disk has little room: give back what can be given back.
+    pub(crate) short_of_space: bool,
     read_jobs: VecDeque<(Token, Job)>,
     /// Grows with every flush of settles, so that a publisher can tell whether its own are flushed.
     flushes: u64,
@@ -159,6 +161,7 @@ impl Store {
             marks: Vec::new(),
             window_bytes: 0,
             resident: 0,
+            short_of_space: false,
             read_jobs: VecDeque::new(),
             flushes: 0,
             in_flight: 0,
@@ -613,6 +616,11 @@ impl Store {
     #[must_use]
     pub fn disk_full(&self) -> bool {
         self.journal.disk_full()
+    }
+
+    /// The disk has little room, or has room again.
+    pub fn set_short_of_space(&mut self, short: bool) {
+        self.short_of_space = short;
     }
 
     /// Ask the disk for the next file once more.
