@@ -19,7 +19,7 @@ pub const END: u8 = 0xCE;
 /// Bytes of a frame beside its payload.
 pub const OVERHEAD: usize = 8;
 /// Bytes before the payload.
-const HEAD: usize = 7;
+pub const HEAD: usize = 7;
 
 /// What a client sends first.
 pub const PROTOCOL_HEADER: [u8; 8] = *b"AMQP\x00\x00\x09\x01";

@@ -4,7 +4,8 @@ use std::collections::VecDeque;
 
 use model::{Lsn, Scope, SubscriptionId};
 
-use crate::codec::basic;
+use crate::codec::wire::put_short;
+use crate::codec::{basic, frame};
 
 /// Body buffers larger than this are given back when their message is done with.
 pub(super) const KEPT_BODY_BYTES: usize = 64 * 1024;
@@ -64,20 +65,25 @@ impl Content {
 /// A consumer of this channel.
 pub(super) struct Subscription {
     pub(super) id: SubscriptionId,
-    /// The front of every delivery's method: class, method, consumer tag.
+    /// The front of every delivery: the frame's head with its size left open, class, method, and
+    /// consumer tag.
     pub(super) prefix: Box<[u8]>,
 }
 
+/// Where in a [`Subscription::prefix`] the consumer tag begins: behind head, class, method and length.
+const TAG_AT: usize = 12;
+
 impl Subscription {
-    pub(super) fn new(id: SubscriptionId, tag: &str) -> Subscription {
-        let mut prefix = Vec::with_capacity(5 + tag.len());
+    pub(super) fn new(channel: u16, id: SubscriptionId, tag: &str) -> Subscription {
+        let mut prefix = Vec::with_capacity(TAG_AT + tag.len());
+        frame::put_head(&mut prefix, frame::METHOD, channel, 0);
         prefix.extend_from_slice(&[0, 60, 0, 60]);
-        crate::codec::wire::put_short(&mut prefix, tag);
+        put_short(&mut prefix, tag);
         Subscription { id, prefix: prefix.into_boxed_slice() }
     }
 
     pub(super) fn tag(&self) -> &[u8] {
-        self.prefix.get(5..).unwrap_or_default()
+        self.prefix.get(TAG_AT..).unwrap_or_default()
     }
 }
 

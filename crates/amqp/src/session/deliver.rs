@@ -6,7 +6,7 @@ use model::{DeliveryTag, Now, Output, Scope, SubscriptionId, limits};
 use super::reply::{Awaited, Kind};
 use super::{AmqpSession, Code, Fault};
 use crate::codec::basic;
-use crate::codec::frame::{self, BODY, END, METHOD, OVERHEAD};
+use crate::codec::frame::{self, BODY, END, HEAD, HEADER, METHOD, OVERHEAD};
 use crate::codec::wire::put_short_bytes;
 use crate::dead_letter::Rendered;
 use crate::translate::{Stored, dead_letter};
@@ -31,15 +31,9 @@ impl AmqpSession {
         };
         let letter = dead_letter(record).map(|letter| Rendered::new(&stored, &letter));
         let stored = letter.as_ref().map_or(stored, |rendered| rendered.of(&stored));
-        let prefix = &subscription.prefix;
-        let size = prefix.len() + 9 + stored.exchange.len() + 1 + stored.routing_key.len();
-        put_message(out, scope.0, self.frame_max, &stored, record, size, |out| {
-            out.extend_from_slice(prefix);
-            out.extend_from_slice(&tag.0.to_be_bytes());
-            out.push(redelivered.into());
-            out.extend_from_slice(stored.exchange);
-            put_short_bytes(out, stored.routing_key);
-        });
+        let tail = tail(tag, redelivered);
+        let method = [&subscription.prefix, &tail[..], stored.exchange, &[stored.routing_key.len() as u8], stored.routing_key];
+        put_message(out, scope.0, self.frame_max, &stored, record, &method);
     }
 
     #[allow(clippy::too_many_arguments)]
@@ -62,15 +56,13 @@ impl AmqpSession {
         let letter = dead_letter(record).map(|letter| Rendered::new(&stored, &letter));
         let stored = letter.as_ref().map_or(stored, |rendered| rendered.of(&stored));
         let remaining = u32::try_from(remaining).unwrap_or(u32::MAX);
-        let size = 4 + 9 + stored.exchange.len() + 1 + stored.routing_key.len() + 4;
-        put_message(out, scope.0, self.frame_max, &stored, record, size, |out| {
-            out.extend_from_slice(&[0, 60, 0, 71]);
-            out.extend_from_slice(&tag.0.to_be_bytes());
-            out.push(redelivered.into());
-            out.extend_from_slice(stored.exchange);
-            put_short_bytes(out, stored.routing_key);
-            out.extend_from_slice(&remaining.to_be_bytes());
-        });
+        let [c0, c1] = scope.0.to_be_bytes();
+        let prefix = [METHOD, c0, c1, 0, 0, 0, 0, 0, 60, 0, 71];
+        let tail = tail(tag, redelivered);
+        let key_len = [stored.routing_key.len() as u8];
+        let remaining = remaining.to_be_bytes();
+        let method = [&prefix[..], &tail, stored.exchange, &key_len, stored.routing_key, &remaining];
+        put_message(out, scope.0, self.frame_max, &stored, record, &method);
     }
 
     pub(super) fn got_nothing(&mut self, scope: Scope, out: &mut Output) {
@@ -110,7 +102,13 @@ fn damaged() -> Fault {
     Fault::new(Code::InternalError, "a stored message is damaged")
 }
 
-/// Append a message: its method of `method_size` payload bytes, its header, its body.
+/// Delivery tag and redelivered flag.
+fn tail(tag: DeliveryTag, redelivered: bool) -> [u8; 9] {
+    let [t0, t1, t2, t3, t4, t5, t6, t7] = tag.0.to_be_bytes();
+    [t0, t1, t2, t3, t4, t5, t6, t7, redelivered.into()]
+}
+
+/// Append a message. `method`: the frame's head with its size left open, and its payload.
 #[inline]
 fn put_message<'r>(
     out: &mut Output,
@@ -118,29 +116,29 @@ fn put_message<'r>(
     frame_max: usize,
     stored: &Stored<'r>,
     record: &StoredRecord<'r>,
-    method_size: usize,
-    method: impl FnOnce(&mut Vec<u8>),
+    method: &[&[u8]],
 ) {
     let body = stored.body;
-    let head = |out: &mut Vec<u8>| {
-        frame::put_head(out, METHOD, channel, method_size);
-        method(out);
-        out.push(END);
-        frame::put_content_header(out, channel, body.len(), stored.properties);
-    };
-    if body.len() < limits::SHARED_SLICE_BYTES_MIN || record.buffer.is_none() {
-        out.write(|out| {
-            out.reserve(method_size + stored.properties.len() + body.len() + 64);
-            head(out);
-            frame::put_body(out, channel, frame_max, body);
-        });
-        return;
-    }
-    let mut parts = body.chunks(frame_max.saturating_sub(OVERHEAD).max(1)).peekable();
+    let part_max = frame_max.saturating_sub(OVERHEAD).max(1);
+    let shared = body.len() >= limits::SHARED_SLICE_BYTES_MIN && record.buffer.is_some();
+    let mut parts = body.chunks(part_max).peekable();
     out.write(|out| {
-        head(out);
-        if let Some(first) = parts.peek() {
-            frame::put_head(out, BODY, channel, first.len());
+        out.reserve(700 + stored.properties.len() + if shared { 0 } else { body.len() });
+        let start = out.len();
+        for part in method {
+            out.extend_from_slice(part);
+        }
+        let size = ((out.len() - start - HEAD) as u32).to_be_bytes();
+        out[start + 3..start + HEAD].copy_from_slice(&size);
+        put_header(out, channel, stored);
+        if !shared {
+            for part in parts.by_ref() {
+                put_body_head(out, channel, part.len());
+                out.extend_from_slice(part);
+            }
+            out.push(END);
+        } else if let Some(first) = parts.peek() {
+            put_body_head(out, channel, first.len());
         }
     });
     while let Some(part) = parts.next() {
@@ -148,11 +146,28 @@ fn put_message<'r>(
             Some(bytes) => out.share(bytes),
             None => out.put(part),
         }
-        out.write(|out| {
-            out.push(END);
-            if let Some(next) = parts.peek() {
-                frame::put_head(out, BODY, channel, next.len());
-            }
-        });
+        match parts.peek() {
+            Some(next) => out.write(|out| put_body_head(out, channel, next.len())),
+            None => out.put(&[END]),
+        }
     }
+}
+
+/// The end of the method frame, and the content header frame but for its end. In one piece, because
+/// many small ones cost more than their bytes.
+#[inline]
+fn put_header(out: &mut Vec<u8>, channel: u16, stored: &Stored<'_>) {
+    let [c0, c1] = channel.to_be_bytes();
+    let [s0, s1, s2, s3] = (12 + stored.properties.len() as u32).to_be_bytes();
+    let [b0, b1, b2, b3, b4, b5, b6, b7] = (stored.body.len() as u64).to_be_bytes();
+    out.extend_from_slice(&[END, HEADER, c0, c1, s0, s1, s2, s3, 0, 60, 0, 0, b0, b1, b2, b3, b4, b5, b6, b7]);
+    out.extend_from_slice(stored.properties);
+}
+
+/// The end of the frame before, and the head of a body frame.
+#[inline]
+fn put_body_head(out: &mut Vec<u8>, channel: u16, size: usize) {
+    let [c0, c1] = channel.to_be_bytes();
+    let [s0, s1, s2, s3] = (size as u32).to_be_bytes();
+    out.extend_from_slice(&[END, BODY, c0, c1, s0, s1, s2, s3]);
 }

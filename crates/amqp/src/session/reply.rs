@@ -161,7 +161,7 @@ impl AmqpSession {
         let Reply::Subscribed { subscription } = *reply else { return };
         let tag = std::mem::take(&mut self.names[1]);
         if let Some(channel) = self.open_channel(awaited.channel) {
-            channel.add_subscription(Subscription::new(subscription, &tag));
+            channel.add_subscription(Subscription::new(awaited.channel, subscription, &tag));
             if !awaited.no_wait {
                 out.write(|out| frame::put_method(out, awaited.channel, &basic::ConsumeOk { consumer_tag: &tag }));
             }
