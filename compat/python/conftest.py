@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import signal
 import socket
 import time
 import uuid
@@ -57,6 +58,21 @@ def _only_where_it_holds(request):
         pytest.skip(mark.args[0] if mark.args else "RabbitMQ 4 behaviour")
 
 
+@pytest.fixture(autouse=True)
+def _in_time():
+    """Ends a test that waits for ever, so that the others still run."""
+
+    def late(*_):
+        # Cleaning up may wait for the same thing.
+        signal.alarm(5)
+        raise TimeoutError(f"not done within {4 * PATIENCE_S} s")
+
+    signal.signal(signal.SIGALRM, late)
+    signal.alarm(4 * PATIENCE_S)
+    yield
+    signal.alarm(0)
+
+
 @pytest.fixture
 def connect():
     """Makes connections that are closed when the test is over."""
@@ -72,7 +88,7 @@ def connect():
     yield make
     for connection in made:
         # A test may have ended it, or the broker of it.
-        with contextlib.suppress(pika.exceptions.AMQPError):
+        with contextlib.suppress(pika.exceptions.AMQPError, TimeoutError):
             connection.close()
 
 

@@ -3,6 +3,7 @@
 import os
 import pathlib
 import queue
+import signal
 import subprocess
 import sys
 import threading
@@ -44,6 +45,10 @@ class Program:
             said.append(line)
         assert self.process.wait(PATIENCE_S) == 0, said
         return said
+
+    def interrupt(self):
+        """Ctrl-C."""
+        self.process.send_signal(signal.SIGINT)
 
     def kill(self):
         self.process.kill()
@@ -92,7 +97,8 @@ def test_tasks_are_shared_and_a_dead_workers_task_goes_to_another(program, waiti
         f"done: {task}." for task in "abcd"
     ]
 
-    second.kill()
+    second.interrupt()
+    assert second.ends() == []
     # Hours of work, so that the worker is killed in the midst of it.
     endless = "e" + "." * 100_000
     program("work_submit.py", endless).ends()

@@ -16,9 +16,9 @@ def on_task(channel, method, properties, body):
     task = body.decode()
     print(f"doing: {task}", flush=True)
     time.sleep(task.count(".") * 0.1)
-    print(f"done: {task}", flush=True)
     # Only now is the task off the queue; if this program dies before, another worker gets it.
     channel.basic_ack(delivery_tag=method.delivery_tag)
+    print(f"done: {task}", flush=True)
 
 
 # No second task before the first is acknowledged: the next one goes to whoever is free.
