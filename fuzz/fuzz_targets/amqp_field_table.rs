@@ -1,8 +1,8 @@
 //! Field tables of any bytes: the walk and the decoder agree, and nothing is lost.
 #![no_main]
 
-use amqp::codec::field::{self, RawTable};
 use amqp::codec::WireError;
+use amqp::codec::field::{self, RawTable};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|data: &[u8]| {

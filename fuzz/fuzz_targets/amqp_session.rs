@@ -14,6 +14,7 @@ use amqp::codec::{RawTable, channel, connection};
 use amqp::{AmqpSession, SessionOptions};
 use bytes::Bytes;
 use libfuzzer_sys::fuzz_target;
+use model::death::DeadLetter;
 use model::record::{RecordParts, StoredRecord};
 use model::request::Destination;
 use model::{
@@ -93,12 +94,7 @@ impl World {
     }
 }
 
-fn answer(
-    request: &Request<'_>,
-    mood: u8,
-    lsn: &mut u64,
-    subscriptions: &mut u64,
-) -> (Result<Reply, Failure>, Option<Scope>) {
+fn answer(request: &Request<'_>, mood: u8, lsn: &mut u64, subscriptions: &mut u64) -> (Result<Reply, Failure>, Option<Scope>) {
     let failure = match mood {
         250 => Some(Failure::NotFound { subject: Subject::Queue, name: "n".into(), host: "/".into() }),
         251 => Some(Failure::LoginRefused { user: "u".into() }),
@@ -129,7 +125,7 @@ fn answer(
             let _ = publish.headers.get("x");
             let _ = (publish.more_keys.len(), publish.user_id.map(str::len));
             assert_eq!(publish.record.key, publish.routing_key.as_bytes());
-            Reply::Published { durable_at: later(), routed: mood & 2 == 0 }
+            if mood & 4 == 4 { Reply::Refused } else { Reply::Published { durable_at: later(), routed: mood & 2 == 0 } }
         }
         Request::Subscribe(subscribe) => {
             assert!(!subscribe.tag.is_empty() && !subscribe.queue.is_empty());
@@ -150,12 +146,15 @@ fn answer(
     (Ok(reply), None)
 }
 
-fn record(len: usize, own: &[u8]) -> Bytes {
+/// A record with an own header of these bytes, and the history of a dead letter if `dead`.
+fn record(len: usize, own: &[u8], dead: bool) -> Bytes {
     let header = model::Header { name: amqp::translate::HEADER_NAME, value: own };
     let mut batch = Vec::new();
     let body = vec![7; len];
-    RecordParts { key: b"key", value: &body, own: (!own.is_empty()).then_some(header), headers: &[] }
-        .encode(0, &mut batch);
+    let letter = DeadLetter { exchange: "dlx".into(), deaths: vec![], first: ("q".into(), "expired".into(), None) };
+    let death = [model::Header { name: model::death::HEADER, value: &letter.to_bytes() }];
+    let headers = if dead { &death[..] } else { &[] };
+    RecordParts { key: b"key", value: &body, own: (!own.is_empty()).then_some(header), headers }.encode(0, &mut batch);
     batch.into()
 }
 
@@ -186,18 +185,14 @@ fuzz_target!(|data: &[u8]| {
             160..170 => world.moods = bytes.to_vec(),
             170..180 => world.session.handle(Event::Durable(Lsn(number * 10)), world.now, &mut world.out),
             180..200 => {
-                let batch = record(usize::from(op - 180) * 1000, bytes);
+                let batch = record(usize::from(op - 180) * 1000, bytes, len & 1 == 1);
                 let record = StoredRecord { batch: &batch, buffer: (op & 1 == 0).then_some(&batch) };
                 let (tag, redelivered) = (DeliveryTag(number), op & 2 == 0);
                 let event = match world.got.take() {
                     Some(scope) => Event::Got { scope, tag, redelivered, remaining: number, record },
-                    None => Event::Deliver {
-                        scope: Scope(1),
-                        subscription: SubscriptionId(number % 8),
-                        tag,
-                        redelivered,
-                        record,
-                    },
+                    None => {
+                        Event::Deliver { scope: Scope(1), subscription: SubscriptionId(number % 8), tag, redelivered, record }
+                    }
                 };
                 world.session.handle(event, world.now, &mut world.out);
             }

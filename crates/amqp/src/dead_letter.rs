@@ -7,8 +7,8 @@ use model::death::{DeadLetter, Death};
 use model::{Table, Value};
 
 use crate::codec::field::{self, RawTable};
+use crate::codec::properties::{self, Outline};
 use crate::codec::wire::put_short;
-use crate::codec::{Properties, properties};
 use crate::translate::Stored;
 
 /// What takes the place of exchange and properties of a dead-lettered message.
@@ -18,17 +18,29 @@ pub(crate) struct Rendered {
 }
 
 impl Rendered {
-    pub fn new(stored: &Stored<'_>, letter: &DeadLetter) -> Rendered {
+    /// What is to be shown instead, if the message was dead-lettered.
+    pub fn of_dead(stored: &Stored<'_>) -> Option<Rendered> {
+        stored.death.and_then(DeadLetter::from_bytes).map(|letter| Rendered::new(stored, &letter))
+    }
+
+    fn new(stored: &Stored<'_>, letter: &DeadLetter) -> Rendered {
         let mut exchange = Vec::with_capacity(1 + letter.exchange.len());
         put_short(&mut exchange, &letter.exchange);
-        let published = String::from_utf8_lossy(stored.exchange.get(1..).unwrap_or_default()).into_owned();
-        let own = Properties::decode(stored.properties).unwrap_or_default();
-        let before = own.headers.and_then(|table| table.decode().ok()).unwrap_or_default();
-        let headers = field::encode_entries(&headers(before, letter, &published, own.expiration));
-        let mut out = Vec::with_capacity(stored.properties.len() + headers.len());
-        Properties { expiration: None, headers: Some(RawTable(&headers)), ..own }.encode(&mut out);
-        debug_assert!(out.len() >= properties::NONE.len());
-        Rendered { exchange, properties: out }
+        let published = String::from_utf8_lossy(stored.exchange.get(1..).unwrap_or_default());
+        // What a publisher wrote is kept byte for byte: neither names nor texts need be UTF-8.
+        let own = Outline::read(stored.properties).unwrap_or_default();
+        let mut entries = Vec::with_capacity(512 + own.headers.map_or(0, |table| table.0.len()));
+        for (name, value) in own.headers.unwrap_or_default().entries().map_while(Result::ok) {
+            if !is_ours(name) {
+                field::put_raw_entry(&mut entries, name, value);
+            }
+        }
+        let expiration = own.expiration.map(String::from_utf8_lossy);
+        field::put_entries(&mut entries, &headers(letter, &published, expiration.as_deref()));
+        let headers = RawTable(&entries);
+        let properties = properties::with_headers(stored.properties, headers)
+            .or_else(|_| properties::with_headers(&properties::NONE, headers));
+        Rendered { exchange, properties: properties.unwrap_or_else(|_| properties::NONE.to_vec()) }
     }
 
     pub fn of<'a>(&'a self, stored: &Stored<'a>) -> Stored<'a> {
@@ -36,10 +48,10 @@ impl Rendered {
     }
 }
 
-fn headers(before: Table, letter: &DeadLetter, published: &str, expiration: Option<&str>) -> Table {
+fn headers(letter: &DeadLetter, published: &str, expiration: Option<&str>) -> Table {
     let text = |text: &str| Value::Text(text.to_owned());
     let exchange = |name: &Option<String>| text(name.as_deref().unwrap_or(published));
-    let mut entries: Vec<(String, Value)> = before.0.into_iter().filter(|(name, _)| !is_ours(name)).collect();
+    let mut entries = Vec::new();
     let (queue, reason, first) = &letter.first;
     let death = |death: &Death| {
         let mut fields = vec![
@@ -71,13 +83,14 @@ fn headers(before: Table, letter: &DeadLetter, published: &str, expiration: Opti
     Table(entries)
 }
 
-fn is_ours(name: &str) -> bool {
-    name == "x-death" || name.starts_with("x-first-death-") || name.starts_with("x-last-death-")
+fn is_ours(name: &[u8]) -> bool {
+    name == b"x-death" || name.starts_with(b"x-first-death-") || name.starts_with(b"x-last-death-")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::codec::Properties;
 
     #[test]
     fn a_dead_letter_tells_its_history() {
@@ -97,7 +110,7 @@ mod tests {
         let mut raw = Vec::new();
         Properties { headers: Some(RawTable(&table)), expiration: Some("100"), app_id: Some("app"), ..Properties::default() }
             .encode(&mut raw);
-        let stored = Stored { exchange: b"\x04orig", routing_key: b"k", properties: &raw, body: b"body" };
+        let stored = Stored { exchange: b"\x04orig", routing_key: b"k", properties: &raw, body: b"body", death: None };
         let rendered = Rendered::new(&stored, &letter);
         let shown = rendered.of(&stored);
         assert_eq!(shown.exchange, b"\x03dlx");
@@ -115,5 +128,27 @@ mod tests {
         assert_eq!(first.get("original-expiration"), Some(&Value::Text("100".into())));
         assert_eq!(headers.get("x-first-death-exchange"), Some(&Value::Text("orig".into())));
         assert_eq!(headers.get("x-last-death-queue"), Some(&Value::Text("second".into())));
+    }
+
+    #[test]
+    fn properties_and_names_that_are_not_text_survive_a_death() {
+        // A header named 0xff, a correlation id of 0xfe, an expiration.
+        let raw = b"\x25\x00\x00\x00\x00\x03\x01\xffV\x01\xfe\x0260";
+        let stored = Stored { exchange: b"\x00", routing_key: b"k", properties: raw, body: b"", death: None };
+        let mut letter = DeadLetter::default();
+        letter.add(Death {
+            queue: "q".into(),
+            reason: "maxlen".into(),
+            count: 1,
+            time_ms: 0,
+            exchange: None,
+            routing_keys: vec![],
+        });
+        let rendered = Rendered::new(&stored, &letter);
+        let shown = Outline::read(rendered.of(&stored).properties).unwrap();
+        assert_eq!(shown.expiration, None);
+        assert_eq!(shown.headers.unwrap().entries().count(), 8);
+        assert!(rendered.properties.ends_with(b"\x01\xfe"));
+        assert!(rendered.properties.windows(3).any(|part| part == b"\x01\xffV"));
     }
 }

@@ -11,7 +11,7 @@
 //! A record without that header was written by another protocol: it is delivered with its key as the
 //! routing key, from the default exchange, without properties.
 
-use model::death::{self, DeadLetter};
+use model::death;
 use model::limits::NAME_BYTES_MAX;
 use model::record::{RecordError, StoredRecord};
 use model::{Header, Headers, RecordView, Value};
@@ -212,6 +212,8 @@ pub struct Stored<'a> {
     /// Property flags and list.
     pub properties: &'a [u8],
     pub body: &'a [u8],
+    /// The history of a message that was dead-lettered, as it lies in the record.
+    pub death: Option<&'a [u8]>,
 }
 
 impl<'a> Stored<'a> {
@@ -221,16 +223,18 @@ impl<'a> Stored<'a> {
     /// [`RecordError`] where the bytes are no record.
     pub fn read(record: &StoredRecord<'a>) -> Result<Stored<'a>, RecordError> {
         let view = RecordView::parse(record.batch)?;
-        let own = view.header(HEADER_NAME).and_then(split_own);
+        let (mut own, mut death) = (None, None);
+        for header in view.headers() {
+            match header.name {
+                HEADER_NAME => own = split_own(header.value),
+                death::HEADER => death = Some(header.value),
+                _ => {}
+            }
+        }
         let (exchange, properties) = own.unwrap_or((&[0], &properties::NONE));
         let routing_key = view.key.get(..NAME_BYTES_MAX).unwrap_or(view.key);
-        Ok(Stored { exchange, routing_key, properties, body: view.value })
+        Ok(Stored { exchange, routing_key, properties, body: view.value, death })
     }
-}
-
-/// The history of a message that was dead-lettered. Cheap for all others.
-pub(crate) fn dead_letter(record: &StoredRecord<'_>) -> Option<DeadLetter> {
-    RecordView::parse(record.batch).ok()?.header(death::HEADER).and_then(DeadLetter::from_bytes)
 }
 
 fn split_own(value: &[u8]) -> Option<(&[u8], &[u8])> {

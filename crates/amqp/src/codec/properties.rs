@@ -16,6 +16,12 @@ use super::wire::{Argument, Reader, WireError};
 pub const NONE: [u8; 2] = [0, 0];
 /// `delivery-mode` of a persistent message.
 pub const PERSISTENT: u8 = 2;
+/// The flags of some properties, as bit numbers.
+const HEADERS: u32 = 13;
+const DELIVERY_MODE: u32 = 12;
+const PRIORITY: u32 = 11;
+const EXPIRATION: u32 = 8;
+const TIMESTAMP: u32 = 6;
 /// Bits that no property of class basic has.
 const UNKNOWN_FLAGS: u16 = 0b11;
 
@@ -148,15 +154,15 @@ impl<'a> Outline<'a> {
             let bit = 15 - flags.leading_zeros();
             flags &= !(1 << bit);
             match bit {
-                13 => {
+                HEADERS => {
                     outline.headers_at = raw.len() - reader.rest().len() + 4;
                     outline.headers = Some(RawTable(reader.long()?));
                 }
-                12 => outline.delivery_mode = Some(reader.u8()?),
-                11 => outline.priority = Some(reader.u8()?),
+                DELIVERY_MODE => outline.delivery_mode = Some(reader.u8()?),
+                PRIORITY => outline.priority = Some(reader.u8()?),
                 9 => outline.reply_to = Some(reader.short_bytes()?),
-                8 => outline.expiration = Some(reader.short_bytes()?),
-                6 => {
+                EXPIRATION => outline.expiration = Some(reader.short_bytes()?),
+                TIMESTAMP => {
                     reader.u64()?;
                 }
                 4 => outline.user_id = Some(reader.short_bytes()?),
@@ -167,4 +173,34 @@ impl<'a> Outline<'a> {
         }
         if reader.is_empty() { Ok(outline) } else { Err(WireError::Trailing) }
     }
+}
+
+/// Flags and list with other headers and without an expiration; all else as it came.
+///
+/// # Errors
+/// [`WireError`] where the list is malformed.
+pub fn with_headers(raw: &[u8], headers: RawTable<'_>) -> Result<Vec<u8>, WireError> {
+    let mut reader = Reader::new(raw);
+    let flags = reader.u16()?;
+    let mut out = Vec::with_capacity(raw.len() + headers.0.len() + 4);
+    out.extend_from_slice(&((flags | 1 << HEADERS) & !(1 << EXPIRATION)).to_be_bytes());
+    for bit in (2..16).rev() {
+        if bit == HEADERS {
+            headers.put(&mut out);
+        }
+        if flags & 1 << bit == 0 {
+            continue;
+        }
+        let value = reader.rest();
+        match bit {
+            HEADERS => drop(reader.long()?),
+            DELIVERY_MODE | PRIORITY => drop(reader.u8()?),
+            TIMESTAMP => drop(reader.u64()?),
+            _ => drop(reader.short_bytes()?),
+        }
+        if bit != HEADERS && bit != EXPIRATION {
+            out.extend_from_slice(value.get(..value.len() - reader.rest().len()).unwrap_or_default());
+        }
+    }
+    if reader.is_empty() { Ok(out) } else { Err(WireError::Trailing) }
 }

@@ -9,7 +9,7 @@ use crate::codec::basic;
 use crate::codec::frame::{self, BODY, END, HEAD, HEADER, METHOD, OVERHEAD};
 use crate::codec::wire::put_short_bytes;
 use crate::dead_letter::Rendered;
-use crate::translate::{Stored, dead_letter};
+use crate::translate::Stored;
 
 impl AmqpSession {
     #[allow(clippy::too_many_arguments)]
@@ -29,7 +29,7 @@ impl AmqpSession {
         let Ok(stored) = Stored::read(record) else {
             return self.fail(scope.0, damaged(), now, out);
         };
-        let letter = dead_letter(record).map(|letter| Rendered::new(&stored, &letter));
+        let letter = Rendered::of_dead(&stored);
         let stored = letter.as_ref().map_or(stored, |rendered| rendered.of(&stored));
         let tail = tail(tag, redelivered);
         let method = [&subscription.prefix, &tail[..], stored.exchange, &[stored.routing_key.len() as u8], stored.routing_key];
@@ -53,7 +53,7 @@ impl AmqpSession {
         let Ok(stored) = Stored::read(record) else {
             return self.fail(scope.0, damaged(), now, out);
         };
-        let letter = dead_letter(record).map(|letter| Rendered::new(&stored, &letter));
+        let letter = Rendered::of_dead(&stored);
         let stored = letter.as_ref().map_or(stored, |rendered| rendered.of(&stored));
         let remaining = u32::try_from(remaining).unwrap_or(u32::MAX);
         let [c0, c1] = scope.0.to_be_bytes();

@@ -582,6 +582,29 @@ fn confirms_of_one_turn_are_one_frame() {
 }
 
 #[test]
+fn a_refused_publish_is_nacked_after_what_came_before_is_acked() {
+    let mut harness = Harness::running();
+    harness.receive(&script::frames("1 confirm.select"));
+    harness.said();
+    let one = script::frames("1 basic.publish body=x");
+    let mut bytes = Vec::new();
+    frame::put_method(&mut bytes, 1, &basic::Publish::default());
+    frame::put_content_header(&mut bytes, 1, 0, &[0, 0]);
+    harness.receive(&[&one[..], &one[..]].concat());
+    harness.broker.next = Some(Ok(Reply::Refused));
+    harness.receive(&bytes);
+    harness.receive(&one);
+    assert_eq!(
+        harness.said(),
+        [
+            "1 basic.ack delivery_tag: 2, multiple: true",
+            "1 basic.nack delivery_tag: 3, multiple: false, requeue: false",
+            "1 basic.ack delivery_tag: 4, multiple: false",
+        ]
+    );
+}
+
+#[test]
 fn a_session_that_has_not_opened_is_simply_dropped_at_shutdown() {
     let mut session = AmqpSession::new(Arc::new(SessionOptions::default()), 1, model::Now::default());
     let mut out = Output::default();
