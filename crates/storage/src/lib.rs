@@ -25,6 +25,8 @@ mod paging;
 pub mod recovery;
 mod segment;
 mod store;
+#[cfg(test)]
+mod tests;
 
 pub use frame::{LogId, Tag};
 pub use recovery::{OpenError, Recovery};

@@ -223,8 +223,8 @@ pub(crate) struct Log {
 
 /// What settling an entry set free.
 pub(crate) struct Freed {
-    pub place: Place,
-    pub persistent: bool,
+    /// As far as it is known: a segment's entries may not be loaded.
+    pub entry: Entry,
     /// A segment file that nothing needs any more.
     pub segment: Option<Box<SegmentHome>>,
 }
@@ -324,18 +324,16 @@ impl Log {
             return None;
         }
         self.live -= 1;
-        let (place, persistent) = match run.entry(offset) {
-            Some(entry) => (entry.place, entry.tag.persistent()),
-            // The index of a segment is not loaded: it holds persistent records unless proved otherwise.
-            None => (Place::NONE, true),
-        };
+        // A segment's record is persistent unless its index proves otherwise.
+        let unknown = Entry { place: Place::NONE, tag: Tag::new(true, 0, 0), len: 0 };
+        let entry = run.entry(offset).copied().unwrap_or(unknown);
         let mut segment = None;
         let over = run.live == 0 && run.sealed && !self.paging;
         let dropped = if over { self.runs.remove(index) } else { None };
         if let Some(Run { home: Home::Segment(home), .. }) = dropped {
             segment = Some(home);
         }
-        Some(Freed { place, persistent, segment })
+        Some(Freed { entry, segment })
     }
 
     /// Drop sealed runs at the front in memory of which nothing is left.

@@ -139,7 +139,7 @@ impl Store {
         if self.short_of_space {
             return self.start_dead_buckets();
         }
-        let crowded = self.resident > RESIDENT_ENTRIES_HIGH && self.buckets.len() > 1;
+        let crowded = self.resident.entries > RESIDENT_ENTRIES_HIGH && self.buckets.len() > 1;
         if self.buckets.len() <= kept + 1 && !crowded {
             return false;
         }
@@ -177,7 +177,9 @@ impl Store {
         while let Some(id) = self.paging.logs.front().copied() {
             let wanted = |entry: &Entry| entry.place.as_journal().is_some_and(|at| at < limit);
             let bytes = self.live_bytes(id, wanted);
-            if bytes >= PAGE_OUT_BYTES && self.start_page_out(id, wanted) {
+            // Where much lives in the journal, carrying it forward would never end.
+            let enough = if self.resident.bytes > self.options.journal_bytes / 2 { 1 } else { PAGE_OUT_BYTES };
+            if bytes >= enough && self.start_page_out(id, wanted) {
                 return true;
             }
             self.list_carried(id, limit);
@@ -314,7 +316,7 @@ impl Store {
                 let bit = (live - out.first) as usize;
                 settled[bit / 64] &= !(1 << (bit % 64));
                 if let Some(entry) = run.entry(live) {
-                    freed.push(entry.place);
+                    freed.push(*entry);
                     if !entry.tag.persistent() {
                         transient[bit / 64] |= 1 << (bit % 64);
                         any_transient = true;
@@ -338,8 +340,8 @@ impl Store {
             }
             log.runs.insert(from, run);
         }
-        for place in freed {
-            self.release(place);
+        for entry in freed {
+            self.release(entry);
         }
     }
 
@@ -438,8 +440,9 @@ impl Store {
         }
         let first = run.first;
         let Some(entry) = run.entries.get_mut((offset - first) as usize) else { return };
-        let from = std::mem::replace(&mut entry.place, to);
-        self.resident += 1;
+        let from = *entry;
+        entry.place = to;
+        self.resident.enter(&from);
         if let (Some(number), Some(last)) = (bucket, self.buckets.back_mut()) {
             last.live += 1;
             if log.entered_file != number {

@@ -65,10 +65,9 @@ impl Store {
             for run in log.runs.iter().filter(|run| matches!(run.home, Home::Memory)) {
                 let live = |index: usize| !run.is_settled(run.first + index as u64);
                 let entries = run.entries.iter().enumerate().filter(|(index, _)| live(*index));
-                places.extend(entries.filter_map(|(_, entry)| Some((entry.place.as_journal()?, *id))));
+                places.extend(entries.filter_map(|(_, entry)| Some((entry.place.as_journal()?, *id, *entry))));
             }
         }
-        self.resident = places.len() as u64;
         // Files in which nothing lives are to be cut too.
         let files: Vec<_> = self.journal.files().map(|file| (file.first_lsn.0, file.end.0)).collect();
         for (first, end) in files {
@@ -76,7 +75,8 @@ impl Store {
                 self.bucket_of(number * self.bucket_bytes());
             }
         }
-        for (position, id) in places {
+        for (position, id, entry) in places {
+            self.resident.enter(&entry);
             if let Some(bucket) = self.bucket_mut(position) {
                 bucket.live += 1;
                 if bucket.logs.last() != Some(&id) {

@@ -109,6 +109,21 @@ pub(crate) struct Bucket {
     pub logs: Vec<LogId>,
 }
 
+/// Unsettled entries that lie in the journal or the arena, not in segments.
+#[derive(Debug, Default)]
+pub(crate) struct Resident {
+    pub entries: u64,
+    /// A record counts once for each log it is in.
+    pub bytes: u64,
+}
+
+impl Resident {
+    pub fn enter(&mut self, entry: &Entry) {
+        self.entries += 1;
+        self.bytes += u64::from(entry.len);
+    }
+}
+
 /// All logs of a node, over its journal.
 pub struct Store {
     pub(crate) options: Options,
@@ -130,8 +145,7 @@ pub struct Store {
     dirty: Vec<LogId>,
     marks: Vec<LogId>,
     window_bytes: usize,
-    /// Unsettled entries that lie in the journal or the arena, not in segments.
-    pub(crate) resident: u64,
+    pub(crate) resident: Resident,
     /// The disk has little room: give back what can be given back.
     pub(crate) short_of_space: bool,
     read_jobs: VecDeque<(Token, Job)>,
@@ -160,7 +174,7 @@ impl Store {
             dirty: Vec::new(),
             marks: Vec::new(),
             window_bytes: 0,
-            resident: 0,
+            resident: Resident::default(),
             short_of_space: false,
             read_jobs: VecDeque::new(),
             flushes: 0,
@@ -194,7 +208,7 @@ impl Store {
             let mut offset = run.first;
             while let Some(live) = run.next_live(offset) {
                 if let (Home::Memory, Some(entry)) = (&run.home, run.entry(live)) {
-                    self.release(entry.place);
+                    self.release(*entry);
                 }
                 offset = live + 1;
             }
@@ -231,16 +245,17 @@ impl Store {
             (Place::arena(at), None, 0)
         };
         let chunk = self.arena.current();
+        let entry = Entry { place, tag, len: len as u32 };
         for id in targets {
             let Some(log) = self.logs.get_mut(id) else {
                 if !durable {
-                    self.resident += 1;
-                    self.release(place);
+                    self.resident.enter(&entry);
+                    self.release(entry);
                 }
                 continue;
             };
-            log.push(Entry { place, tag, len: len as u32 });
-            self.resident += 1;
+            log.push(entry);
+            self.resident.enter(&entry);
             if durable {
                 if log.entered_file != bucket {
                     log.entered_file = bucket;
@@ -281,9 +296,14 @@ impl Store {
         self.buckets.get_mut(index).filter(|bucket| bucket.number == number)
     }
 
-    /// One entry no longer refers to `place`.
-    pub(crate) fn release(&mut self, place: Place) {
-        self.resident -= u64::from(place.as_segment().is_none() && place != Place::NONE);
+    /// One entry no longer lies where it did, if that was the journal or the arena.
+    pub(crate) fn release(&mut self, entry: Entry) {
+        let place = entry.place;
+        if place == Place::NONE || place.as_segment().is_some() {
+            return;
+        }
+        self.resident.entries -= 1;
+        self.resident.bytes -= u64::from(entry.len);
         if let Some(position) = place.as_journal() {
             if let Some(bucket) = self.bucket_mut(position) {
                 bucket.live -= 1;
@@ -297,14 +317,14 @@ impl Store {
     pub fn settle(&mut self, id: LogId, offset: Offset) {
         let Some(log) = self.logs.get_mut(&id) else { return };
         let Some(freed) = log.settle(offset.0) else { return };
-        if log.durable && freed.persistent {
+        if log.durable && freed.entry.tag.persistent() {
             log.note_unwritten(offset.0);
             if !log.dirty {
                 log.dirty = true;
                 self.dirty.push(id);
             }
         }
-        self.release(freed.place);
+        self.release(freed.entry);
         if let Some(home) = freed.segment {
             // Its settles must be safe before the file may go.
             self.flush_settles();
@@ -609,7 +629,7 @@ impl Store {
     pub fn must_hold(&self) -> bool {
         self.journal.unsynced_bytes() > limits::UNSYNCED_BYTES_HIGH
             || self.arena.bytes() > self.options.arena_bytes * 2
-            || self.resident > 2 * RESIDENT_ENTRIES_HIGH
+            || self.resident.entries > 2 * RESIDENT_ENTRIES_HIGH
             || self.buckets.len() as u64 * self.bucket_bytes() > self.options.journal_bytes * 4
     }
 
