@@ -5,6 +5,20 @@ use std::path::Path;
 
 use crate::tidy::{layering, sources};
 
+/// Modules of one crate that may name each other in a circle: a state machine in a few parts, no more.
+const CIRCLE_MODULES_MAX: usize = 4;
+
+/// House rule: no circle larger than a state machine needs.
+pub fn check() -> anyhow::Result<Vec<String>> {
+    let mut lines = Vec::new();
+    for folder in sources::packages() {
+        for circle in circles(&uses(&folder)?).iter().filter(|circle| circle.len() > CIRCLE_MODULES_MAX) {
+            lines.push(format!("{}: {} name each other: break the circle", folder.display(), circle.join(", ")));
+        }
+    }
+    Ok(lines)
+}
+
 /// Print it.
 pub fn run() -> anyhow::Result<()> {
     let named = layering::named()?;

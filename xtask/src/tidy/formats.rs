@@ -1,18 +1,18 @@
 //! Ids in byte layouts: each stands for one thing for ever, so each is unique and drawn in docs/formats.
 //!
-//! An id is a constant `KIND_...: u8` of a crate that writes to disk.
+//! An id is a `u8` constant in a `frame.rs` of a crate that writes into the journal; flags are bits and have no id.
 
 use std::collections::BTreeMap;
 
 use super::sources;
 
-/// Crates whose kinds share the journal's one number space.
+/// Crates whose frames share the journal's one number space.
 const WRITERS: &[&str] = &["crates/journal", "crates/storage", "crates/broker", "crates/node"];
 
 pub fn check() -> anyhow::Result<Vec<String>> {
     let mut kinds = Vec::new();
     for folder in WRITERS {
-        for file in sources::files(folder, ".rs") {
+        for file in sources::files(folder, "/frame.rs") {
             let text = sources::text(&file)?;
             kinds.extend(found(&text).into_iter().map(|(name, id)| (format!("{}: {name}", file.display()), name, id)));
         }
@@ -24,25 +24,26 @@ pub fn check() -> anyhow::Result<Vec<String>> {
         if let Some(other) = owners.insert(id, place.clone()) {
             lines.push(format!("id {id} stands for two things: {other} and {place}"));
         }
-        if !drawn.contains(&name) {
-            lines.push(format!("{place} = {id} is not drawn in docs/formats: add it there under that name"));
+        let drawing = format!("{id} {}", name.trim_start_matches("KIND_").replace('_', " "));
+        if !drawn.contains(&drawing) {
+            lines.push(format!("{place} is not drawn in docs/formats: add it there as `{drawing}`"));
         }
     }
     Ok(lines)
 }
 
-/// `pub const KIND_MESSAGE: u8 = 1;` -> ("KIND_MESSAGE", 1)
+/// `pub const PUBLISH: u8 = 1;` -> ("PUBLISH", 1)
 fn found(text: &str) -> Vec<(String, u8)> {
     sources::code(text)
         .filter_map(|(_, line)| {
-            let (_, rest) = line.split_once("const KIND_")?;
+            let (_, rest) = line.split_once("const ")?;
             let (name, value) = rest.split_once(": u8 =")?;
             let value = value.trim().trim_end_matches(';');
             let id = match value.strip_prefix("0x") {
                 Some(hex) => u8::from_str_radix(hex, 16).ok()?,
                 None => value.parse().ok()?,
             };
-            Some((format!("KIND_{name}"), id))
+            (!name.starts_with("FLAG_")).then(|| (name.to_owned(), id))
         })
         .collect()
 }
@@ -53,7 +54,7 @@ mod tests {
 
     #[test]
     fn kinds_are_found() {
-        let text = "pub const KIND_A: u8 = 7;\n// const KIND_B: u8 = 8;\nconst KIND_C: u8 = 0x10;\n";
-        assert_eq!(found(text), [("KIND_A".to_owned(), 7), ("KIND_C".to_owned(), 16)]);
+        let text = "pub const A: u8 = 7;\n// const B: u8 = 8;\npub(crate) const KIND_C: u8 = 0x10;\nconst FLAG_D: u8 = 1;\n";
+        assert_eq!(found(text), [("A".to_owned(), 7), ("KIND_C".to_owned(), 16)]);
     }
 }

@@ -10,7 +10,7 @@ pub const MAY_NAME: &[(&str, &[&str])] = &[
     ("vfs", &["model"]),
     ("journal", &["model", "vfs"]),
     ("storage", &["model", "vfs", "journal"]),
-    ("broker", &["model", "storage"]),
+    ("broker", &["model", "vfs", "storage"]),
     // A protocol names the waist and nothing else.
     ("amqp", &["model"]),
     ("node", &["model", "vfs", "journal", "storage", "broker", "amqp"]),

@@ -19,6 +19,7 @@ type Rule = fn() -> anyhow::Result<Vec<String>>;
 
 const RULES: &[(&str, Rule)] = &[
     ("layering", layering::check),
+    ("circles between modules", crate::layers::check),
     ("dead files", dead_files::check),
     ("formats' ids", formats::check),
     ("commands and links in the papers", readme::check),

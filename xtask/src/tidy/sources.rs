@@ -7,7 +7,7 @@ use crate::root;
 /// Folders that hold nothing of ours.
 const FOREIGN: &[&str] = &["target", "node_modules", ".git", ".venv", "yam-data", "__pycache__", "corpus", "artifacts"];
 
-/// All files below `folder` whose names end so, sorted, relative to the repository.
+/// All files below `folder` whose paths end so, sorted, relative to the repository.
 pub fn files(folder: &str, ending: &str) -> Vec<PathBuf> {
     let mut found = Vec::new();
     walk(&root().join(folder), ending, &mut found);
@@ -24,7 +24,7 @@ fn walk(folder: &Path, ending: &str, found: &mut Vec<PathBuf>) {
             if !FOREIGN.contains(&name.as_str()) {
                 walk(&path, ending, found);
             }
-        } else if name.ends_with(ending) {
+        } else if path.to_string_lossy().ends_with(ending) {
             found.push(path);
         }
     }
