@@ -149,6 +149,7 @@ impl AmqpSession {
                 Ok(Step::Ask(Asked::Ready(Request::OpenHost { host: open.virtual_host })))
             }
             (_, Method::ConnectionClose(_)) => {
+                self.send_acks(out);
                 self.part_with_channels();
                 self.scopes_to_close.clear();
                 self.phase = Phase::Closed;

@@ -43,6 +43,8 @@ const CLOSE_TIMEOUT_MS: u64 = 5_000;
 const SILENCE_MS: u64 = 3_000;
 /// Bytes of bodies that may be under assembly in one session.
 const ASSEMBLY_BYTES_MAX: usize = 4 * model::limits::BODY_BYTES_MAX;
+/// With more channels than this, their assembly buffers are given back after each message.
+const KEPT_CONTENTS_MAX: usize = 16;
 
 /// What the sessions of one listener have in common.
 #[derive(Clone, Debug)]
@@ -328,6 +330,8 @@ impl AmqpSession {
             return self.fail_connection(&fault, now, out);
         }
         self.awaited = Awaited::default();
+        // What is safe is said before the channel forgets it.
+        self.send_acks(out);
         if let Ok(index) = self.find(number) {
             self.channels[index].closing();
             self.scopes_to_close.push(number);
@@ -355,6 +359,7 @@ impl AmqpSession {
             }
             _ => {}
         }
+        self.send_acks(out);
         self.part_with_channels();
         self.phase = if fault.out_of_step { Phase::Deaf } else { Phase::Closing };
         self.timers.set_deadline(now, if fault.out_of_step { SILENCE_MS } else { CLOSE_TIMEOUT_MS });

@@ -105,7 +105,7 @@ impl AmqpSession {
                 content.properties.extend_from_slice(header.properties);
                 channel.expect = Expect::Body;
                 if content.body_len > 0 {
-                    return Ok(Step::Again);
+                    return self.check_assembly().map(|()| Step::Again);
                 }
             }
             (Expect::Header, _) => {
@@ -135,13 +135,13 @@ impl AmqpSession {
         Ok(Step::Ask(Asked::Assembled { channel: index }))
     }
 
-    /// One channel's body is bounded; many channels at once must be too.
+    /// What one channel puts together is bounded; what many do at once must be too.
     fn check_assembly(&self) -> Result<(), Fault> {
         if self.channels.len() <= 1 {
             return Ok(());
         }
-        let held = self.channels.iter().filter_map(|channel| channel.content.as_ref()).map(|content| content.body.len());
-        if held.sum::<usize>() > ASSEMBLY_BYTES_MAX {
+        let contents = self.channels.iter().filter_map(|channel| channel.content.as_ref());
+        if contents.map(|content| content.body.len() + content.properties.len()).sum::<usize>() > ASSEMBLY_BYTES_MAX {
             return Err(Fault::new(Code::ResourceError, "too many message bodies are under way at once").of(PUBLISH));
         }
         Ok(())

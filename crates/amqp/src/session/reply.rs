@@ -3,7 +3,7 @@
 use model::{Failure, Lsn, Now, Output, Reply, SubscriptionId};
 
 use super::channel::{Channel, Content, Mode, Subscription};
-use super::{AmqpSession, Code, Fault};
+use super::{AmqpSession, Code, Fault, KEPT_CONTENTS_MAX};
 use crate::codec::frame::{self, METHOD};
 use crate::codec::{basic, channel, queue};
 
@@ -122,11 +122,13 @@ impl AmqpSession {
                 put_return(out, awaited.channel, self.frame_max, content, self.envelope.properties());
             }
         }
+        let few_channels = self.channels.len() <= KEPT_CONTENTS_MAX;
         let channel = &mut self.channels[index];
-        if awaited.assembled
-            && let Some(content) = &mut channel.content
-        {
-            content.clear();
+        if awaited.assembled {
+            match &mut channel.content {
+                Some(content) if few_channels => content.clear(),
+                content => *content = None,
+            }
         }
         if channel.mode == Mode::Confirm && *reply == Reply::Refused {
             let (ack, delivery_tag) = channel.confirms.refuse();
@@ -169,6 +171,7 @@ impl AmqpSession {
     }
 
     fn channel_closed(&mut self, number: u16, out: &mut Output) {
+        self.send_acks(out);
         if let Ok(index) = self.find(number) {
             self.channels.remove(index);
             if self.channels.is_empty() {

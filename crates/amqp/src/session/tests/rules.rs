@@ -605,6 +605,17 @@ fn a_refused_publish_is_nacked_after_what_came_before_is_acked() {
 }
 
 #[test]
+fn what_is_safe_is_acked_before_the_channel_or_the_connection_ends() {
+    for end in ["1 basic.publish exchange=missing body=x", "1 channel.close", "0 connection.close", "1 channel.flow"] {
+        let mut harness = Harness::running();
+        harness.receive(&script::frames("1 confirm.select"));
+        harness.said();
+        harness.receive(&[script::frames("1 basic.publish body=x"), script::frames(end)].concat());
+        assert_eq!(harness.said()[0], "1 basic.ack delivery_tag: 1, multiple: false", "{end}");
+    }
+}
+
+#[test]
 fn a_session_that_has_not_opened_is_simply_dropped_at_shutdown() {
     let mut session = AmqpSession::new(Arc::new(SessionOptions::default()), 1, model::Now::default());
     let mut out = Output::default();
