@@ -382,7 +382,13 @@ impl Broker {
         if !routed {
             return Ok(Reply::Published { durable_at: None, routed: false });
         }
-        if self.refuses(route) {
+        let refused = self.refused(route);
+        if !refused.is_empty() {
+            let open: Vec<LogId> = route.iter().copied().filter(|id| !refused.contains(id)).collect();
+            self.enqueue(&open, &publish.record, tag, false, now);
+            for id in refused {
+                self.send_on_refused(id, &publish.record, tag, now);
+            }
             return Ok(Reply::Refused);
         }
         // What this session settled before must be durable no later than this publish.
@@ -527,7 +533,8 @@ impl Broker {
         let Some(queue) = self.topology.queues.get_mut(&queue_id) else {
             return Err(Failure::NotFound { subject: Subject::Queue, name: subscribe.queue.into(), host: host_name });
         };
-        if queue.exclusive_consumer || (subscribe.exclusive && !queue.consumers.is_empty()) {
+        let alone = queue.consumers.is_empty() && !queue.settings.single_active;
+        if queue.exclusive_consumer || (subscribe.exclusive && !alone) {
             return Err(Failure::ExclusiveUse { name: queue.name.clone(), host: host_name });
         }
         let Some(session) = self.sessions.get_mut(&id) else { return Ok(Reply::Ok) };

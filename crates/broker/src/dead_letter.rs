@@ -27,7 +27,7 @@ impl Broker {
             let Some(queue) = self.topology.queues.get_mut(&id) else { return true };
             let Some((offset, reason)) = queue.dying.front().copied() else { return true };
             match self.store.locate(id, offset) {
-                Available::Now(record) => self.send_on(id, record, reason, now),
+                Available::Now(record) => self.send_on_stored(id, record, reason, now),
                 Available::Soon => {
                     queue.waiting = true;
                     return false;
@@ -46,23 +46,39 @@ impl Broker {
         true
     }
 
-    fn send_on(&mut self, id: LogId, record: RecordRef, reason: &'static str, now: Now) {
+    /// Send a stored message on; it stays where it is.
+    fn send_on_stored(&mut self, id: LogId, record: RecordRef, reason: &'static str, now: Now) {
+        let Some(stored) = self.store.record(&record) else { return };
+        // Appending may move what the record lies in.
+        let batch = stored.batch.to_vec();
+        let Ok(view) = RecordView::parse(&batch) else { return };
+        self.send_on(id, view.key, view.value, &view.headers().collect::<Vec<_>>(), record.tag, reason, now);
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "a message has that many parts")]
+    fn send_on(
+        &mut self,
+        id: LogId,
+        old_key: &[u8],
+        value: &[u8],
+        headers: &[Header<'_>],
+        tag: Tag,
+        reason: &'static str,
+        now: Now,
+    ) {
         let Some(queue) = self.topology.queues.get(&id) else { return };
         let Some(exchange) = queue.settings.dead_letter_exchange.clone() else { return };
-        let Some(stored) = self.store.record(&record) else { return };
-        let Ok(view) = RecordView::parse(stored.batch) else { return };
-        let key = match &queue.settings.dead_letter_routing_key {
-            Some(key) => key.clone(),
-            None => String::from_utf8_lossy(view.key).into_owned(),
-        };
-        let mut letter = view.header(death::HEADER).and_then(DeadLetter::from_bytes).unwrap_or_default();
+        let old_key = String::from_utf8_lossy(old_key).into_owned();
+        let key = queue.settings.dead_letter_routing_key.clone().unwrap_or_else(|| old_key.clone());
+        let before = headers.iter().find(|header| header.name == death::HEADER);
+        let mut letter = before.and_then(|header| DeadLetter::from_bytes(header.value)).unwrap_or_default();
         letter.add(Death {
             queue: queue.name.clone(),
             reason: reason.into(),
             count: 1,
             time_ms: now.wall_ms,
             exchange: (!letter.deaths.is_empty()).then(|| letter.exchange.clone()),
-            routing_keys: vec![String::from_utf8_lossy(view.key).into_owned()],
+            routing_keys: vec![old_key],
         });
         letter.exchange.clone_from(&exchange);
         let host = queue.host;
@@ -75,16 +91,11 @@ impl Broker {
         if route.is_empty() {
             return;
         }
-        let value = view.value.to_vec();
-        let mut headers: Vec<(String, Vec<u8>)> = view
-            .headers()
-            .filter(|header| header.name != death::HEADER)
-            .map(|header| (header.name.into(), header.value.into()))
-            .collect();
-        headers.push((death::HEADER.into(), letter.to_bytes()));
-        let headers: Vec<Header<'_>> = headers.iter().map(|(name, value)| Header { name, value }).collect();
-        let parts = RecordParts { key: key.as_bytes(), value: &value, own: None, headers: &headers };
-        let tag = Tag::new(record.tag.persistent(), record.tag.priority(), 0);
+        let history = letter.to_bytes();
+        let mut headers: Vec<Header<'_>> = headers.iter().filter(|header| header.name != death::HEADER).copied().collect();
+        headers.push(Header { name: death::HEADER, value: &history });
+        let parts = RecordParts { key: key.as_bytes(), value, own: None, headers: &headers };
+        let tag = Tag::new(tag.persistent(), tag.priority(), 0);
         self.enqueue(&route, &parts, tag, false, now);
     }
 
@@ -112,13 +123,14 @@ impl Broker {
                 expires = Some(expires.map_or(by_queue, |own| own.min(by_queue)));
             }
             match expires {
-                Some(at) if at <= now.wall_ms => {
+                // In the very millisecond a consumer that waits may still have it.
+                Some(at) if at < now.wall_ms => {
                     *left -= 1;
                     queue.take(offset);
                     self.bury(id, offset, "expired");
                 }
                 Some(at) => {
-                    self.expiries.insert((at, id));
+                    self.expiries.insert((at + 1, id));
                     return true;
                 }
                 None => return true,
@@ -127,11 +139,21 @@ impl Broker {
         true
     }
 
-    /// Whether a bounded queue that refuses what does not fit has no room.
-    pub(crate) fn refuses(&self, route: &[LogId]) -> bool {
-        route.iter().any(|id| {
-            self.topology.queues.get(id).is_some_and(|queue| queue.settings.overflow != Overflow::DropHead && queue.is_full())
-        })
+    /// Those queues of a route that are full and refuse what does not fit.
+    pub(crate) fn refused(&self, route: &[LogId]) -> Vec<LogId> {
+        let refuses = |id: &&LogId| {
+            let queue = self.topology.queues.get(id);
+            queue.is_some_and(|queue| queue.settings.overflow != Overflow::DropHead && queue.is_full())
+        };
+        route.iter().filter(refuses).copied().collect()
+    }
+
+    /// A message was refused: send it on where the queue says so.
+    pub(crate) fn send_on_refused(&mut self, id: LogId, record: &RecordParts<'_>, tag: Tag, now: Now) {
+        if self.topology.queues.get(&id).is_some_and(|queue| queue.settings.overflow == Overflow::RejectAndDeadLetter) {
+            let headers: Vec<Header<'_>> = record.own.iter().chain(record.headers).copied().collect();
+            self.send_on(id, record.key, record.value, &headers, tag, "maxlen", now);
+        }
     }
 
     /// Drop the oldest messages of a queue that holds too many.

@@ -186,6 +186,13 @@ impl Settings {
             Some("stream") => return Err(Failure::NotImplemented("queues of type 'stream' are not offered yet".into())),
             Some(other) => return Err(of.invalid("x-queue-type", format!("unsupported queue type '{other}'"))),
         }
+        let single_active = match arguments.get("x-single-active-consumer") {
+            None => false,
+            Some(Value::Bool(value)) => *value,
+            Some(other) => {
+                return Err(of.invalid("x-single-active-consumer", format!("expected boolean, got {}", type_name(other))));
+            }
+        };
         let settings = Settings {
             message_ttl_ms: of.integer(arguments, "x-message-ttl", 0)?,
             expires_ms: of.integer(arguments, "x-expires", 1)?,
@@ -195,7 +202,7 @@ impl Settings {
             dead_letter_exchange: of.text(arguments, "x-dead-letter-exchange")?,
             dead_letter_routing_key: of.text(arguments, "x-dead-letter-routing-key")?,
             max_priority,
-            single_active: arguments.get("x-single-active-consumer").and_then(Value::as_bool).unwrap_or(false),
+            single_active,
         };
         if settings.dead_letter_routing_key.is_some() && settings.dead_letter_exchange.is_none() {
             return Err(of.invalid("x-dead-letter-routing-key", "routing_key_but_no_dlx_defined"));

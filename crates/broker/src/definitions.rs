@@ -167,20 +167,23 @@ impl Broker {
             self.touch(queue_id, now);
             return Ok(self.declared(queue_id, None));
         }
+        if declare.name.starts_with("amq.") {
+            return Err(Failure::ReservedName { subject: Subject::Queue, name: declare.name.into() });
+        }
         if !declare.name.is_empty() && self.topology.queue_id(host, declare.name).is_ok() {
             let queue_id = self.accessible_queue(id, declare.name)?;
             let declared = Declared { subject: Subject::Queue, name: declare.name, host: &host_name };
             if let Some(queue) = self.topology.queues.get(&queue_id) {
+                // Whose queue it is comes before everything else.
+                if declare.exclusive != queue.exclusive.is_some() {
+                    return Err(Failure::Locked { name: declare.name.into(), host: host_name });
+                }
                 declared.same_flag("durable", declare.durable, queue.durable_as_declared)?;
                 declared.same_flag("auto_delete", declare.auto_delete, queue.auto_delete)?;
-                declared.same_flag("exclusive", declare.exclusive, queue.exclusive.is_some())?;
                 declared.same_arguments(QUEUE_ARGUMENTS, &declare.arguments, &queue.arguments)?;
             }
             self.touch(queue_id, now);
             return Ok(self.declared(queue_id, None));
-        }
-        if declare.name.starts_with("amq.") {
-            return Err(Failure::ReservedName { subject: Subject::Queue, name: declare.name.into() });
         }
         let name = if declare.name.is_empty() { self.make_name() } else { declare.name.to_owned() };
         let declared = Declared { subject: Subject::Queue, name: &name, host: &host_name };

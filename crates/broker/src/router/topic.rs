@@ -30,10 +30,19 @@ impl Default for Trie {
     }
 }
 
+/// The words of a key or pattern; an empty one has none.
+fn words(text: &str) -> impl Iterator<Item = &str> {
+    let mut words = text.split('.');
+    if text.is_empty() {
+        words.next();
+    }
+    words
+}
+
 impl Trie {
     pub fn insert(&mut self, pattern: &str, target: Target) {
         let mut at = ROOT;
-        for word in pattern.split('.') {
+        for word in words(pattern) {
             at = match self.nodes[at].next.get(word) {
                 Some(&next) => next,
                 None => {
@@ -54,7 +63,7 @@ impl Trie {
     pub fn remove(&mut self, pattern: &str, target: Target) {
         let mut path = vec![(ROOT, "")];
         let mut at = ROOT;
-        for word in pattern.split('.') {
+        for word in words(pattern) {
             let Some(&next) = self.nodes[at].next.get(word) else { return };
             at = next;
             path.push((at, word));
@@ -73,7 +82,7 @@ impl Trie {
 
     /// Append the targets of every pattern that matches; the same target may come twice.
     pub fn matches(&self, key: &str, out: &mut Vec<Target>) {
-        let words: Vec<&str> = key.split('.').collect();
+        let words: Vec<&str> = words(key).collect();
         // With `#` a state can be reached by many ways: remembering it keeps the work at nodes x words.
         let mut seen = if self.hashes > 0 { Some(std::collections::HashSet::new()) } else { None };
         let mut open = vec![(ROOT, 0)];
@@ -146,6 +155,9 @@ mod tests {
         assert_eq!(matching(&trie, "lazy"), [target(2), target(3)]);
         assert_eq!(matching(&trie, "lazy.a.b.c.d"), [target(2), target(3)]);
         assert_eq!(matching(&trie, ""), [target(3), target(4)]);
+        trie.insert("*", target(6));
+        assert_eq!(matching(&trie, ""), [target(3), target(4)], "an empty key has no words");
+        trie.remove("*", target(6));
         assert_eq!(matching(&trie, "a..b"), [target(3), target(5)]);
     }
 
@@ -171,11 +183,11 @@ mod tests {
             for (id, pattern) in patterns.iter().enumerate().filter(|(id, _)| removed[*id]) {
                 trie.remove(pattern, target(id as u32));
             }
-            let words: Vec<&str> = key.split('.').collect();
+            let key_words: Vec<&str> = words(&key).collect();
             let expected: Vec<Target> = patterns
                 .iter()
                 .enumerate()
-                .filter(|(id, pattern)| !removed[*id] && plain(&pattern.split('.').collect::<Vec<_>>(), &words))
+                .filter(|(id, pattern)| !removed[*id] && plain(&words(pattern).collect::<Vec<_>>(), &key_words))
                 .map(|(id, _)| target(id as u32))
                 .collect();
             prop_assert_eq!(matching(&trie, &key), expected);
