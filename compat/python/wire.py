@@ -167,7 +167,7 @@ class Wire:
         close = got.method
         assert close.reply_code in codes, (close.reply_code, close.reply_text)
         if method is not None:
-            assert (close.class_id, close.method_id) == method
+            assert (close.class_id, close.method_id) == method, (close.class_id, close.method_id)
         self.send(0, spec.Connection.CloseOk())
         assert self.is_shut()
         return close.reply_text
