@@ -7,7 +7,7 @@ use model::death::{DeadLetter, Death};
 use model::{Table, Value};
 
 use crate::codec::field::{self, RawTable};
-use crate::codec::properties::{self, Outline};
+use crate::codec::properties::{self, Changes, Outline};
 use crate::codec::wire::put_short;
 use crate::translate::Stored;
 
@@ -37,9 +37,9 @@ impl Rendered {
         }
         let expiration = own.expiration.map(String::from_utf8_lossy);
         field::put_entries(&mut entries, &headers(letter, &published, expiration.as_deref()));
-        let headers = RawTable(&entries);
-        let properties = properties::with_headers(stored.properties, headers)
-            .or_else(|_| properties::with_headers(&properties::NONE, headers));
+        let changes = Changes { headers: Some(RawTable(&entries)), without_expiration: true, ..Changes::default() };
+        let properties =
+            properties::rewrite(stored.properties, &changes).or_else(|_| properties::rewrite(&properties::NONE, &changes));
         Rendered { exchange, properties: properties.unwrap_or_else(|_| properties::NONE.to_vec()) }
     }
 

@@ -17,11 +17,15 @@ use model::record::{RecordError, StoredRecord};
 use model::{Header, Headers, RecordView, Value};
 
 use crate::codec::field::{self, RawTable};
-use crate::codec::properties::{self, Outline};
+use crate::codec::properties::{self, Changes, Outline};
 use crate::codec::wire::{Reader, WireError, put_short};
 
 /// The name of the header that carries what AMQP has beyond a record.
 pub const HEADER_NAME: &str = "yam.amqp-0-9-1";
+/// The queue that stands for answers straight to the asking channel (direct reply-to). In Yam there is
+/// a queue of that connection alone behind it; in what is published, this name with that queue's
+/// behind takes its place, and leads back by [`route_of`].
+pub const REPLY_TO: &str = "amq.rabbitmq.reply-to";
 /// The longest time a message may be given, in milliseconds: ten years, as in RabbitMQ.
 const EXPIRATION_MS_MAX: u64 = 315_360_000_000;
 
@@ -32,6 +36,8 @@ pub enum PublishError {
     Malformed(#[from] WireError),
     #[error("invalid expiration '{text}': {reason}")]
     Expiration { text: String, reason: String },
+    #[error("fast reply consumer does not exist")]
+    NoReplyConsumer,
     #[error("invalid message: {{unacceptable_type_in_header,\"{name}\",{kind}}}")]
     KeysHeader { name: &'static str, kind: &'static str },
 }
@@ -56,12 +62,18 @@ pub struct Envelope {
 }
 
 impl Envelope {
-    /// Take over exchange and properties of a publish.
+    /// Take over exchange and properties of a publish. `reply_to`: what takes the place of [`REPLY_TO`]
+    /// in its channel.
     ///
     /// # Errors
     /// [`PublishError`] where the properties are malformed or say impossible things.
-    pub fn fill(&mut self, exchange: &str, raw: &[u8]) -> Result<(), PublishError> {
+    pub fn fill(&mut self, exchange: &str, raw: &[u8], reply_to: Option<&str>) -> Result<(), PublishError> {
         let outline = Outline::read(raw)?;
+        if outline.reply_to == Some(REPLY_TO.as_bytes()) {
+            let reply_to = reply_to.ok_or(PublishError::NoReplyConsumer)?;
+            let raw = properties::rewrite(raw, &Changes { reply_to: Some(reply_to), ..Changes::default() })?;
+            return self.fill(exchange, &raw, None);
+        }
         self.bytes.clear();
         put_short(&mut self.bytes, exchange);
         self.properties_at = self.bytes.len();
@@ -149,6 +161,23 @@ impl Headers for Envelope {
     fn get(&self, name: &str) -> Option<Value> {
         RawTable(self.bytes.get(self.headers.clone())?).get(name)
     }
+}
+
+/// The name under which others answer to the reply queue `queue`.
+#[must_use]
+pub fn reply_name(queue: &str) -> String {
+    format!("{REPLY_TO}.{queue}")
+}
+
+/// The key to route by: the routing key, or the queue behind the name of a reply queue.
+#[inline]
+#[must_use]
+pub fn route_of<'a>(exchange: &str, routing_key: &'a str) -> &'a str {
+    if !exchange.is_empty() {
+        return routing_key;
+    }
+    let queue = routing_key.strip_prefix(REPLY_TO).and_then(|rest| rest.strip_prefix('.'));
+    queue.unwrap_or(routing_key)
 }
 
 /// RabbitMQ's words for what is wrong with an expiration: it reads an integer off the front and

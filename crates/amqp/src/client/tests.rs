@@ -91,7 +91,7 @@ impl Pair {
 
 fn stored(body: &[u8]) -> Bytes {
     let mut envelope = crate::translate::Envelope::default();
-    envelope.fill("e", &[0x10, 0, 2]).unwrap();
+    envelope.fill("e", &[0x10, 0, 2], None).unwrap();
     let mut batch = Vec::new();
     model::RecordParts { key: b"k", value: body, own: Some(envelope.header()), headers: &[] }.encode(0, &mut batch);
     batch.into()

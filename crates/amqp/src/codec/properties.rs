@@ -20,6 +20,7 @@ pub const PERSISTENT: u8 = 2;
 const HEADERS: u32 = 13;
 const DELIVERY_MODE: u32 = 12;
 const PRIORITY: u32 = 11;
+const REPLY_TO: u32 = 9;
 const EXPIRATION: u32 = 8;
 const TIMESTAMP: u32 = 6;
 /// Bits that no property of class basic has.
@@ -160,7 +161,7 @@ impl<'a> Outline<'a> {
                 }
                 DELIVERY_MODE => outline.delivery_mode = Some(reader.u8()?),
                 PRIORITY => outline.priority = Some(reader.u8()?),
-                9 => outline.reply_to = Some(reader.short_bytes()?),
+                REPLY_TO => outline.reply_to = Some(reader.short_bytes()?),
                 EXPIRATION => outline.expiration = Some(reader.short_bytes()?),
                 TIMESTAMP => {
                     reader.u64()?;
@@ -175,31 +176,40 @@ impl<'a> Outline<'a> {
     }
 }
 
-/// Flags and list with other headers and without an expiration; all else as it came.
+/// What is to be different in [`rewrite`].
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Changes<'a> {
+    pub headers: Option<RawTable<'a>>,
+    pub reply_to: Option<&'a str>,
+    pub without_expiration: bool,
+}
+
+/// Flags and list with some properties changed; all else as it came.
 ///
 /// # Errors
 /// [`WireError`] where the list is malformed.
-pub fn with_headers(raw: &[u8], headers: RawTable<'_>) -> Result<Vec<u8>, WireError> {
+pub fn rewrite(raw: &[u8], changes: &Changes<'_>) -> Result<Vec<u8>, WireError> {
     let mut reader = Reader::new(raw);
     let flags = reader.u16()?;
-    let mut out = Vec::with_capacity(raw.len() + headers.0.len() + 4);
-    out.extend_from_slice(&((flags | 1 << HEADERS) & !(1 << EXPIRATION)).to_be_bytes());
+    let added = u16::from(changes.headers.is_some()) << HEADERS | u16::from(changes.reply_to.is_some()) << REPLY_TO;
+    let removed = u16::from(changes.without_expiration) << EXPIRATION;
+    let mut out = Vec::with_capacity(raw.len() + 64 + changes.headers.map_or(0, |table| table.0.len()));
+    out.extend_from_slice(&((flags | added) & !removed).to_be_bytes());
     for bit in (2..16).rev() {
-        if bit == HEADERS {
-            headers.put(&mut out);
-        }
-        if flags & 1 << bit == 0 {
-            continue;
-        }
         let value = reader.rest();
-        match bit {
-            HEADERS => drop(reader.long()?),
-            DELIVERY_MODE | PRIORITY => drop(reader.u8()?),
-            TIMESTAMP => drop(reader.u64()?),
-            _ => drop(reader.short_bytes()?),
+        if flags & 1 << bit != 0 {
+            match bit {
+                HEADERS => drop(reader.long()?),
+                DELIVERY_MODE | PRIORITY => drop(reader.u8()?),
+                TIMESTAMP => drop(reader.u64()?),
+                _ => drop(reader.short_bytes()?),
+            }
         }
-        if bit != HEADERS && bit != EXPIRATION {
-            out.extend_from_slice(value.get(..value.len() - reader.rest().len()).unwrap_or_default());
+        match (bit, changes.headers, changes.reply_to) {
+            (HEADERS, Some(headers), _) => headers.put(&mut out),
+            (REPLY_TO, _, Some(reply_to)) => reply_to.put(&mut out),
+            (EXPIRATION, ..) if changes.without_expiration => {}
+            _ => out.extend_from_slice(value.get(..value.len() - reader.rest().len()).unwrap_or_default()),
         }
     }
     if reader.is_empty() { Ok(out) } else { Err(WireError::Trailing) }

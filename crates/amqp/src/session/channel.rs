@@ -99,6 +99,16 @@ pub(super) struct Channel {
     /// Invariant: ascending by id, which the broker never reuses.
     pub(super) subscriptions: Vec<Subscription>,
     pub(super) confirms: Confirms,
+    /// Set while the channel consumes from `amq.rabbitmq.reply-to`.
+    pub(super) reply_to: Option<Box<ReplyTo>>,
+}
+
+/// What stands behind `amq.rabbitmq.reply-to` in a channel.
+pub(super) struct ReplyTo {
+    /// The name under which others answer.
+    pub(super) name: String,
+    /// The consumer.
+    pub(super) tag: String,
 }
 
 impl Channel {
@@ -112,6 +122,7 @@ impl Channel {
             last_queue: String::new(),
             subscriptions: Vec::new(),
             confirms: Confirms::default(),
+            reply_to: None,
         }
     }
 
@@ -138,9 +149,17 @@ impl Channel {
         self.subscriptions.insert(at, subscription);
     }
 
+    pub(super) fn reply_name(&self) -> Option<&str> {
+        self.reply_to.as_ref().map(|reply_to| &*reply_to.name)
+    }
+
     pub(super) fn remove_subscription(&mut self, id: SubscriptionId) -> Option<Subscription> {
         let at = self.subscriptions.binary_search_by_key(&id, |subscription| subscription.id).ok()?;
-        Some(self.subscriptions.remove(at))
+        let removed = self.subscriptions.remove(at);
+        if self.reply_to.as_ref().is_some_and(|reply_to| reply_to.tag.as_bytes() == removed.tag()) {
+            self.reply_to = None;
+        }
+        Some(removed)
     }
 }
 

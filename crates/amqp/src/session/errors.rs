@@ -123,7 +123,9 @@ impl From<PublishError> for Fault {
     fn from(error: PublishError) -> Fault {
         let code = match error {
             PublishError::Malformed(_) => Code::FrameError,
-            PublishError::Expiration { .. } | PublishError::KeysHeader { .. } => Code::PreconditionFailed,
+            PublishError::Expiration { .. } | PublishError::NoReplyConsumer | PublishError::KeysHeader { .. } => {
+                Code::PreconditionFailed
+            }
         };
         Fault::new(code, error.to_string())
     }

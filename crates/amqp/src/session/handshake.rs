@@ -121,6 +121,7 @@ impl AmqpSession {
             "consumer_priorities",
             "authentication_failure_close",
             "per_consumer_qos",
+            "direct_reply_to",
         ];
         let capabilities = capabilities.map(|name| (name.to_owned(), Value::Bool(true))).to_vec();
         let properties = Table(vec![

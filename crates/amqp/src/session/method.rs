@@ -9,7 +9,8 @@ use super::reply::{Awaited, Kind};
 use super::{AmqpSession, Asked, CHANNEL_CLOSE_OK, Channel, Code, Fault, Step, publish, unexpected};
 use crate::codec::frame::{self, Frame, METHOD};
 use crate::codec::method::MethodError;
-use crate::codec::{Method, MethodArguments, RawTable, access, basic, channel, confirm, tx};
+use crate::codec::{Method, MethodArguments, RawTable, access, basic, channel, confirm, queue, tx};
+use crate::translate::{self, REPLY_TO};
 
 /// Class and method of `basic.ack`.
 const ACK: (u16, u16) = (60, 80);
@@ -176,13 +177,22 @@ impl AmqpSession {
                 put(out, number, &access::RequestOk { ticket: 1 });
                 Ok(Step::Again)
             }
-            method => self.topology_method(index, id, method),
+            method => self.topology_method(index, id, method, out),
         }
     }
 
-    fn topology_method<'i>(&mut self, index: usize, id: (u16, u16), method: Method<'i>) -> Result<Step<'i>, Fault> {
+    fn topology_method<'i>(
+        &mut self,
+        index: usize,
+        id: (u16, u16),
+        method: Method<'i>,
+        out: &mut Output,
+    ) -> Result<Step<'i>, Fault> {
         let number = self.channels[index].number;
         let (named, no_wait, arguments) = match method {
+            Method::QueueDeclare(declare) if declare.queue.starts_with(REPLY_TO) => {
+                return Ok(self.look_for_replies(number, id, declare.queue, declare.no_wait, out));
+            }
             Method::QueueDeclare(declare) => {
                 self.name(0, declare.queue);
                 let table = declare.arguments.decode().map_err(bad_table)?;
@@ -260,7 +270,6 @@ impl AmqpSession {
     }
 
     fn consume<'i>(&mut self, index: usize, id: (u16, u16), consume: &basic::Consume<'_>) -> Result<Step<'i>, Fault> {
-        // Direct reply-to will branch off here: its queue name is amq.rabbitmq.reply-to.
         let channel = &self.channels[index];
         let (number, scope) = (channel.number, channel.scope());
         if channel.subscriptions.len() >= limits::SUBSCRIPTIONS_PER_SCOPE_MAX {
@@ -272,15 +281,53 @@ impl AmqpSession {
             return Err(Fault::new(Code::NotAllowed, text));
         }
         let arguments = consume.arguments.decode().map_err(bad_table)?;
+        let direct = consume.queue == REPLY_TO;
+        if direct {
+            let text = match (&channel.reply_to, consume.no_ack) {
+                (_, false) => "reply consumer cannot acknowledge",
+                (Some(_), true) => "reply consumer already set",
+                (None, true) => "",
+            };
+            if !text.is_empty() {
+                return Err(Fault::new(Code::PreconditionFailed, text));
+            }
+        }
         self.name_queue(index, consume.queue)?;
         if consume.consumer_tag.is_empty() {
             self.names[1] = self.made_up_tag();
         } else {
             self.set_name(1, consume.consumer_tag);
         }
+        if direct {
+            // A queue of this connection's own comes first; the answer asks for the consumer.
+            self.names[0].clear();
+            self.awaited = Awaited { no_wait: consume.no_wait, ..Awaited::new(Kind::DeclareReplyQueue, number, id) };
+            let what = Named::DeclareQueue { passive: false, durable: false, exclusive: true, auto_delete: true };
+            return Ok(Step::Ask(Asked::Named { what, arguments: Table::default() }));
+        }
         self.awaited = Awaited { no_wait: consume.no_wait, ..Awaited::new(Kind::Consume, number, id) };
         let what = Named::Subscribe { scope, auto_settle: consume.no_ack, exclusive: consume.exclusive };
         Ok(Step::Ask(Asked::Named { what, arguments }))
+    }
+
+    /// A responder declares the name it is to answer to, which only tells it whether somebody waits.
+    fn look_for_replies<'i>(&mut self, number: u16, id: (u16, u16), name: &str, no_wait: bool, out: &mut Output) -> Step<'i> {
+        self.set_name(0, translate::route_of("", name));
+        if name == REPLY_TO {
+            if !no_wait {
+                put(out, number, &queue::DeclareOk { queue: name, message_count: 0, consumer_count: 1 });
+            }
+            return Step::Again;
+        }
+        self.awaited = Awaited { no_wait, ..Awaited::new(Kind::LookForReplies, number, id) };
+        named(Named::DeclareQueue { passive: true, durable: false, exclusive: false, auto_delete: false })
+    }
+
+    /// The queue of a direct reply-to consumer is there: the consumer itself is next.
+    pub(super) fn consume_replies<'i>(&mut self, declared: Awaited) -> Asked<'i> {
+        self.awaited = Awaited { kind: Kind::Consume, ..declared };
+        let what = Named::Subscribe { scope: Scope(declared.channel), auto_settle: true, exclusive: false };
+        Asked::Named { what, arguments: Table::default() }
     }
 
     fn cancel<'i>(

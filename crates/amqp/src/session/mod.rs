@@ -15,7 +15,7 @@ use model::{Event, Lsn, Now, Output, Publish, Request, Scope, Session, SessionSt
 
 use crate::codec::frame::{self, Frame, HEARTBEAT, METHOD, Split};
 use crate::codec::{channel as channel_class, connection};
-use crate::translate::Envelope;
+use crate::translate::{self, Envelope};
 
 mod channel;
 mod deliver;
@@ -90,6 +90,8 @@ pub struct AmqpSession {
     scopes_to_close: Vec<u16>,
     /// The request that the broker has yet to answer.
     awaited: Awaited,
+    /// A second request that belongs to the one answered last: see [`AmqpSession::consume_replies`].
+    asks_next: Option<Awaited>,
     /// An answer that goes out once the journal has reached this position. Nothing is asked until then.
     held_until: Option<Lsn>,
     held_answer: Vec<u8>,
@@ -142,6 +144,7 @@ impl AmqpSession {
             channels: Vec::new(),
             scopes_to_close: Vec::new(),
             awaited: Awaited::default(),
+            asks_next: None,
             held_until: None,
             held_answer: Vec::new(),
             envelope: Envelope::default(),
@@ -193,6 +196,9 @@ impl AmqpSession {
             }
             if self.held_until.is_some() {
                 return None;
+            }
+            if let Some(declared) = self.asks_next.take() {
+                return Some(self.consume_replies(declared));
             }
             let mut at = (0, (0, 0));
             match self.step(input, now, out, &mut at) {
@@ -301,7 +307,7 @@ impl AmqpSession {
         Request::Publish(Publish {
             scope,
             exchange,
-            routing_key,
+            routing_key: translate::route_of(exchange, routing_key),
             more_keys: &envelope.more_keys,
             mandatory,
             persistent: envelope.persistent,
@@ -330,6 +336,7 @@ impl AmqpSession {
             return self.fail_connection(&fault, now, out);
         }
         self.awaited = Awaited::default();
+        self.asks_next = None;
         // What is safe is said before the channel forgets it.
         self.send_acks(out);
         if let Ok(index) = self.find(number) {
@@ -376,6 +383,7 @@ impl AmqpSession {
     /// The channels go with the connection; the broker hears of it with the next polls.
     fn part_with_channels(&mut self) {
         self.awaited = Awaited::default();
+        self.asks_next = None;
         self.held_until = None;
         self.held_answer = Vec::new();
         let open = self.channels.iter().filter(|channel| channel.state == ChannelState::Open);

@@ -71,7 +71,7 @@ impl AmqpSession {
                 *input = rest;
                 let basic::Publish { exchange, routing_key, mandatory, .. } = publish;
                 let scope = channel.scope();
-                self.envelope.fill(exchange, header.properties)?;
+                self.envelope.fill(exchange, header.properties, channel.reply_name())?;
                 if mandatory {
                     // Once the request is made the input is gone, and the message may have to go back.
                     let kept = self.kept.get_or_insert_default();
@@ -129,7 +129,9 @@ impl AmqpSession {
         }
         channel.expect = Expect::Method;
         let mandatory = content.mandatory;
-        self.envelope.fill(&content.exchange, &content.properties).map_err(|error| Fault::from(error).of(PUBLISH))?;
+        let reply_name = channel.reply_to.as_ref().map(|reply_to| &*reply_to.name);
+        let filled = self.envelope.fill(&content.exchange, &content.properties, reply_name);
+        filled.map_err(|error| Fault::from(error).of(PUBLISH))?;
         self.published = true;
         self.awaited = Awaited { mandatory, assembled: true, ..Awaited::new(Kind::Publish, frame.channel, PUBLISH) };
         Ok(Step::Ask(Asked::Assembled { channel: index }))

@@ -2,10 +2,11 @@
 
 use model::{Failure, Lsn, Now, Output, Reply, SubscriptionId};
 
-use super::channel::{Channel, Content, Mode, Subscription};
+use super::channel::{Channel, Content, Mode, ReplyTo, Subscription};
 use super::{AmqpSession, Code, Fault, KEPT_CONTENTS_MAX};
 use crate::codec::frame::{self, METHOD};
 use crate::codec::{basic, channel, queue};
+use crate::translate::reply_name;
 
 /// What the broker was asked last.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -22,6 +23,10 @@ pub(super) enum Kind {
     /// The answer is an `-ok` without arguments, or none.
     Simple,
     DeclareQueue,
+    /// The queue behind a direct reply-to consumer; the consumer comes next.
+    DeclareReplyQueue,
+    /// Whether somebody waits behind the name of a reply queue.
+    LookForReplies,
     /// Purge and delete.
     Removed,
     Publish,
@@ -71,6 +76,16 @@ impl AmqpSession {
                 }
             }
             Kind::DeclareQueue => self.queue_declared(awaited, reply, out),
+            Kind::DeclareReplyQueue => {
+                let Reply::QueueDeclared { name, .. } = reply else { return };
+                let tag = self.names[1].clone();
+                self.names[0].clone_from(&name);
+                if let Some(channel) = self.open_channel(number) {
+                    channel.reply_to = Some(Box::new(ReplyTo { name: reply_name(&name), tag }));
+                    self.asks_next = Some(awaited);
+                }
+            }
+            Kind::LookForReplies => self.somebody_waits(awaited, out),
             Kind::Removed => {
                 let Reply::Removed { messages, durable_at } = reply else { return };
                 if !awaited.no_wait {
@@ -159,6 +174,14 @@ impl AmqpSession {
         }
     }
 
+    fn somebody_waits(&mut self, awaited: Awaited, out: &mut Output) {
+        if !awaited.no_wait {
+            let name = reply_name(&self.names[0]);
+            let ok = queue::DeclareOk { queue: &name, message_count: 0, consumer_count: 1 };
+            out.write(|out| frame::put_method(out, awaited.channel, &ok));
+        }
+    }
+
     fn subscribed(&mut self, awaited: Awaited, reply: &Reply, out: &mut Output) {
         let Reply::Subscribed { subscription } = *reply else { return };
         let tag = std::mem::take(&mut self.names[1]);
@@ -186,6 +209,8 @@ impl AmqpSession {
         let awaited = std::mem::take(&mut self.awaited);
         match awaited.kind {
             Kind::Login => self.login_refused(now, out),
+            // The queue is another connection's: that is where replies belong.
+            Kind::LookForReplies if matches!(failure, Failure::Locked { .. }) => self.somebody_waits(awaited, out),
             // A scope that is not there is as good as closed.
             Kind::ScopeGone => {}
             Kind::CloseScope => self.channel_closed(awaited.channel, out),

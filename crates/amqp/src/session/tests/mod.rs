@@ -194,7 +194,7 @@ fn describe_frame(frame: Frame<'_>) -> String {
 /// A record as the journal would hand it out.
 pub(super) fn record(key: &str, exchange: &str, properties: &[u8], body: &[u8]) -> Vec<u8> {
     let mut envelope = crate::translate::Envelope::default();
-    envelope.fill(exchange, properties).unwrap();
+    envelope.fill(exchange, properties, None).unwrap();
     let parts = model::RecordParts { key: key.as_bytes(), value: body, own: Some(envelope.header()), headers: &[] };
     let mut batch = Vec::new();
     parts.encode(0, &mut batch);

@@ -135,6 +135,28 @@ fn errors_have_the_codes_and_words_of_rabbitmq() {
             530,
             "NOT_ALLOWED - attempt to reuse consumer tag 't'",
         ),
+        (
+            &["1 basic.consume queue=amq.rabbitmq.reply-to"],
+            CHANNEL,
+            406,
+            "PRECONDITION_FAILED - reply consumer cannot acknowledge",
+        ),
+        (
+            &["1 basic.consume queue=amq.rabbitmq.reply-to no_ack", "1 basic.consume queue=amq.rabbitmq.reply-to no_ack"],
+            CHANNEL,
+            406,
+            "PRECONDITION_FAILED - reply consumer already set",
+        ),
+        (
+            &[
+                "1 basic.consume queue=amq.rabbitmq.reply-to no_ack tag=t",
+                "1 basic.cancel tag=t",
+                "1 basic.publish reply_to=amq.rabbitmq.reply-to body=x",
+            ],
+            CHANNEL,
+            406,
+            "PRECONDITION_FAILED - fast reply consumer does not exist",
+        ),
         (&["1 tx.rollback"], CHANNEL, 406, "PRECONDITION_FAILED - channel is not transactional"),
     ];
     for (lines, hard, code, text) in cases {
@@ -483,7 +505,7 @@ fn blind_copies_are_not_delivered() {
     };
     let mut raw = Vec::new();
     properties.encode(&mut raw);
-    envelope.fill("e", &raw).unwrap();
+    envelope.fill("e", &raw, None).unwrap();
     assert_eq!(envelope.more_keys, ["cc", "bcc"]);
     let stored = crate::codec::Properties::decode(&envelope.header().value[2..]).unwrap();
     let headers = stored.headers.unwrap().decode().unwrap();

@@ -221,6 +221,7 @@ fn publish(out: &mut Vec<u8>, number: u16, w: &Words<'_>) {
         headers: w.flag("headers").then_some(RawTable(&headers)),
         delivery_mode: w.flag("persistent").then_some(2),
         priority: w.option("priority").map(|text| text.parse().unwrap()),
+        reply_to: w.option("reply_to"),
         expiration: w.option("expiration"),
         user_id: w.option("user_id"),
         ..Properties::default()
