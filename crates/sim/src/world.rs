@@ -1,0 +1,633 @@
+//! One world: a node over a false disk, clients over a false network, faults, and time, all from one seed.
+
+use std::io::IoSlice;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use model::{Now, SessionState};
+use node::{Node, Peer, Protocol};
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+use vfs::Lane;
+use vfs::simulated::SimulatedDisk;
+
+use crate::checker::topology::{Change, To};
+use crate::checker::{ConnId, Model, Violation, answers};
+use crate::connection::{Ask, Connection, abandon};
+use crate::disk::{Watch, WatchedDisk};
+use crate::figures::Figures;
+use crate::plan::Plan;
+use crate::trace::Trace;
+use crate::workload::Hands;
+
+/// Simulated milliseconds in which everything must be answered once faults have ended.
+const PATIENCE_MS: u64 = 30_000;
+/// Rounds of the same.
+const PATIENCE_ROUNDS: u32 = 20_000;
+
+/// What came of a step that may end the node.
+pub type Outcome = Result<(), Violation>;
+
+pub struct World {
+    pub rng: StdRng,
+    pub plan: Rc<Plan>,
+    pub model: Model,
+    pub trace: Trace,
+    pub figures: Figures,
+    pub disk: SimulatedDisk,
+    pub watch: Arc<Watch>,
+    node: Option<Node>,
+    /// One per client; the last is the auditor's.
+    pub connections: Vec<Option<Connection>>,
+    now: Now,
+    next_conn: u32,
+    pub next_chan: u32,
+    /// Steps until the disk has room again, or is quick again.
+    full_for: u32,
+    slow_for: u32,
+    /// Faults may happen.
+    wild: bool,
+}
+
+impl World {
+    pub fn new(seed: u64, verbose: bool) -> World {
+        let mut rng = StdRng::seed_from_u64(seed);
+        let plan = Rc::new(Plan::new(seed, &mut rng));
+        let connections = (0..=plan.clients).map(|_| None).collect();
+        let disk = SimulatedDisk::new(rng.random());
+        World {
+            model: Model::new(plan.clone()),
+            trace: Trace::new(verbose),
+            figures: Figures::default(),
+            disk,
+            watch: Arc::new(Watch::default()),
+            node: None,
+            connections,
+            now: Now { mono_ms: 1_000, wall_ms: 1_700_000_000_000 },
+            next_conn: 0,
+            next_chan: 0,
+            full_for: 0,
+            slow_for: 0,
+            wild: true,
+            rng,
+            plan,
+        }
+    }
+
+    pub fn now(&self) -> Now {
+        self.now
+    }
+
+    /// Live through the whole plan.
+    ///
+    /// # Errors
+    /// The first broken promise.
+    pub fn live(&mut self) -> Outcome {
+        self.start()?;
+        for step in 0..self.plan.steps {
+            self.trace.at(step, self.now.mono_ms);
+            self.step()?;
+        }
+        self.calm();
+        self.trace.event(format_args!("faults end"));
+        self.settle_down()?;
+        match self.rng.random_range(0..4) {
+            0 => {}
+            1 => self.stop()?,
+            _ => self.crash()?,
+        }
+        self.drain()?;
+        self.stop()?;
+        self.check_disk()
+    }
+
+    fn one_in(&mut self, odds: u32) -> bool {
+        odds > 0 && self.rng.random_ratio(1, odds)
+    }
+
+    fn step(&mut self) -> Outcome {
+        if self.wild && self.one_in(self.plan.fault_odds) {
+            self.fault()?;
+        }
+        match self.rng.random_range(0..24) {
+            0..=5 => self.client_acts()?,
+            6..=11 => self.upload()?,
+            12..=16 => self.download()?,
+            17..=21 => {
+                self.disk_works();
+            }
+            _ => self.time_passes(),
+        }
+        if self.rng.random_ratio(3, 4) {
+            self.turn()?;
+        }
+        self.recover_disk();
+        Ok(())
+    }
+
+    fn time_passes(&mut self) {
+        let by = if self.one_in(100) { self.rng.random_range(1_000..3_000) } else { self.rng.random_range(0..40) };
+        self.now.mono_ms += by;
+        self.now.wall_ms += by;
+        if self.one_in(400) {
+            // The wall clock is set.
+            self.now.wall_ms = self.now.wall_ms.saturating_add_signed(self.rng.random_range(-2_000..5_000));
+        }
+        self.model.at_wall(self.now.wall_ms);
+    }
+
+    fn disk_works(&mut self) {
+        let times = self.rng.random_range(1..=4);
+        for _ in 0..times {
+            if !self.disk.step() {
+                break;
+            }
+        }
+    }
+
+    fn recover_disk(&mut self) {
+        if self.full_for > 0 {
+            self.full_for -= 1;
+            if self.full_for == 0 {
+                self.trace.event(format_args!("the disk has room again"));
+                self.disk.set_capacity(1 << 40);
+            }
+        }
+        if self.slow_for > 0 {
+            self.slow_for -= 1;
+            if self.slow_for == 0 {
+                self.disk.set_slow(None);
+            }
+        }
+    }
+
+    fn calm(&mut self) {
+        self.wild = false;
+        self.full_for = 0;
+        self.slow_for = 0;
+        self.disk.set_capacity(1 << 40);
+        self.disk.set_slow(None);
+    }
+
+    // --- the node ---
+
+    fn start(&mut self) -> Outcome {
+        self.watch.poisoned.store(false, Ordering::Relaxed);
+        if self.wild && self.one_in(6) {
+            // The power fails while it recovers.
+            let budget = self.rng.random_range(2..12);
+            self.watch.run_budget.store(budget, Ordering::Relaxed);
+            if let Ok(node) = self.open() {
+                self.watch.run_budget.store(0, Ordering::Relaxed);
+                self.node = Some(node);
+                return Ok(());
+            }
+            self.trace.event(format_args!("the power fails during recovery"));
+            self.figures.crashes += 1;
+            self.watch.run_budget.store(0, Ordering::Relaxed);
+            self.disk.crash();
+        }
+        let opened = self.open().or_else(|_| {
+            // Perhaps the disk was full.
+            self.full_for = 0;
+            self.disk.set_capacity(1 << 40);
+            self.open()
+        });
+        match opened {
+            Ok(node) => {
+                self.trace.event(format_args!("the node is up"));
+                self.node = Some(node);
+                Ok(())
+            }
+            Err(error) => Err(Violation::new("restart", format!("the node does not start: {error}"))),
+        }
+    }
+
+    fn open(&mut self) -> Result<Node, storage::OpenError> {
+        let disk = WatchedDisk::new(self.disk.clone(), self.watch.clone());
+        Node::open(self.plan.node.clone(), Box::new(disk), self.now)
+    }
+
+    /// One turn of the node, and what follows from it.
+    fn turn(&mut self) -> Outcome {
+        let Some(node) = &mut self.node else { return Ok(()) };
+        let result = node.turn(self.now);
+        let poisoned = self.watch.poisoned.load(Ordering::Relaxed);
+        match result {
+            Err(_) if poisoned => {
+                self.trace.event(format_args!("the journal failed: the node stops"));
+                self.figures.failed_syncs += 1;
+                return self.die(true);
+            }
+            Err(error) => return Err(answers::stopped(&error)),
+            Ok(()) if poisoned => return Err(answers::goes_on()),
+            Ok(()) => {}
+        }
+        while let Some(session) = self.node.as_mut().and_then(Node::poll_changed) {
+            let at = self.connections.iter().position(|conn| conn.as_ref().is_some_and(|conn| conn.session == session));
+            if let Some(at) = at {
+                self.offer(at);
+                self.emit(at, usize::MAX);
+                self.part(at)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Let the node use what has arrived from a client.
+    fn offer(&mut self, at: usize) {
+        let (Some(node), Some(conn)) = (&mut self.node, &mut self.connections[at]) else { return };
+        if conn.held.is_empty() || conn.held.len() < node.input_needed(conn.session) {
+            return;
+        }
+        let used = node.receive(conn.session, &conn.held, self.now);
+        conn.held.drain(..used);
+    }
+
+    /// Move output of the node into the network.
+    fn emit(&mut self, at: usize, max: usize) {
+        let (Some(node), Some(conn)) = (&mut self.node, &mut self.connections[at]) else { return };
+        let Some(output) = node.output(conn.session) else { return };
+        let mut left = max;
+        while left > 0 {
+            let mut slices = [IoSlice::new(&[]); 8];
+            let filled = output.slices(&mut slices);
+            let mut count = 0;
+            for slice in &slices[..filled] {
+                let part = &slice[..slice.len().min(left)];
+                conn.down.extend_from_slice(part);
+                count += part.len();
+                left -= part.len();
+            }
+            if count == 0 {
+                break;
+            }
+            output.advance(count);
+        }
+        node.sent(conn.session);
+    }
+
+    /// The node wants to be rid of a connection: once everything is sent it is closed.
+    fn part(&mut self, at: usize) -> Outcome {
+        let (Some(node), Some(conn)) = (&mut self.node, &mut self.connections[at]) else { return Ok(()) };
+        if node.state(conn.session) == SessionState::Open || node.output(conn.session).is_some_and(|output| !output.is_empty()) {
+            return Ok(());
+        }
+        if !conn.closing && conn.opened && conn.closed.is_none() && conn.down.is_empty() {
+            return Err(answers::unexpected(format!("connection {} was closed without a word", conn.id.0)));
+        }
+        self.hang_up(at, true)
+    }
+
+    // --- the network ---
+
+    fn some_connection(&mut self) -> Option<usize> {
+        let at = self.rng.random_range(0..self.connections.len());
+        self.connections[at].is_some().then_some(at)
+    }
+
+    fn upload(&mut self) -> Outcome {
+        let Some(at) = self.some_connection() else { return Ok(()) };
+        let all = self.rng.random_ratio(1, 2);
+        self.upload_to(at, all)
+    }
+
+    fn upload_to(&mut self, at: usize, all: bool) -> Outcome {
+        let (Some(node), Some(conn)) = (&mut self.node, &mut self.connections[at]) else { return Ok(()) };
+        // What was not used holds the rest up only if there is much of it, as with a real socket buffer.
+        if conn.up.is_empty() || !node.may_read(conn.session) || conn.held.len() > 300_000 {
+            return Ok(());
+        }
+        let count = if all { conn.up.len() } else { self.rng.random_range(1..=conn.up.len()) };
+        conn.held.extend(conn.up.drain(..count));
+        self.offer(at);
+        Ok(())
+    }
+
+    fn download(&mut self) -> Outcome {
+        let Some(at) = self.some_connection() else { return Ok(()) };
+        let all = self.rng.random_ratio(1, 2);
+        self.download_to(at, all)
+    }
+
+    fn download_to(&mut self, at: usize, all: bool) -> Outcome {
+        let Some(conn) = &mut self.connections[at] else { return Ok(()) };
+        if !conn.down.is_empty() {
+            let count = if all { conn.down.len() } else { self.rng.random_range(1..=conn.down.len()) };
+            self.trace.bytes(&conn.down[..count]);
+            conn.input.extend(conn.down.drain(..count));
+            conn.hear(&mut self.model, &mut self.trace)?;
+        }
+        Ok(())
+    }
+
+    // --- clients ---
+
+    fn client_acts(&mut self) -> Outcome {
+        let at = self.rng.random_range(0..self.plan.clients);
+        if self.connections[at].is_none() {
+            self.connect(at);
+            return Ok(());
+        }
+        if self.wild && self.one_in(150) {
+            return self.drop_connection(at);
+        }
+        if self.one_in(300) {
+            self.close_connection(at);
+            return Ok(());
+        }
+        self.act(at);
+        Ok(())
+    }
+
+    fn act(&mut self, at: usize) {
+        let (queue_users, exchange_users) = self.users();
+        let Some(conn) = &mut self.connections[at] else { return };
+        let mut hands = Hands {
+            rng: &mut self.rng,
+            plan: &self.plan,
+            model: &mut self.model,
+            trace: &mut self.trace,
+            queue_users: &queue_users,
+            exchange_users: &exchange_users,
+            next_chan: &mut self.next_chan,
+            wall_ms: self.now.wall_ms,
+        };
+        hands.act(conn);
+    }
+
+    /// How many requests under way name each queue, and each exchange.
+    fn users(&self) -> (Vec<u32>, Vec<u32>) {
+        let mut queues = vec![0; self.plan.queues.len()];
+        let mut exchanges = vec![0; self.plan.exchanges.len()];
+        let channels = self.connections.iter().flatten().flat_map(|conn| &conn.channels);
+        for channel in channels {
+            for (_, ask) in &channel.awaiting {
+                match ask {
+                    Ask::Change(Change::DeclareQueue(queue) | Change::DeleteQueue(queue), _)
+                    | Ask::Get { queue, .. }
+                    | Ask::Passive(queue)
+                    | Ask::Purge(queue) => queues[*queue] += 1,
+                    Ask::Change(Change::DeclareExchange(exchange) | Change::DeleteExchange(exchange), _)
+                    | Ask::PassiveExchange(exchange) => exchanges[*exchange] += 1,
+                    Ask::Change(Change::Bind(arrow) | Change::Unbind(arrow), _) => {
+                        exchanges[arrow.source] += 1;
+                        match arrow.to {
+                            To::Queue(queue) => queues[queue] += 1,
+                            To::Exchange(exchange) => exchanges[exchange] += 1,
+                        }
+                    }
+                    Ask::Consume(tag) => {
+                        let queue = channel.consumers.iter().find(|consumer| consumer.tag == *tag).map(|consumer| consumer.queue);
+                        queues[queue.unwrap_or(0)] += 1;
+                    }
+                    _ => {}
+                }
+            }
+        }
+        for (exchange, users) in exchanges.iter_mut().enumerate() {
+            *users += u32::from(self.model.publishes_to(exchange));
+        }
+        (queues, exchanges)
+    }
+
+    pub fn connect(&mut self, at: usize) {
+        let Some(node) = &mut self.node else { return };
+        let session = node.connect(Protocol::Amqp, Peer { address: format!("client {at}"), loopback: true }, self.now);
+        self.next_conn += 1;
+        let id = ConnId(self.next_conn);
+        let frame_max = if self.rng.random_ratio(1, 2) { 4096 } else { 131_072 };
+        self.connections[at] = Some(Connection::new(id, session, at, frame_max));
+        self.trace.event(format_args!("client {at} connects as connection {}", id.0));
+    }
+
+    /// The client closes its connection in good order.
+    pub fn close_connection(&mut self, at: usize) {
+        let Some(conn) = &mut self.connections[at] else { return };
+        if !conn.opened || conn.closing {
+            return;
+        }
+        conn.closing = true;
+        self.trace.event(format_args!("connection {} closes", conn.id.0));
+        for channel in &mut conn.channels {
+            channel.ending = true;
+            self.model.doom(channel.id);
+        }
+        conn.amqp.close(&mut conn.up);
+    }
+
+    /// The client vanishes. Some of what it had sent still arrives, and it may still read some of what was sent to it.
+    fn drop_connection(&mut self, at: usize) -> Outcome {
+        let Some(conn) = &self.connections[at] else { return Ok(()) };
+        self.trace.event(format_args!("connection {} breaks", conn.id.0));
+        self.figures.drops += 1;
+        if self.rng.random_ratio(1, 2) {
+            self.download_to(at, false)?;
+        }
+        if self.rng.random_ratio(1, 2) {
+            self.upload_to(at, false)?;
+        }
+        self.hang_up(at, false)
+    }
+
+    /// The connection is over. `flushed`: the client still gets what was sent to it.
+    fn hang_up(&mut self, at: usize, flushed: bool) -> Outcome {
+        if flushed {
+            self.download_to(at, true)?;
+        }
+        let Some(mut conn) = self.connections[at].take() else { return Ok(()) };
+        if let Some(node) = &mut self.node {
+            node.disconnect(conn.session, self.now);
+        }
+        for channel in &mut conn.channels {
+            abandon(channel, &mut self.model);
+        }
+        self.model.connection_ended(conn.id, conn.owner);
+        Ok(())
+    }
+
+    // --- faults ---
+
+    fn fault(&mut self) -> Outcome {
+        match self.rng.random_range(0..10) {
+            0..=2 => self.crash(),
+            3 => {
+                self.trace.event(format_args!("the process is killed"));
+                self.figures.kills += 1;
+                self.disk.kill();
+                self.die(false)
+            }
+            4 => {
+                self.trace.event(format_args!("the next sync will fail"));
+                self.disk.fail_next_sync();
+                Ok(())
+            }
+            5..=6 => {
+                let used: u64 = self.disk.files().iter().map(|(_, size)| size).sum();
+                let room = self.rng.random_range(0..150_000);
+                self.trace.event(format_args!("the disk has room for {room} more bytes"));
+                self.figures.full_disks += 1;
+                self.disk.set_capacity(used + room);
+                self.full_for = self.rng.random_range(20..300);
+                Ok(())
+            }
+            7 => {
+                let lane = if self.rng.random_ratio(1, 2) { Lane::Journal } else { Lane::Background };
+                self.trace.event(format_args!("the disk is slow: {lane:?}"));
+                self.figures.slow_disks += 1;
+                self.disk.set_slow(Some(lane));
+                self.slow_for = self.rng.random_range(20..200);
+                Ok(())
+            }
+            8 => self.stop(),
+            _ => {
+                let at = self.rng.random_range(0..self.plan.clients);
+                self.drop_connection(at)
+            }
+        }
+    }
+
+    /// The power fails.
+    fn crash(&mut self) -> Outcome {
+        self.trace.event(format_args!("the power fails"));
+        self.figures.crashes += 1;
+        self.die(true)
+    }
+
+    /// The node is gone without a word, and the disk forgets (`power`) or does not; the node begins again.
+    fn die(&mut self, power: bool) -> Outcome {
+        // What was sent may still arrive.
+        for at in 0..self.connections.len() {
+            let max = if self.rng.random_ratio(1, 2) { usize::MAX } else { 0 };
+            self.emit(at, max);
+            if self.rng.random_ratio(1, 2) {
+                let all = self.rng.random_ratio(1, 2);
+                self.download_to(at, all)?;
+            }
+        }
+        self.node = None;
+        for at in 0..self.connections.len() {
+            self.hang_up(at, false)?;
+        }
+        if power {
+            self.disk.crash();
+        }
+        self.model.restarted(false);
+        self.start()?;
+        if self.rng.random_ratio(1, 3) { self.audit() } else { Ok(()) }
+    }
+
+    /// The node is stopped in good order and begins again.
+    fn stop(&mut self) -> Outcome {
+        self.trace.event(format_args!("the node is told to stop"));
+        self.figures.stops += 1;
+        if let Some(node) = &mut self.node {
+            node.shutdown(self.now);
+        }
+        for conn in self.connections.iter_mut().flatten() {
+            conn.closing = true;
+            for channel in &mut conn.channels {
+                channel.ending = true;
+                self.model.doom(channel.id);
+            }
+        }
+        self.full_for = 0;
+        self.disk.set_capacity(1 << 40);
+        let started = self.now.mono_ms;
+        let lives = self.figures.failed_syncs;
+        for round in 0.. {
+            self.round()?;
+            if self.figures.failed_syncs != lives {
+                // It failed while it stopped, and has begun again.
+                return Ok(());
+            }
+            let idle = self.node.as_ref().is_some_and(Node::idle);
+            if idle && self.connections.iter().all(Option::is_none) {
+                break;
+            }
+            if round > PATIENCE_ROUNDS || self.now.mono_ms - started > PATIENCE_MS {
+                return Err(answers::late(&[format!(
+                    "the node does not come to rest; connections left: {}",
+                    self.connections.iter().flatten().count()
+                )]));
+            }
+        }
+        if let Some(node) = self.node.take() {
+            node.close();
+        }
+        // Files that were being prepared are left as they are.
+        self.disk.kill();
+        self.model.restarted(true);
+        self.start()?;
+        self.audit()
+    }
+
+    // --- peace ---
+
+    /// Everything that can go on goes on a little.
+    pub fn round(&mut self) -> Outcome {
+        self.now.mono_ms += 5;
+        self.now.wall_ms += 5;
+        self.model.at_wall(self.now.wall_ms);
+        for at in 0..self.connections.len() {
+            self.upload_to(at, true)?;
+            self.emit(at, usize::MAX);
+            self.download_to(at, true)?;
+        }
+        for _ in 0..8 {
+            self.disk.step();
+        }
+        self.turn()?;
+        for at in 0..self.connections.len() {
+            self.offer(at);
+            self.part(at)?;
+        }
+        Ok(())
+    }
+
+    /// What somebody waits for.
+    fn unanswered(&self) -> Vec<String> {
+        let mut all = Vec::new();
+        for conn in self.connections.iter().flatten() {
+            if !conn.opened {
+                all.push(format!("connection {} opens", conn.id.0));
+            }
+            if conn.closing {
+                all.push(format!("connection {} closes", conn.id.0));
+            }
+            for channel in &conn.channels {
+                all.extend(channel.awaiting.iter().map(|(_, ask)| format!("channel {} asked {ask:?}", channel.id.0)));
+                all.extend(channel.unconfirmed.iter().map(|(.., id)| format!("channel {} published {id}", channel.id.0)));
+            }
+        }
+        all
+    }
+
+    /// Go on until everything is answered.
+    pub fn settle_down(&mut self) -> Outcome {
+        let started = self.now.mono_ms;
+        for round in 0.. {
+            let left = self.unanswered();
+            if left.is_empty() && self.node.as_ref().is_some_and(|node| !node.busy()) {
+                return Ok(());
+            }
+            if round > PATIENCE_ROUNDS || self.now.mono_ms - started > PATIENCE_MS {
+                return Err(answers::late(&left));
+            }
+            self.round()?;
+        }
+        Ok(())
+    }
+
+    fn check_disk(&mut self) -> Outcome {
+        let mut findings = Vec::new();
+        let mut disk = WatchedDisk::new(self.disk.clone(), self.watch.clone());
+        self.node = None;
+        match node::check(&mut disk, &mut |finding| findings.push(format!("{}: {}", finding.path, finding.what))) {
+            Ok(_) if findings.is_empty() => Ok(()),
+            Ok(_) => Err(Violation::new("disk", findings.join("; "))),
+            Err(error) => Err(Violation::new("disk", error.to_string())),
+        }
+    }
+}
