@@ -280,6 +280,6 @@ fn negotiated(name: &str, picked: u32, min: u32, max: u32) -> Result<(), Fault> 
     } else {
         return Ok(());
     };
-    // RabbitMQ names connection.tune, although it is tune-ok that is at fault.
-    Err(Fault::new(Code::NotAllowed, text).of((10, 30)))
+    // The method named with it is tune-ok, which is at fault. RabbitMQ 4 names its own tune.
+    Err(Fault::new(Code::NotAllowed, text))
 }
