@@ -96,9 +96,13 @@ fn fuzz(minutes: u64) -> anyhow::Result<()> {
     for name in &names {
         println!("fuzz {name}: {minutes} minutes");
         let time = format!("-max_total_time={}", minutes * 60);
-        processes::run(
-            std::process::Command::new("cargo").args(["+nightly", "fuzz", "run", name, "--", &time]).current_dir(root()),
-        )?;
+        let mut command = std::process::Command::new("cargo");
+        command.args(["+nightly", "fuzz", "run", name]).current_dir(root());
+        // What a run finds goes into the first folder; the second holds the beginnings that are kept.
+        command.args(["corpus", "seeds"].map(|folder| root().join("fuzz").join(folder).join(name)));
+        std::fs::create_dir_all(root().join("fuzz/corpus").join(name))?;
+        std::fs::create_dir_all(root().join("fuzz/seeds").join(name))?;
+        processes::run(command.args(["--", &time, "-max_len=65536"]))?;
     }
     println!("{} targets without a finding", names.len());
     Ok(())

@@ -15,11 +15,11 @@ pub struct Broker {
 }
 
 impl Broker {
-    /// Start it on a port of its own choice. Its log is appended to `log`.
-    pub fn start(binary: &Path, data: &Path, log: &Path) -> anyhow::Result<Broker> {
+    /// Start it on a port of its own choice, with this much of the journal in memory. Its log is appended to `log`.
+    pub fn start(binary: &Path, data: &Path, log: &Path, cache: &str) -> anyhow::Result<Broker> {
         let log_file = File::options().create(true).append(true).open(log)?;
         let child = Command::new(binary)
-            .args(["serve", "--amqp-listen", "127.0.0.1:0", "--data-dir"])
+            .args(["serve", "--amqp-listen", "127.0.0.1:0", "--cache-size", cache, "--data-dir"])
             .arg(data)
             .env_remove("YAM_CONFIG")
             .stdin(Stdio::null())

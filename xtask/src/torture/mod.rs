@@ -1,6 +1,9 @@
 //! `cargo xtask torture`: the real binary is killed with SIGKILL at random moments while clients publish with
 //! confirms and consume with acks, and started again on what it left behind. A checker hears everything.
 //!
+//! A killed process leaves the system's page cache behind, so this finds what was confirmed before it was written, not
+//! what was confirmed before it was synced. That is the simulator's business, whose disk forgets.
+//!
 //! # Layout
 //! - [`run`] (here): the cycles, the last drain, the report
 //! - [`checker`]: the promises; a pure machine, tested on planted histories
@@ -90,8 +93,10 @@ struct Place {
 }
 
 impl Place {
-    fn start(&self) -> anyhow::Result<Broker> {
-        Broker::start(&self.binary, &self.data, &self.log)
+    /// Start it, with little memory or much, so that backlogs are read from memory, journal and segments.
+    fn start(&self, random: &mut Random) -> anyhow::Result<Broker> {
+        let cache = ["1MiB", "8MiB", "64MiB"][usize::try_from(random.below(3))?];
+        Broker::start(&self.binary, &self.data, &self.log, cache)
     }
 
     /// `yam check`: what a killed broker leaves behind is sound.
@@ -159,7 +164,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
 
 /// One run of the broker that ends with SIGKILL. Says when.
 fn kill_once(place: &Place, checker: &Arc<Mutex<Checker>>, random: &mut Random, declared: &mut bool) -> anyhow::Result<String> {
-    let mut broker = place.start()?;
+    let mut broker = place.start(random)?;
     let started = Instant::now();
     if *declared && random.one_in(5) {
         // In the middle of recovery, as far as it is long enough to have a middle.
@@ -249,7 +254,7 @@ fn ready_messages(link: &mut Link) -> Result<u64, LinkError> {
 /// A last run without a kill: publish a little more, consume everything, stop with SIGTERM, and look whether
 /// the queues are empty after yet another start.
 fn drain(place: &Place, checker: &Arc<Mutex<Checker>>, random: &mut Random) -> anyhow::Result<()> {
-    let mut broker = place.start()?;
+    let mut broker = place.start(random)?;
     let address = broker.ready()?;
     let fault = |error: LinkError| anyhow::anyhow!("during the last drain: {error}");
     declare(address, true).map_err(fault)?;
@@ -290,7 +295,7 @@ fn drain(place: &Place, checker: &Arc<Mutex<Checker>>, random: &mut Random) -> a
         bail!("the broker ended with {status} after SIGTERM");
     }
 
-    let mut broker = place.start()?;
+    let mut broker = place.start(random)?;
     let mut control = Link::open(broker.ready()?, "torture control").map_err(fault)?;
     let ready = ready_messages(&mut control).map_err(fault)?;
     if ready != 0 {

@@ -146,3 +146,45 @@ fn connections_beyond_the_limit_are_closed_and_room_is_found_again() {
         assert!(tries < 10_000, "no room was found again");
     }
 }
+
+#[test]
+fn a_full_disk_holds_publishers_and_lets_consumers_go_on() {
+    let dir = tempdir().unwrap();
+    let yam = Yam::start(dir.path());
+    let mut link = yam.connect();
+    declare(&mut link, "full", true);
+    publish_confirmed(&mut link, "full", &[b"one", b"two"], true);
+    yam.kill();
+
+    // No disk has so much free.
+    let yam = Yam::start_with(dir.path(), &["--amqp-listen", "127.0.0.1:0", "--disk-free-limit", "1000000TiB"]);
+    let mut publisher = yam.connect();
+    publisher.client.confirm_select(&mut publisher.out, 1);
+    publisher.answer().unwrap();
+    publisher.client.publish(&mut publisher.out, 1, "", "full", &Properties::persistent(), b"three");
+    let blocked = publisher.next(Some(crate::yam::PATIENCE), &mut |event| match event {
+        amqp::client::ClientEvent::Blocked { reason } => Ok(Some(reason.to_owned())),
+        amqp::client::ClientEvent::Acked { .. } => panic!("confirmed on a full disk"),
+        _ => Ok(None),
+    });
+    assert_eq!(blocked.unwrap().as_deref(), Some("low on disk"));
+
+    let mut consumer = yam.connect();
+    consume(&mut consumer, "full", false);
+    let mut seen = Vec::new();
+    while seen.len() < 2 {
+        let delivered = consumer.next(Some(crate::yam::PATIENCE), &mut |event| match event {
+            amqp::client::ClientEvent::Delivered { tag, message, .. } => Ok(Some((tag, message.body.to_vec()))),
+            _ => Ok(None),
+        });
+        let (tag, body) = delivered.unwrap().expect("a delivery");
+        consumer.client.ack(&mut consumer.out, 1, tag, false);
+        seen.push(body);
+    }
+    assert_eq!(seen, [b"one", b"two"]);
+    consumer.close().unwrap();
+    // The acks are kept, and stopping does not hang on the publisher that is held back.
+    assert_eq!(yam.terminate().code(), Some(0));
+    let yam = Yam::start(dir.path());
+    assert_eq!(crate::yam::count(&mut yam.connect(), "full"), Ok(0));
+}
