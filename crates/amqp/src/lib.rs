@@ -7,7 +7,7 @@
 //! # Layout
 //! - [`codec`]: frames, methods, field tables and content headers, both directions, borrowed
 //! - [`session`]: one connection as [`model::Session`]: handshake, channels, publishing, deliveries
-//! - [`dead_letter`]: a dead letter as RabbitMQ shows it
+//! - `dead_letter`: a dead letter as RabbitMQ shows it
 //! - [`translate`]: how an AMQP message lies in a record, and how a record becomes an AMQP message
 //! - [`client`]: the other end of the wire, for the simulator, the command line and the benchmarks
 

@@ -8,7 +8,7 @@ use model::{DeliveryTag, Event, Lsn, Now, Output, Reply, Request, Scope, Session
 use proptest::prelude::*;
 
 use super::*;
-use crate::codec::{exchange, frame as wire_frame};
+use crate::codec::{exchange, frame as wire_frame, queue, tx};
 use crate::{AmqpSession, SessionOptions};
 
 /// Both ends, and a broker of three lines between them.
