@@ -1,6 +1,7 @@
 //! Conversations with a session, against a broker that answers from a short list of rules.
 
 mod broker;
+mod confirms;
 mod golden;
 mod limits;
 mod rules;
