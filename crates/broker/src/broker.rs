@@ -45,6 +45,8 @@ pub(crate) struct Session {
     pub user: String,
     pub host: usize,
     loopback: bool,
+    /// Queues that are its own; some may be gone.
+    pub exclusive: Vec<LogId>,
     pub scopes: HashMap<ScopeId, Scope, FixedState>,
     /// Its client does not read fast enough: nothing is handed to it.
     pub paused: bool,
@@ -152,9 +154,7 @@ impl Broker {
         for scope in scopes {
             self.close_scope(id, scope, now);
         }
-        self.sessions.remove(&id);
-        let exclusive: Vec<LogId> =
-            self.topology.queues.values().filter(|queue| queue.exclusive == Some(id)).map(|queue| queue.log).collect();
+        let exclusive = self.sessions.remove(&id).map(|session| session.exclusive).unwrap_or_default();
         for queue in exclusive {
             self.remove_queue(queue);
         }

@@ -130,7 +130,10 @@ impl Broker {
                     self.bury(id, offset, "expired");
                 }
                 Some(at) => {
-                    self.expiries.insert((at + 1, id));
+                    if queue.expires_at.is_none_or(|scheduled| at < scheduled) {
+                        queue.expires_at = Some(at);
+                        self.expiries.insert((at + 1, id));
+                    }
                     return true;
                 }
                 None => return true,
@@ -200,6 +203,9 @@ impl Broker {
             && at <= now.wall_ms
         {
             self.expiries.pop_first();
+            if let Some(queue) = self.topology.queues.get_mut(&id) {
+                queue.expires_at = None;
+            }
             self.wake_queue(id);
         }
         while let Some(&(at, id)) = self.unused.first()

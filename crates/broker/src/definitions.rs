@@ -201,6 +201,9 @@ impl Broker {
         queue.exclusive = declare.exclusive.then_some(id);
         queue.unused_since_ms = now.mono_ms;
         self.topology.add_queue(queue);
+        if declare.exclusive {
+            self.session_mut(id).exclusive.push(log);
+        }
         let durable_at = durable.then(|| {
             let arguments = declare.arguments;
             self.record(&Entry::DeclareQueue { host: host_name, name, log: log.0, auto_delete: declare.auto_delete, arguments })
@@ -238,6 +241,9 @@ impl Broker {
     /// Take a queue away, whoever uses it. Its subscribers are told.
     pub(crate) fn remove_queue(&mut self, id: LogId) -> Option<Lsn> {
         let (queue, orphans) = self.topology.remove_queue(id)?;
+        if let Some(owner) = queue.exclusive.and_then(|owner| self.sessions.get_mut(&owner)) {
+            owner.exclusive.retain(|other| *other != id);
+        }
         for consumer in &queue.consumers {
             self.subscriptions.remove(&consumer.subscription);
             if let Some(scope) =

@@ -56,6 +56,8 @@ pub(crate) struct Queue {
     ready_bytes: u64,
     /// A message with an expiry of its own was put in.
     pub any_expires: bool,
+    /// When its head is looked at next for expiry, in wall ms.
+    pub expires_at: Option<u64>,
     /// Done with, to be sent on to the dead-letter exchange: offset and reason.
     pub dying: VecDeque<(Offset, &'static str)>,
     /// Offsets below may have been handed out before the last restart.
@@ -104,6 +106,7 @@ impl Queue {
             sizes: HashMap::default(),
             ready_bytes: 0,
             any_expires: false,
+            expires_at: None,
             dying: VecDeque::new(),
             redelivered_below: Offset(0),
             consumers: Vec::new(),

@@ -143,7 +143,8 @@ impl Store {
         if self.buckets.len() <= kept + 1 && !crowded {
             return false;
         }
-        let Some(bucket) = self.buckets.get(self.buckets.len().saturating_sub(kept)) else { return false };
+        // As many at a time as the journal keeps files to use again.
+        let Some(bucket) = self.buckets.get(self.buckets.len().saturating_sub(kept + 1)) else { return false };
         let target = bucket.number;
         // A record still unsynced cannot be read back.
         if self.journal.durable().0 < (target + 1) * self.bucket_bytes() {
