@@ -142,8 +142,15 @@ impl Broker {
 
     /// A connection was made. `loopback`: from this machine.
     pub fn open_session(&mut self, id: SessionId, loopback: bool) {
-        let session =
-            Session { user: String::new(), host: 0, loopback, scopes: HashMap::default(), paused: false, settled_at: u64::MAX };
+        let session = Session {
+            user: String::new(),
+            host: 0,
+            loopback,
+            exclusive: Vec::new(),
+            scopes: HashMap::default(),
+            paused: false,
+            settled_at: u64::MAX,
+        };
         self.sessions.insert(id, session);
     }
 
