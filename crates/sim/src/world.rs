@@ -613,11 +613,28 @@ impl World {
                 return Ok(());
             }
             if round > PATIENCE_ROUNDS || self.now.mono_ms - started > PATIENCE_MS {
+                self.describe();
                 return Err(answers::late(&left));
             }
             self.round()?;
         }
         Ok(())
+    }
+
+    /// Note what may tell why nothing goes on.
+    fn describe(&mut self) {
+        let Some(node) = &self.node else { return };
+        let (busy, idle, figures) = (node.busy(), node.idle(), node.statistics());
+        self.trace.event(format_args!("busy {busy}, idle {idle}, {figures:?}"));
+        self.trace.event(format_args!("{} jobs wait, files {:?}", self.disk.pending(), self.disk.files()));
+        for conn in self.connections.iter().flatten() {
+            let (reads, needed) = (node.may_read(conn.session), node.input_needed(conn.session));
+            let (up, held, down) = (conn.up.len(), conn.held.len(), conn.down.len());
+            self.trace.event(format_args!(
+                "connection {}: blocked {}, may read {reads}, needs {needed}, up {up}, held {held}, down {down}",
+                conn.id.0, conn.blocked
+            ));
+        }
     }
 
     fn check_disk(&mut self) -> Outcome {
