@@ -141,11 +141,18 @@ impl Plan {
 fn options(rng: &mut StdRng) -> node::Options {
     let mut options = node::Options {
         cache_bytes: pick(rng, &[0, 20_000, 100_000]),
-        transient_bytes: 600_000,
+        transient_bytes: pick(rng, &[100_000, 200_000, 600_000]),
         disk_free_limit_bytes: pick(rng, &[0, 0, 30_000]),
         ..node::Options::default()
     };
     options.storage.journal.segment_bytes = pick(rng, &[64, 64, 128, 256]) * 1024;
     options.storage.journal_bytes = options.storage.journal.segment_bytes * pick(rng, &[1, 2, 4]);
+    options.storage.sizes = storage::Sizes {
+        segment_bytes: pick(rng, &[8_000, 40_000, 200_000]),
+        page_out_bytes: pick(rng, &[1_000, 8_000, 40_000]),
+        carry_bytes: pick(rng, &[1_000, 20_000]),
+        read_bytes: pick(rng, &[1_000, 10_000, 100_000]),
+        chunk_bytes: pick(rng, &[4_000, 30_000]),
+    };
     options
 }

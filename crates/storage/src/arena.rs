@@ -6,8 +6,6 @@ use bytes::Bytes;
 
 use crate::frame::LogId;
 
-const CHUNK_BYTES: usize = 256 * 1024;
-
 enum Body {
     Growing(Vec<u8>),
     Frozen(Bytes),
@@ -22,8 +20,8 @@ struct Chunk {
 }
 
 /// Chunks in order; a position is `chunk number << 32 | offset in the chunk`.
-#[derive(Default)]
 pub(crate) struct Arena {
+    chunk_bytes: usize,
     chunks: VecDeque<Chunk>,
     /// Number of the first chunk in `chunks`.
     first: u64,
@@ -32,6 +30,10 @@ pub(crate) struct Arena {
 }
 
 impl Arena {
+    pub fn new(chunk_bytes: usize) -> Arena {
+        Arena { chunk_bytes, chunks: VecDeque::new(), first: 0, bytes: 0, spare: None }
+    }
+
     /// Bytes of all chunks that are not freed.
     pub fn bytes(&self) -> usize {
         self.bytes
@@ -48,10 +50,11 @@ impl Arena {
             matches!(self.chunks.back(), Some(Chunk { body: Body::Growing(bytes), .. }) if bytes.len() + len <= bytes.capacity());
         if !fits {
             self.freeze();
-            let body = if len > CHUNK_BYTES {
+            let chunk_bytes = self.chunk_bytes;
+            let body = if len > chunk_bytes {
                 Vec::with_capacity(len)
             } else {
-                self.spare.take().unwrap_or_else(|| Vec::with_capacity(CHUNK_BYTES))
+                self.spare.take().unwrap_or_else(|| Vec::with_capacity(chunk_bytes))
             };
             self.bytes += body.capacity();
             self.chunks.push_back(Chunk { body: Body::Growing(body), live: 0, logs: Vec::new() });
@@ -65,7 +68,7 @@ impl Arena {
         debug_assert_eq!(bytes.len() - offset, len);
         *live += users;
         // A record with a chunk of its own can be shared at once.
-        if len > CHUNK_BYTES / 4 {
+        if len > self.chunk_bytes / 4 {
             self.freeze();
         }
         number << 32 | offset as u64
@@ -87,7 +90,7 @@ impl Arena {
     }
 
     fn recycle(&mut self, mut bytes: Vec<u8>) {
-        if bytes.capacity() == CHUNK_BYTES {
+        if bytes.capacity() == self.chunk_bytes {
             bytes.clear();
             self.spare = Some(bytes);
         }
@@ -123,7 +126,7 @@ impl Arena {
             Body::Growing(bytes) if last => chunk.body = Body::Growing(bytes),
             Body::Growing(bytes) => self.bytes -= bytes.capacity(),
             Body::Frozen(bytes) => {
-                self.bytes -= bytes.len().max(if bytes.len() <= CHUNK_BYTES { CHUNK_BYTES } else { 0 });
+                self.bytes -= bytes.len().max(if bytes.len() <= self.chunk_bytes { self.chunk_bytes } else { 0 });
                 if let Ok(bytes) = bytes.try_into_mut() {
                     self.recycle(bytes.into());
                 }
@@ -147,9 +150,11 @@ impl Arena {
 mod tests {
     use super::*;
 
+    const CHUNK_BYTES: usize = 256 * 1024;
+
     #[test]
     fn memory_comes_back_when_everything_is_released() {
-        let mut arena = Arena::default();
+        let mut arena = Arena::new(CHUNK_BYTES);
         let mut positions = VecDeque::new();
         for round in 0..200_000u32 {
             let len = 100 + round as usize % 900;
@@ -170,7 +175,7 @@ mod tests {
 
     #[test]
     fn a_large_record_gets_a_chunk_of_its_own() {
-        let mut arena = Arena::default();
+        let mut arena = Arena::new(CHUNK_BYTES);
         let position = arena.append(1_000_000, 2, |out| out.resize(out.len() + 1_000_000, 7));
         assert!(arena.read(position, 1_000_000).unwrap().1.is_some());
         arena.release(position);

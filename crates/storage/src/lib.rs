@@ -30,4 +30,4 @@ mod tests;
 
 pub use frame::{LogId, Tag};
 pub use recovery::{OpenError, Recovery};
-pub use store::{Available, Options, RecordRef, Statistics, Stopped, Store};
+pub use store::{Available, Options, RecordRef, Sizes, Statistics, Stopped, Store};

@@ -16,14 +16,8 @@ use crate::log::{Entry, Home, Place, Run};
 use crate::segment;
 use crate::store::{RESIDENT_ENTRIES_HIGH, Stopped, Store};
 
-/// A segment's records, in bytes.
-const SEGMENT_BYTES: u64 = 16 * 1024 * 1024;
 /// A segment's offsets: its index must fit into memory while it is read.
 const SEGMENT_ENTRIES_MAX: u64 = 16 * 1024;
-/// A log with at least this much in the part to be cut gets a segment, others are carried.
-const PAGE_OUT_BYTES: u64 = 256 * 1024;
-/// Carried forward in one go, in bytes.
-const CARRY_BYTES: u64 = 4 * 1024 * 1024;
 
 /// What is under way.
 #[derive(Default)]
@@ -179,7 +173,7 @@ impl Store {
             let wanted = |entry: &Entry| entry.place.as_journal().is_some_and(|at| at < limit);
             let bytes = self.live_bytes(id, wanted);
             // Where much lives in the journal, carrying it forward would never end.
-            let enough = if self.resident.bytes > self.options.journal_bytes / 2 { 1 } else { PAGE_OUT_BYTES };
+            let enough = if self.resident.bytes > self.options.journal_bytes / 2 { 1 } else { self.options.sizes.page_out_bytes };
             if bytes >= enough && self.start_page_out(id, wanted) {
                 return true;
             }
@@ -215,7 +209,8 @@ impl Store {
         let mut to = from;
         let mut data_len = 0;
         while let Some(run) = log.runs.get_mut(to)
-            && (to == from || (data_len < SEGMENT_BYTES && run.end() - first <= SEGMENT_ENTRIES_MAX && holds(run)))
+            && (to == from
+                || (data_len < self.options.sizes.segment_bytes && run.end() - first <= SEGMENT_ENTRIES_MAX && holds(run)))
         {
             run.sealed = true;
             data_len += run.entries.iter().map(|entry| u64::from(entry.len)).sum::<u64>();
@@ -379,7 +374,7 @@ impl Store {
                 last.users.extend(next.users);
                 continue;
             }
-            if bytes > CARRY_BYTES {
+            if bytes > self.options.sizes.carry_bytes {
                 self.paging.carry.push_front(next);
                 break;
             }

@@ -16,9 +16,7 @@ use crate::log::{Block, Entry, Home, Log, Place, SegmentHome};
 use crate::paging::Paging;
 use crate::segment;
 
-/// Bytes fetched by one cold read, so that a backlog is read in long strides.
-const READ_BYTES: usize = 1024 * 1024;
-/// The same when many logs are read at once.
+/// Bytes fetched by one cold read when many logs are read at once.
 const READ_BYTES_CROWDED: usize = 64 * 1024;
 /// Bytes of read segments in memory at which reads become short.
 const WINDOW_BYTES_CROWDED: usize = 64 * 1024 * 1024;
@@ -37,6 +35,34 @@ pub struct Options {
     pub arena_bytes: usize,
     /// Journal kept before the oldest part is evacuated and cut, in bytes.
     pub journal_bytes: u64,
+    pub sizes: Sizes,
+}
+
+/// In which portions work is done. A simulation makes them small, so that everything happens often.
+#[derive(Clone, Debug)]
+pub struct Sizes {
+    /// A segment's records, in bytes.
+    pub segment_bytes: u64,
+    /// A log with at least this much in the part to be cut gets a segment, others are carried.
+    pub page_out_bytes: u64,
+    /// Carried forward in one go, in bytes.
+    pub carry_bytes: u64,
+    /// Fetched by one cold read, in bytes, so that a backlog is read in long strides.
+    pub read_bytes: usize,
+    /// Transient records are kept in chunks of so many bytes.
+    pub chunk_bytes: usize,
+}
+
+impl Default for Sizes {
+    fn default() -> Sizes {
+        Sizes {
+            segment_bytes: 16 * 1024 * 1024,
+            page_out_bytes: 256 * 1024,
+            carry_bytes: 4 * 1024 * 1024,
+            read_bytes: 1024 * 1024,
+            chunk_bytes: 256 * 1024,
+        }
+    }
 }
 
 impl Default for Options {
@@ -45,6 +71,7 @@ impl Default for Options {
             journal: journal::Options::default(),
             arena_bytes: 64 * 1024 * 1024,
             journal_bytes: 4 * limits::JOURNAL_SEGMENT_BYTES,
+            sizes: Sizes::default(),
         }
     }
 }
@@ -157,10 +184,9 @@ pub struct Store {
 impl Store {
     pub(crate) fn new(options: Options, journal: Journal) -> Store {
         Store {
-            options,
             journal,
             logs: HashMap::default(),
-            arena: Arena::default(),
+            arena: Arena::new(options.sizes.chunk_bytes),
             buckets: VecDeque::new(),
             next_log: 1,
             next_file: 1,
@@ -179,6 +205,7 @@ impl Store {
             read_jobs: VecDeque::new(),
             flushes: 0,
             in_flight: 0,
+            options,
         }
     }
 
@@ -469,7 +496,8 @@ impl Store {
     }
 
     fn read_bytes(&self) -> usize {
-        if self.window_bytes > WINDOW_BYTES_CROWDED { READ_BYTES_CROWDED } else { READ_BYTES }
+        let most = self.options.sizes.read_bytes;
+        if self.window_bytes > WINDOW_BYTES_CROWDED { READ_BYTES_CROWDED.min(most) } else { most }
     }
 
     fn submit_read(&mut self, what: Reading, job: Job, waiting: Option<LogId>) {

@@ -23,7 +23,7 @@ impl Recovery for NoCatalog {
 /// Bounds so small that everything moves all the time.
 fn options() -> Options {
     let journal = journal::Options { segment_bytes: 64 * 1024, cache_bytes: 32 * 1024, ..journal::Options::default() };
-    Options { journal, arena_bytes: 64 * 1024, journal_bytes: 256 * 1024 }
+    Options { journal, arena_bytes: 64 * 1024, journal_bytes: 256 * 1024, ..Options::default() }
 }
 
 struct World {
