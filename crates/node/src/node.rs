@@ -129,17 +129,19 @@ impl Node {
             return bytes.len();
         }
         let mut answered = connection.output.len();
-        while connection.has_room() && !(self.held && connection.publishes) {
-            if connection.publishes && broker.enqueued() >= self.enqueue_until {
+        let mut waits = false;
+        loop {
+            if !waits && connection.publishes && broker.enqueued() >= self.enqueue_until {
                 self.deferred.push(id);
-                break;
+                waits = true;
             }
-            let mut input = bytes.get(used..).unwrap_or_default();
-            let Some(request) = connection.session.poll_request(&mut input, now, &mut connection.output) else {
-                used = bytes.len() - input.len();
-                break;
-            };
-            used = bytes.len() - input.len();
+            waits |= !connection.has_room() || (self.held && connection.publishes);
+            // One that must wait is asked without input: it may have confirms to send or scopes to close.
+            let mut input = if waits { &[][..] } else { bytes.get(used..).unwrap_or_default() };
+            let offered = input.len();
+            let request = connection.session.poll_request(&mut input, now, &mut connection.output);
+            used += offered - input.len();
+            let Some(request) = request else { break };
             connection.publishes |= matches!(request, Request::Publish(_));
             let event = match broker.request(id, request, now) {
                 Ok(reply) => {

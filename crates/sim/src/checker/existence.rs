@@ -25,6 +25,8 @@ pub struct Existence {
 pub struct Ticket {
     creates: u32,
     deletes: u32,
+    /// The opposite was just being asked.
+    crossed: bool,
 }
 
 impl Existence {
@@ -60,24 +62,24 @@ impl Existence {
     pub fn create(&mut self) -> Ticket {
         self.creating += 1;
         self.creates += 1;
-        Ticket { creates: self.creates, deletes: self.deletes }
+        Ticket { creates: self.creates, deletes: self.deletes, crossed: self.deleting > 0 }
     }
 
     pub fn delete(&mut self) -> Ticket {
         self.deleting += 1;
         self.deletes += 1;
-        Ticket { creates: self.creates, deletes: self.deletes }
+        Ticket { creates: self.creates, deletes: self.deletes, crossed: self.creating > 0 }
     }
 
     pub fn created(&mut self, ticket: Ticket) {
         self.creating -= 1;
-        let alone = self.deleting == 0 && self.deletes == ticket.deletes;
+        let alone = !ticket.crossed && self.deleting == 0 && self.deletes == ticket.deletes;
         self.state = if alone { State::Present } else { State::Unknown };
     }
 
     pub fn deleted(&mut self, ticket: Ticket) {
         self.deleting -= 1;
-        let alone = self.creating == 0 && self.creates == ticket.creates;
+        let alone = !ticket.crossed && self.creating == 0 && self.creates == ticket.creates;
         self.state = if alone { State::Absent } else { State::Unknown };
     }
 
