@@ -123,8 +123,8 @@ impl Broker {
                 expires = Some(expires.map_or(by_queue, |own| own.min(by_queue)));
             }
             match expires {
-                // In the very millisecond a consumer that waits may still have it.
-                Some(at) if at < now.wall_ms => {
+                // In the very millisecond a consumer that waits may still have it; one who comes to get it may not.
+                Some(at) if at < now.wall_ms || (at == now.wall_ms && !queue.getters.is_empty()) => {
                     *left -= 1;
                     queue.take(offset);
                     self.bury(id, offset, "expired");
