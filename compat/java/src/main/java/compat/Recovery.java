@@ -23,6 +23,9 @@ final class Recovery {
     }
 
     static void recovers(Connection connection, String verb) throws Exception {
+        if (verb.equals("crash") && "rabbitmq".equals(System.getenv("COMPAT_BROKER"))) {
+            throw new Suite.Skipped("RabbitMQ 3 may forget a queue that was declared seconds before SIGKILL");
+        }
         var sender = connection.createChannel();
         var queue = unique("recovery");
         var exchange = unique("transient");

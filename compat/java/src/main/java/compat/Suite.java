@@ -11,6 +11,8 @@ import com.rabbitmq.client.Channel;
 import com.rabbitmq.client.Connection;
 import com.rabbitmq.client.ConnectionFactory;
 import com.rabbitmq.client.Delivery;
+import com.rabbitmq.client.TopologyRecoveryException;
+import com.rabbitmq.client.impl.DefaultExceptionHandler;
 
 /**
  * The Java client against a broker. Prints {@code ok NAME} or {@code FAIL NAME: why} per test; see
@@ -24,6 +26,15 @@ public final class Suite {
         void run(Connection connection) throws Exception;
     }
 
+    /** Thrown by a test that does not hold for this broker. */
+    static final class Skipped extends Exception {
+        private static final long serialVersionUID = 1;
+
+        Skipped(String why) {
+            super(why);
+        }
+    }
+
     static final Map<String, Test> TESTS = new LinkedHashMap<>();
 
     private Suite() {}
@@ -32,6 +43,12 @@ public final class Suite {
         var factory = new ConnectionFactory();
         factory.setUri(System.getenv().getOrDefault("AMQP_URL", "amqp://guest:guest@localhost:5672/%2F"));
         factory.setNetworkRecoveryInterval(200);
+        factory.setExceptionHandler(new DefaultExceptionHandler() {
+            @Override
+            public void handleTopologyRecoveryException(Connection c, Channel ch, TopologyRecoveryException problem) {
+                problem.printStackTrace(System.out);
+            }
+        });
         return factory;
     }
 
@@ -89,6 +106,8 @@ public final class Suite {
             try (var connection = factory().newConnection()) {
                 entry.getValue().run(connection);
                 System.out.println("ok " + entry.getKey());
+            } catch (Skipped skipped) {
+                System.out.println("skip " + entry.getKey() + ": " + skipped.getMessage());
             } catch (Throwable problem) {
                 failed++;
                 var why = String.valueOf(problem).lines().findFirst().orElse("");
