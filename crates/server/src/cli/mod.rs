@@ -34,7 +34,7 @@ Documentation: docs/ in the repository, and `yam COMMAND --help`.";
 
 /// A message broker: RabbitMQ programs connect to it unchanged, and what it has confirmed it does not lose.
 #[derive(Parser)]
-#[command(name = "yam", version, about, after_help = EXAMPLES, max_term_width = 110, subcommand_required = true, arg_required_else_help = true)]
+#[command(name = "yam", version, after_help = EXAMPLES, max_term_width = 110, subcommand_required = true, arg_required_else_help = true)]
 struct Yam {
     #[command(subcommand)]
     command: Command,
@@ -43,6 +43,7 @@ struct Yam {
 #[derive(Subcommand)]
 enum Command {
     /// Run the broker until SIGTERM or SIGINT.
+    #[command(after_help = serve::EXAMPLES)]
     Serve(Flags),
     /// Publish messages, from the command line or standard input.
     Publish(publish::Arguments),

@@ -11,6 +11,17 @@ use crate::config::{self, Flags};
 use crate::logging;
 use crate::serve::{Listeners, Loop, Server, Signals, raise_open_files};
 
+pub const EXAMPLES: &str = "\
+Examples:
+  yam serve
+      Data in ./yam-data, AMQP on 127.0.0.1:5672; nothing needs to be set.
+  yam serve --config /etc/yam.toml --log-format json
+      Options from a file. A flag beats the environment, the environment beats the file.
+  YAM_AMQP_LISTEN=127.0.0.1:5672,[::1]:5672 yam serve
+      Two addresses.
+
+When it is ready it prints a line for each listener on standard output; logs go to standard error.";
+
 pub fn run(flags: &Flags) -> anyhow::Result<()> {
     let config = config::load(flags, &|name| std::env::var(name).ok())?;
     logging::start(&config);
