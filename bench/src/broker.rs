@@ -5,6 +5,7 @@ use std::fs::File;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -54,6 +55,28 @@ pub struct Broker {
     server: Child,
     /// Erlang's port mapper, which RabbitMQ needs: our own, so that it ends with the run.
     mapper: Option<Child>,
+}
+
+/// What runs, and its folder: for an end by a signal, when nothing is dropped.
+static RUNNING: Mutex<Vec<(u32, PathBuf)>> = Mutex::new(Vec::new());
+
+/// Ends what this program has started and removes its data.
+pub fn end_all() {
+    let running = std::mem::take(&mut *RUNNING.lock().unwrap_or_else(PoisonError::into_inner));
+    running.iter().for_each(|(pid, _)| send(server_pid(*pid), Signal::KILL));
+    pause(Duration::from_millis(300));
+    for (_, folder) in running {
+        // What cannot be removed is only disk space.
+        let _ = std::fs::remove_dir_all(folder);
+    }
+}
+
+fn remember(pid: u32, folder: &Path) {
+    RUNNING.lock().unwrap_or_else(PoisonError::into_inner).push((pid, folder.to_owned()));
+}
+
+fn forget(pid: u32) {
+    RUNNING.lock().unwrap_or_else(PoisonError::into_inner).retain(|(running, _)| *running != pid);
 }
 
 /// How long a broker may take to start, over a large backlog too.
@@ -111,6 +134,7 @@ impl Broker {
             }
             pause(Duration::from_millis(5));
         }
+        forget(self.server.id());
         Ok(started.elapsed())
     }
 
@@ -144,6 +168,7 @@ impl Drop for Broker {
         if let Some(mapper) = &mut self.mapper {
             let _ = mapper.kill();
             let _ = mapper.wait();
+            forget(mapper.id());
         }
     }
 }
@@ -155,7 +180,9 @@ fn spawn(kind: Kind, programs: &Programs, folder: &Path, ports: [u16; 3]) -> Res
     };
     let out = File::create(folder.join("out.log"))?;
     command.stdin(Stdio::null()).stdout(out.try_clone()?).stderr(out);
-    command.spawn().with_context(|| format!("cannot start {kind}: {}", command.get_program().display()))
+    let child = command.spawn().with_context(|| format!("cannot start {kind}: {}", command.get_program().display()))?;
+    remember(child.id(), folder);
+    Ok(child)
 }
 
 fn yam(program: &Path, folder: &Path, ports: [u16; 3]) -> Command {
@@ -189,13 +216,15 @@ fn rabbitmq(script: &Path, folder: &Path, ports: [u16; 3]) -> Result<Command> {
 
 fn start_mapper(port: u16, folder: &Path) -> Result<Child> {
     let out = File::create(folder.join("epmd.log"))?;
-    Command::new("epmd")
+    let child = Command::new("epmd")
         .args(["-address", "127.0.0.1", "-port", &port.to_string()])
         .stdin(Stdio::null())
         .stdout(out.try_clone()?)
         .stderr(out)
         .spawn()
-        .context("cannot start epmd, which comes with Erlang")
+        .context("cannot start epmd, which comes with Erlang")?;
+    remember(child.id(), folder);
+    Ok(child)
 }
 
 /// The process that serves: a start script may have become it, or started it.

@@ -31,6 +31,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use clap::{Parser, Subcommand};
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
 
 use broker::Kind;
 use generator::Generator;
@@ -122,6 +124,13 @@ fn run() -> Result<()> {
         memory::NAMES.iter().for_each(|(name, title)| println!("{name:<20} {title}"));
         return Ok(());
     }
+    let mut signals = Signals::new([SIGINT, SIGTERM])?;
+    std::thread::spawn(move || {
+        if signals.forever().next().is_some() {
+            broker::end_all();
+            std::process::exit(130);
+        }
+    });
     amqp(options)
 }
 
