@@ -196,9 +196,6 @@ impl Node {
     pub fn sent(&mut self, id: SessionId) {
         let Some(connection) = self.sessions.get_mut(id) else { return };
         let waiting = connection.output.len();
-        if waiting == 0 {
-            connection.output.shrink();
-        }
         if connection.paused && waiting < limits::OUTPUT_BYTES_HIGH / 2 {
             connection.paused = false;
             self.broker.set_paused(id, false);
