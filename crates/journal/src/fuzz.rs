@@ -5,7 +5,7 @@ use std::io;
 use bytes::Bytes;
 use vfs::{Completion, Done, Extent, Job, Lane, Token, Vfs};
 
-use crate::file;
+use crate::{file, frame};
 
 /// Files in memory that can only be read.
 struct ReadOnly(Vec<(u64, Bytes)>);
@@ -60,5 +60,27 @@ pub fn fuzz_recover(bytes: &[u8]) {
     }
     let _ = crate::recover(&mut ReadOnly(files), None, &mut |entry| {
         assert_eq!(entry.payload.len() as u64, entry.end.0 - entry.start.0)
+    });
+}
+
+/// As [`fuzz_recover`], with one file whose header and frame checksums are made to hold, so that what lies behind them
+/// is reached.
+pub fn fuzz_sealed(bytes: &[u8]) {
+    let mut body = bytes.to_vec();
+    let mut at = 0;
+    while let Some(len) = body.get(at..).and_then(frame::claimed_len)
+        && let Some(frame) = body.get_mut(at..at.saturating_add(len))
+        && let Some(&[kind, flags]) = frame.get(8..10)
+    {
+        frame::seal(frame, at as u64, 0, kind, flags);
+        at += len;
+    }
+    let segment_bytes = (body.len() as u64).next_multiple_of(4096).max(4096);
+    body.resize(segment_bytes as usize, 0);
+    let header = file::FileHeader { incarnation: 0, first_lsn: 0, previous_end: 0, segment_bytes, relaxed: false };
+    let mut whole = header.encode();
+    whole.extend_from_slice(&body);
+    let _ = crate::recover(&mut ReadOnly(vec![(0, Bytes::from(whole))]), None, &mut |entry| {
+        assert_eq!(entry.payload.len() as u64, entry.end.0 - entry.start.0);
     });
 }

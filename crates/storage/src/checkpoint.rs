@@ -16,7 +16,7 @@ use crc_fast::crc32_iscsi;
 use model::Lsn;
 
 use crate::frame::{Fields, LogId, Tag};
-use crate::log::{Entry, Home, Log, Place, Run};
+use crate::log::{Entry, Home, Log, OFFSET_MAX, Place, Run};
 use crate::store::Store;
 
 const MAGIC: &[u8; 8] = b"YAMCKP1\0";
@@ -134,7 +134,7 @@ pub(crate) fn parse(bytes: &[u8]) -> Option<Checkpoint<'_>> {
 
 fn take_log(fields: &mut Fields<'_>) -> Option<Log> {
     let mut log = Log::new(true);
-    log.next = fields.u64()?;
+    log.next = fields.u64().filter(|next| *next < OFFSET_MAX)?;
     log.delivered = fields.u64()?;
     log.marked = log.delivered;
     for _ in 0..fields.u32()? {
@@ -154,6 +154,11 @@ fn take_run(fields: &mut Fields<'_>) -> Option<Run> {
     let words = fields.u32()? as usize;
     let mut rest = Fields(fields.take(words.checked_mul(8)?)?);
     let settled: Vec<u64> = std::iter::from_fn(|| rest.u64()).collect();
+    // As many bits as entries, and none beyond.
+    let spare = settled.last().map_or(0, |last| if count.is_multiple_of(64) { 0 } else { last >> (count % 64) });
+    if first >= OFFSET_MAX || words > (count as usize).div_ceil(64) || (spare != 0 && words == (count as usize).div_ceil(64)) {
+        return None;
+    }
     if kind == 1 {
         return Some(Run::paged(first, count, settled, fields.u64()?, fields.u64()?));
     }

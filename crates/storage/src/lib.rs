@@ -16,10 +16,12 @@
 //! - [`paging`]: evacuation: page out, carry forward, cut
 //! - [`checkpoint`]: the state at one position, as a file
 //! - [`recovery`]: from files to state
+//! - [`fuzz`]: the readers on any bytes
 
 mod arena;
 mod checkpoint;
 pub mod frame;
+pub mod fuzz;
 mod log;
 mod paging;
 pub mod recovery;

@@ -8,6 +8,8 @@ use crate::frame::Tag;
 
 /// Entries of one run before the next is begun.
 pub(crate) const RUN_ENTRIES: u32 = 4096;
+/// No log ever grows this long.
+pub(crate) const OFFSET_MAX: u64 = 1 << 62;
 /// A gap of at most this many offsets is bridged with settled entries, a larger one begins a new run.
 const GAP_BRIDGED: u64 = 64;
 
@@ -287,6 +289,11 @@ impl Log {
         }
         self.next = offset;
         self.push(entry);
+    }
+
+    /// The first offset that may not be settled.
+    pub fn first(&self) -> u64 {
+        self.runs.front().map_or(self.next, |run| run.first)
     }
 
     pub fn run_index(&self, offset: u64) -> Option<usize> {

@@ -8,7 +8,7 @@ use vfs::{Done, Extent, Job, Vfs};
 
 use crate::checkpoint;
 use crate::frame::{self, Fields, LogId, PublishFrame};
-use crate::log::{Entry, Home, Log, Place};
+use crate::log::{Entry, Home, Log, OFFSET_MAX, Place};
 use crate::segment;
 use crate::store::{Options, Store};
 
@@ -163,7 +163,7 @@ impl Fold {
     }
 }
 
-fn apply(
+pub(crate) fn apply(
     logs: &mut std::collections::BTreeMap<LogId, Log>,
     next_log: &mut u32,
     above: &mut dyn Recovery,
@@ -179,6 +179,9 @@ fn apply(
             let entry = Entry { place, tag: found.tag, len: found.batch.len() as u32 };
             for (id, offset) in found.targets() {
                 let Some(log) = logs.get_mut(&id) else { continue };
+                if offset >= OFFSET_MAX {
+                    continue;
+                }
                 if kind == frame::PUBLISH {
                     log.push_at(offset, entry);
                 } else if let Some(index) = log.run_index(offset) {
@@ -192,7 +195,9 @@ fn apply(
             let log = logs.get_mut(&id)?;
             for _ in 0..count {
                 let (first, count) = (fields.u64()?, fields.u32()?);
-                for offset in first..first + u64::from(count) {
+                // Only what the log holds: the range was cut to it when it was written.
+                let end = first.saturating_add(count.into()).min(log.next);
+                for offset in first.max(log.first())..end {
                     log.settle(offset);
                 }
             }
