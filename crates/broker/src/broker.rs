@@ -11,7 +11,7 @@ use storage::{LogId, Store, Tag};
 
 use crate::authorization::{User, login};
 use crate::queue::{Consumer, Getter};
-use crate::scope::{Scope, Transaction, Unacked};
+use crate::scope::{Scope, Stored, Transaction, Unacked};
 use crate::topology::Topology;
 
 /// How the broker behaves.
@@ -30,15 +30,6 @@ impl Default for Options {
 pub trait Sink {
     /// Hand an event to a session; returns how many bytes wait in its output now.
     fn send(&mut self, session: SessionId, event: Event<'_>) -> usize;
-}
-
-/// A message kept by a transaction until it commits.
-pub(crate) struct Stored {
-    pub targets: Vec<LogId>,
-    pub tag: Tag,
-    pub key: Vec<u8>,
-    pub value: Vec<u8>,
-    pub headers: Vec<(String, Vec<u8>)>,
 }
 
 pub(crate) struct Session {

@@ -3,9 +3,7 @@
 use std::collections::VecDeque;
 
 use model::{DeliveryTag, Offset, Outcome, SubscriptionId, limits};
-use storage::LogId;
-
-use crate::broker::Stored;
+use storage::{LogId, Tag};
 
 /// A delivery that its client has not settled.
 #[derive(Clone, Copy, Debug)]
@@ -24,6 +22,15 @@ pub(crate) struct RouteCache {
     pub exchange: String,
     pub key: String,
     pub targets: Vec<LogId>,
+}
+
+/// A message kept by a transaction until it commits.
+pub(crate) struct Stored {
+    pub targets: Vec<LogId>,
+    pub tag: Tag,
+    pub key: Vec<u8>,
+    pub value: Vec<u8>,
+    pub headers: Vec<(String, Vec<u8>)>,
 }
 
 #[derive(Default)]
