@@ -99,7 +99,7 @@ pub fn all(seconds: f64) -> Vec<Case> {
             "1 KiB to 100 queues, nobody consumes, persistent, confirms",
             Published,
             true,
-            format!("{} --fan-out 100 -c 0", scaled(500.0)),
+            format!("{timed} --fan-out 100 -c 0"),
         ),
         case("latency", "1 KiB persistent, one message in flight", Latency, true, format!("{timed} --latency")),
     ]
