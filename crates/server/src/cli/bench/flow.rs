@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context as _, Result, bail};
 use hdrhistogram::Histogram;
 use indicatif::{ProgressBar, ProgressStyle};
 use mio::{Events, Interest, Poll, Token};
@@ -14,6 +14,7 @@ use super::process::{self, Usage};
 use super::producer::Producer;
 use super::reader::READ_BUFFER_BYTES;
 use super::summary::{self, Check, Latency, Summary};
+use super::topology::{allow_many_sockets, count_held, declare, remove};
 use super::wire::{Address, Connection, now};
 
 /// Longest wait for an event: how often progress is shown and time limits are looked at.
@@ -55,48 +56,6 @@ pub fn run(options: &Options) -> Result<()> {
         bail!("the account does not balance: {verdict:?}; the summary above has the numbers");
     }
     Ok(())
-}
-
-/// As many sockets as the system lets this process have; if that is too few, opening one says so.
-pub fn allow_many_sockets() {
-    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-    let limit = getrlimit(Resource::Nofile);
-    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
-}
-
-fn declare(admin: &mut Connection, options: &Options) -> Result<()> {
-    let durable = !options.transient;
-    if options.fan_out > 0 {
-        admin.declare_fanout(&options.exchange_name(), durable)?;
-    }
-    for index in 0..options.queue_count() {
-        let name = options.queue_name(index);
-        admin
-            .declare_queue(&name, durable)
-            .with_context(|| format!("declaring {name}: if it was left by a run with other options, use another --prefix"))?;
-        if !options.reuse {
-            admin.purge_queue(&name)?;
-        }
-        if options.fan_out > 0 {
-            admin.bind_queue(&name, &options.exchange_name())?;
-        }
-    }
-    Ok(())
-}
-
-fn remove(admin: &mut Connection, options: &Options) -> Result<()> {
-    for index in 0..options.queue_count() {
-        admin.delete_queue(&options.queue_name(index))?;
-    }
-    if options.fan_out > 0 {
-        admin.delete_exchange(&options.exchange_name())?;
-    }
-    Ok(())
-}
-
-/// Messages in all queues.
-fn count_held(admin: &mut Connection, options: &Options) -> Result<u64> {
-    (0..options.queue_count()).map(|index| admin.count_messages(&options.queue_name(index))).sum()
 }
 
 /// All counters at one moment.

@@ -6,9 +6,9 @@ use anyhow::{Result, bail};
 use indicatif::ProgressBar;
 use serde::Serialize;
 
-use super::flow::allow_many_sockets;
 use super::options::Options;
 use super::process;
+use super::topology::allow_many_sockets;
 use super::wire::{Address, Connection, now};
 
 /// The result, in bytes of the broker's resident memory.

@@ -10,6 +10,7 @@
 //! - [`reader`]: walks through incoming frames by their headers, without copying a body
 //! - [`producer`], [`consumer`]: the two hot ends, one connection each
 //! - [`ledger`]: what was published and delivered, so that loss, duplicates and disorder show
+//! - [`topology`]: the queues and the exchange of a run
 //! - [`flow`]: the event loop and its phases: fill, warm up, measure, drain, verify
 //! - [`idle`]: what an idle queue or connection costs the broker
 //! - [`process`], [`summary`]: a broker's CPU and memory; the result, for people and as JSON
@@ -23,6 +24,7 @@ mod process;
 mod producer;
 mod reader;
 mod summary;
+mod topology;
 mod wire;
 
 #[cfg(test)]
