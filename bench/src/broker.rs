@@ -63,7 +63,8 @@ static RUNNING: Mutex<Vec<(u32, PathBuf)>> = Mutex::new(Vec::new());
 /// Ends what this program has started and removes its data.
 pub fn end_all() {
     let running = std::mem::take(&mut *RUNNING.lock().unwrap_or_else(PoisonError::into_inner));
-    running.iter().for_each(|(pid, _)| send(server_pid(*pid), Signal::KILL));
+    // The last started first: a RabbitMQ that misses its port mapper starts another.
+    running.iter().rev().for_each(|(pid, _)| send(server_pid(*pid), Signal::KILL));
     pause(Duration::from_millis(300));
     for (_, folder) in running {
         // What cannot be removed is only disk space.
