@@ -56,7 +56,7 @@ pub fn properties(message: &Message) -> Vec<u8> {
     let with_type = message.id.is_multiple_of(3);
     let properties = Properties {
         headers: Some(RawTable(&headers)),
-        delivery_mode: if message.persistent { Some(2) } else { (message.id % 2 == 0).then_some(1) },
+        delivery_mode: if message.persistent { Some(2) } else { message.id.is_multiple_of(2).then_some(1) },
         message_id: Some(&name),
         expiration: message.expiration.as_ref().map(|(text, _)| text.as_str()),
         content_type: with_type.then_some("application/x-simulated"),
