@@ -86,6 +86,13 @@ pub(crate) struct Block {
     pub bytes: Option<Bytes>,
 }
 
+impl Block {
+    /// Whether the byte of the file at `position` lies in it.
+    pub fn holds(&self, position: u64) -> bool {
+        self.start <= position && position < self.start + self.len as u64
+    }
+}
+
 #[derive(Debug)]
 pub(crate) struct Run {
     pub first: u64,

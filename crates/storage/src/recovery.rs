@@ -49,6 +49,12 @@ impl Store {
         let journal = Journal::create(options.journal.clone(), fold.recovered, vfs)?;
         let mut store = Store::new(options, journal);
         store.logs = fold.logs.into_iter().collect();
+        // Where transient records were the last, offsets beyond the end had been handed out. They are given anew, to
+        // records that never were.
+        for log in store.logs.values_mut() {
+            log.delivered = log.delivered.min(log.next);
+            log.marked = log.delivered;
+        }
         store.next_log = fold.next_log;
         let newest = segments.iter().filter_map(|(name, _)| segment::parse_name(name)).map(|(_, file)| file).max().unwrap_or(0);
         store.next_file = fold.next_file.max(newest + 1);

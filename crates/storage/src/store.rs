@@ -539,11 +539,11 @@ impl Store {
                 Available::Damaged(format!("the record at byte {position} of {path} fails its checksum"))
             }
             Some((block_end, true)) => {
-                self.read_ahead(id, index, block_end);
+                self.read_ahead(id, index, block_end, position);
                 Available::Now(RecordRef { log: id, offset, place, len, tag })
             }
             None => {
-                self.want_block(id, index, position, len);
+                self.want_block(id, index, position, len, position);
                 self.wait_for(id, |what| matches!(what, Reading::Block { log, first: at, .. } if *log == id && *at == first));
                 Available::Soon
             }
@@ -574,8 +574,9 @@ impl Store {
         self.submit_read(Reading::Index { log: id, first }, Job::Read(extent), None);
     }
 
-    /// Ask for the block that begins at `position`, where it is not in memory or asked for.
-    fn want_block(&mut self, id: LogId, index: usize, position: u64, len: u32) {
+    /// Ask for the block that begins at `position`, where it is not in memory or asked for. What holds the byte at `kept`
+    /// stays in memory.
+    fn want_block(&mut self, id: LogId, index: usize, position: u64, len: u32, kept: u64) {
         let ahead = self.read_bytes();
         let Some(run) = self.logs.get_mut(&id).and_then(|log| log.runs.get_mut(index)) else { return };
         let first = run.first;
@@ -586,7 +587,7 @@ impl Store {
         let end = segment::HEADER_BYTES + home.data_len;
         let len = ahead.max(len as usize).min(end.saturating_sub(position) as usize);
         if home.window.len() >= WINDOW_BLOCKS_MAX
-            && let Some(at) = home.window.iter().position(|block| block.bytes.is_some())
+            && let Some(at) = home.window.iter().position(|block| block.bytes.is_some() && !block.holds(kept))
             && let Some(block) = home.window.remove(at)
         {
             self.window_bytes -= block.len;
@@ -598,8 +599,8 @@ impl Store {
         self.submit_read(Reading::Block { log: id, first, start: position }, Job::Read(extent), None);
     }
 
-    /// Ask for what follows a block that is being read, up to one block ahead.
-    fn read_ahead(&mut self, id: LogId, index: usize, block_end: u64) {
+    /// Ask for what follows a block that is being read, up to one block ahead. The block being read holds the byte at `kept`.
+    fn read_ahead(&mut self, id: LogId, index: usize, block_end: u64, kept: u64) {
         let Some(run) = self.logs.get(&id).and_then(|log| log.runs.get(index)) else { return };
         let Home::Segment(home) = &run.home else { return };
         if home.window.back().is_none_or(|block| block.start >= block_end) || block_end >= segment::HEADER_BYTES + home.data_len {
@@ -611,7 +612,7 @@ impl Store {
         if let Some(position) = entry.place.as_segment()
             && home.window.iter().all(|block| block.start != position)
         {
-            self.want_block(id, index, position, entry.len);
+            self.want_block(id, index, position, entry.len, kept);
         }
     }
 

@@ -6,7 +6,7 @@ use model::{Header, Now, Offset, RecordParts, RecordView};
 use vfs::Vfs;
 use vfs::simulated::SimulatedDisk;
 
-use crate::{Available, LogId, Options, Recovery, Store, Tag};
+use crate::{Available, LogId, Options, Recovery, Sizes, Store, Tag};
 
 struct NoCatalog;
 
@@ -23,7 +23,10 @@ impl Recovery for NoCatalog {
 /// Bounds so small that everything moves all the time.
 fn options() -> Options {
     let journal = journal::Options { segment_bytes: 64 * 1024, cache_bytes: 32 * 1024, ..journal::Options::default() };
-    Options { journal, arena_bytes: 64 * 1024, journal_bytes: 256 * 1024, ..Options::default() }
+    // Reads so short that a block read ahead takes the place of an older one all the time; once that was the block with
+    // the record that had just been located.
+    let sizes = Sizes { read_bytes: 2_000, ..Sizes::default() };
+    Options { journal, arena_bytes: 64 * 1024, journal_bytes: 256 * 1024, sizes }
 }
 
 struct World {
