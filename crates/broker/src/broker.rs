@@ -77,6 +77,8 @@ pub struct Broker {
     /// Gets whose queue is gone.
     pub(crate) unanswered: Vec<(SessionId, ScopeId)>,
     next_subscription: u64,
+    /// Position after the last entry of the catalog.
+    pub(crate) catalog_end: Lsn,
     pub(crate) names: u64,
     pub(crate) statistics: Statistics,
     taken: Vec<Unacked>,
@@ -98,6 +100,7 @@ impl Broker {
             unused: BTreeSet::new(),
             unanswered: Vec::new(),
             next_subscription: 0,
+            catalog_end: Lsn(0),
             names,
             statistics: Statistics::default(),
             taken: Vec::new(),

@@ -49,7 +49,14 @@ impl Broker {
     }
 
     fn record(&mut self, entry: &Entry) -> Lsn {
-        self.store.append_catalog(&catalog::encode(entry))
+        self.catalog_end = self.store.append_catalog(&catalog::encode(entry));
+        self.catalog_end
+    }
+
+    /// What was asked for is so already. Whoever made it so may still be waiting for the disk; then this answer must wait
+    /// too, because a crash could undo what it says.
+    fn unchanged(&self) -> Reply {
+        Reply::DurableAt(self.catalog_end)
     }
 
     pub(crate) fn declare_exchange(&mut self, id: SessionId, declare: DeclareExchange<'_>) -> Result<Reply, Failure> {
@@ -73,7 +80,7 @@ impl Broker {
             declared.same_flag("auto_delete", declare.auto_delete, exchange.auto_delete)?;
             declared.same_flag("internal", declare.internal, exchange.internal)?;
             declared.same_arguments(&["alternate-exchange"], &declare.arguments, &exchange.arguments)?;
-            return Ok(Reply::Ok);
+            return Ok(self.unchanged());
         }
         if name.starts_with("amq.") {
             return Err(Failure::ReservedName { subject: Subject::Exchange, name: name.into() });
@@ -115,7 +122,7 @@ impl Broker {
             return Err(Failure::SystemExchange { name: name.into(), host: self.topology.host_name(host).into() });
         }
         // Deleting what is not there succeeds.
-        let Ok(exchange_id) = self.topology.exchange_id(host, name) else { return Ok(Reply::Ok) };
+        let Ok(exchange_id) = self.topology.exchange_id(host, name) else { return Ok(self.unchanged()) };
         let in_use = self.topology.exchanges.get(&exchange_id).is_some_and(|exchange| !exchange.bindings.is_empty());
         if if_unused && in_use {
             let host = self.topology.host_name(host).into();
@@ -183,7 +190,8 @@ impl Broker {
                 declared.same_arguments(QUEUE_ARGUMENTS, &declare.arguments, &queue.arguments)?;
             }
             self.touch(queue_id, now);
-            return Ok(self.declared(queue_id, None));
+            let durable = self.topology.queues.get(&queue_id).is_some_and(|queue| queue.durable);
+            return Ok(self.declared(queue_id, durable.then_some(self.catalog_end)));
         }
         let name = if declare.name.is_empty() { self.make_name() } else { declare.name.to_owned() };
         let declared = Declared { subject: Subject::Queue, name: &name, host: &host_name };
@@ -222,7 +230,7 @@ impl Broker {
         let host = self.host_of(id);
         // Deleting what is not there succeeds.
         if self.topology.queue_id(host, name).is_err() {
-            return Ok(Reply::Removed { messages: 0, durable_at: None });
+            return Ok(Reply::Removed { messages: 0, durable_at: Some(self.catalog_end) });
         }
         let queue_id = self.accessible_queue(id, name)?;
         let Some(queue) = self.topology.queues.get(&queue_id) else { return Ok(Reply::Ok) };
@@ -287,13 +295,13 @@ impl Broker {
             Destination::Queue(name) => match self.accessible_queue(id, name) {
                 Ok(queue) => Target::Queue(queue),
                 // Unbinding what is not there succeeds.
-                Err(Failure::NotFound { .. }) if !make => return Ok(Reply::Ok),
+                Err(Failure::NotFound { .. }) if !make => return Ok(self.unchanged()),
                 Err(failure) => return Err(failure),
             },
             Destination::Exchange("") => return Err(Failure::DefaultExchange),
             Destination::Exchange(name) => match self.topology.exchange_id(host, name) {
                 Ok(exchange) => Target::Exchange(exchange),
-                Err(_) if !make => return Ok(Reply::Ok),
+                Err(_) if !make => return Ok(self.unchanged()),
                 Err(failure) => return Err(failure),
             },
         };
@@ -302,7 +310,7 @@ impl Broker {
         }
         let source = match self.topology.exchange_id(host, binding.source) {
             Ok(source) => source,
-            Err(_) if !make => return Ok(Reply::Ok),
+            Err(_) if !make => return Ok(self.unchanged()),
             Err(failure) => return Err(failure),
         };
         let key = BindingKey { routing_key: binding.routing_key.into(), arguments: binding.arguments };
@@ -320,7 +328,7 @@ impl Broker {
             self.topology.unbind(source, target, &key)
         };
         if !changed {
-            return Ok(Reply::Ok);
+            return Ok(self.unchanged());
         }
         let mut durable_at = arrow.map(|arrow| self.record(&if make { Entry::Bind(arrow) } else { Entry::Unbind(arrow) }));
         let emptied = |exchange: &crate::topology::Exchange| exchange.auto_delete && exchange.bindings.is_empty();

@@ -146,13 +146,14 @@ impl Broker {
 
     fn hand_to_getter(&mut self, id: LogId, getter: Getter, offset: Offset, record: RecordRef, sink: &mut impl Sink) {
         let Some(queue) = self.topology.queues.get_mut(&id) else { return };
-        queue.getters.pop_front();
         let redelivered = queue.is_redelivered(offset);
         // A getter whose session or scope is gone leaves the message where it is.
         let Some(scope) = self.sessions.get_mut(&getter.session).and_then(|session| session.scopes.get_mut(&getter.scope)) else {
+            queue.getters.pop_front();
             return;
         };
         let Some(stored) = self.store.record(&record) else { return };
+        queue.getters.pop_front();
         let tag = scope.next_tag();
         let remaining = queue.ready - 1;
         sink.send(getter.session, Event::Got { scope: getter.scope, tag, redelivered, remaining, record: stored });

@@ -150,7 +150,7 @@ impl Node {
                     | Reply::Removed { durable_at: Some(lsn), .. }
                     | Reply::QueueDeclared { durable_at: Some(lsn), .. } = &reply
                     {
-                        awaits = Some(*lsn);
+                        awaits = awaits.max(Some(*lsn));
                     }
                     Event::Reply(reply)
                 }
