@@ -9,6 +9,8 @@ use crate::world::{Outcome, World};
 
 /// Rounds in which an audit must be over.
 const ROUNDS_MAX: u32 = 5_000;
+/// Rounds without a delivery after which no more are expected.
+const QUIET_ROUNDS: u32 = 500;
 
 impl World {
     fn auditor(&self) -> usize {
@@ -126,16 +128,16 @@ impl World {
             let heard = world.connections[at].iter().flat_map(|conn| &conn.heard);
             heard.filter(|heard| matches!(heard, Heard::Delivered(..))).count() as u64
         };
-        for round in 0.. {
-            if delivered(self) >= count || (round > ROUNDS_MAX && self.plan.expiring_odds > 0) {
-                break;
-            }
-            if round > ROUNDS_MAX {
-                let text = format!("{} of the {count} messages of queue {name}", delivered(self));
-                return Err(answers::late(&[text]));
-            }
-            if round > 300 && self.plan.expiring_odds > 0 {
-                break;
+        let (mut seen, mut quiet) = (0, 0);
+        while delivered(self) < count {
+            quiet = if delivered(self) > seen { 0 } else { quiet + 1 };
+            seen = delivered(self);
+            if quiet > QUIET_ROUNDS {
+                // Some may have expired since they were counted.
+                if self.plan.expiring_odds > 0 {
+                    break;
+                }
+                return Err(answers::late(&[format!("{seen} of the {count} messages of queue {name}")]));
             }
             self.round()?;
         }

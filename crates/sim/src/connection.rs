@@ -275,7 +275,7 @@ impl Ears<'_> {
             ClientEvent::Returned { message, code, .. } => {
                 let id = crate::message::id_of(message.raw_properties);
                 let Some(id) = id.filter(|id| code == 312 && self.model.may_be_returned(*id)) else {
-                    return Err(answers::unexpected(format!("message {id:?} was returned with {code}")));
+                    return Err(answers::unexpected(format!("message {id:?} was returned on channel {} with {code}", chan.0)));
                 };
                 channel.returned.push(id);
             }

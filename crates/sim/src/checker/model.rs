@@ -19,7 +19,7 @@ pub enum Place {
     /// With a client.
     Out(ChanId),
     /// A client said that it wants it no more; whether the broker has heard it is not known.
-    Returning(ChanId),
+    Returning { by: ChanId, op: u32 },
     /// A client settled it; whether the broker has heard it is not known.
     Settling { by: ChanId },
     /// The broker knows that it is settled: so much is certain since `at`.
@@ -336,7 +336,7 @@ impl Model {
                 copy.place = match outcome {
                     Outcome::Settled => Place::Settling { by: chan },
                     Outcome::Requeued if channel.transaction.is_some() => Place::Settling { by: chan },
-                    Outcome::Requeued => Place::Returning(chan),
+                    Outcome::Requeued => Place::Returning { by: chan, op },
                 };
             }
         }
@@ -352,7 +352,7 @@ impl Model {
         while let Some(settle) = channel.settles.pop_front_if(|settle| settle.op <= op) {
             let Some(copy) = self.queues[settle.queue].copies.get_mut(&settle.key) else { continue };
             match settle.outcome {
-                Outcome::Requeued if copy.place == Place::Returning(chan) => copy.place = Place::Ready,
+                Outcome::Requeued if copy.place == (Place::Returning { by: chan, op: settle.op }) => copy.place = Place::Ready,
                 Outcome::Settled if copy.place == (Place::Settling { by: chan }) => {
                     copy.place = Place::Done { at };
                     self.counts.settled += 1;
@@ -430,7 +430,7 @@ impl Model {
         for settle in transaction.settles.iter().filter(|settle| settle.outcome == Outcome::Requeued) {
             let copy = self.queues[settle.queue].copies.get_mut(&settle.key);
             if let Some(copy) = copy.filter(|copy| copy.place == Place::Settling { by: chan }) {
-                copy.place = Place::Returning(chan);
+                copy.place = Place::Returning { by: chan, op: settle.op };
             }
         }
         for id in &transaction.publishes {
@@ -455,7 +455,7 @@ impl Model {
         for settle in done.settles {
             let Some(copy) = self.queues[settle.queue].copies.get_mut(&settle.key) else { continue };
             match settle.outcome {
-                Outcome::Requeued if copy.place == Place::Returning(chan) => copy.place = Place::Ready,
+                Outcome::Requeued if copy.place == (Place::Returning { by: chan, op: settle.op }) => copy.place = Place::Ready,
                 Outcome::Settled if copy.place == (Place::Settling { by: chan }) => {
                     self.counts.settled += 1;
                     copy.place = Place::Done { at };
@@ -572,7 +572,7 @@ impl Model {
         }
         for settle in channel.settles {
             match settle.outcome {
-                Outcome::Requeued => place(settle.queue, settle.key, Place::Returning(chan), Place::Ready),
+                Outcome::Requeued => place(settle.queue, settle.key, Place::Returning { by: chan, op: settle.op }, Place::Ready),
                 Outcome::Settled => place(settle.queue, settle.key, Place::Settling { by: chan }, Place::Uncertain),
             }
         }
@@ -582,7 +582,7 @@ impl Model {
                 let settled = settle.outcome == Outcome::Settled && transaction.commit.is_some();
                 let to = if settled { Place::Uncertain } else { Place::Ready };
                 place(settle.queue, settle.key, Place::Settling { by: chan }, to);
-                place(settle.queue, settle.key, Place::Returning(chan), Place::Ready);
+                place(settle.queue, settle.key, Place::Returning { by: chan, op: settle.op }, Place::Ready);
             }
             if transaction.commit.is_some() {
                 unsure.extend(transaction.publishes);
@@ -606,11 +606,16 @@ impl Model {
     pub fn connection_ended(&mut self, conn: ConnId, owner: usize) {
         let channels: Vec<ChanId> =
             self.channels.iter().filter(|(_, channel)| channel.conn == conn).map(|(chan, _)| *chan).collect();
+        let doomed = |chan: ChanId| self.channels.get(&chan).is_none_or(|channel| channel.doomed);
         for queue in &mut self.queues {
             if queue.takers.iter().any(|taker| taker.no_ack && channels.contains(&taker.chan)) {
                 // What was handed out without asking for an acknowledgement was settled with that.
-                for copy in queue.copies.values_mut().filter(|copy| copy.place == Place::Ready) {
-                    copy.place = Place::Uncertain;
+                for copy in queue.copies.values_mut() {
+                    match copy.place {
+                        Place::Ready | Place::Returning { .. } => copy.place = Place::Uncertain,
+                        Place::Out(by) | Place::Settling { by } if doomed(by) => copy.place = Place::Uncertain,
+                        _ => {}
+                    }
                 }
             }
         }
@@ -706,6 +711,8 @@ impl Model {
         }
         let Some(copy) = self.queues[delivery.queue].copies.get(&key).copied() else {
             return Err(match self.queues[delivery.queue].finished.get(&message.id) {
+                // It was handed out long ago, before the channel gave it back; others have settled it since.
+                Some(_) if self.is_doomed(delivery.chan) => return Ok(message.id),
                 Some(why) => settled::finished(&message, why),
                 None => invented::wrong_queue(self, delivery, &message),
             });
@@ -746,7 +753,7 @@ impl Model {
         let Some(copy) = self.queues[delivery.queue].copies.get_mut(&key) else { return };
         copy.shaky = false;
         copy.seen = Seen::Now { at };
-        if doomed && !matches!(copy.place, Place::Ready | Place::Uncertain) {
+        if doomed && !delivery.no_ack && !matches!(copy.place, Place::Ready | Place::Uncertain | Place::Returning { .. }) {
             // It was handed out long ago; others have had it since.
             return;
         }

@@ -34,13 +34,15 @@ pub fn mark(model: &Model, delivery: &Delivery<'_>, message: &Message, copy: &Co
 pub fn count(model: &Model, queue: QueueIx, messages: u64) -> Result<(), Violation> {
     let copies = &model.queues[queue].copies;
     let certain = copies.iter().filter(|((_, id), copy)| copy.certainly_ready() && !model.may_expire(*id));
-    let at_least = certain.count() as u64;
+    let certain: Vec<u32> = certain.map(|((_, id), _)| *id).collect();
+    let at_least = certain.len() as u64;
     let at_most = copies.values().filter(|copy| !matches!(copy.place, Place::Done { .. })).count() as u64;
     if (at_least..=at_most).contains(&messages) {
         return Ok(());
     }
     let name = model.queue_name(queue);
-    let text = format!("queue {name} says that it holds {messages} messages, but there are {at_least} to {at_most}");
+    let shown = &certain[..certain.len().min(20)];
+    let text = format!("queue {name} says that it holds {messages} messages, but there are {at_least} to {at_most}: {shown:?}");
     Err(Violation::new(NAME, text))
 }
 
