@@ -41,6 +41,7 @@ const STEPS: &[Step] = &[
         name: "simulation",
         run: |count| one(count, processes::run(Command::new(processes::built("release", "sim")).args(["--seeds", "0..300"]))),
     },
+    Step { name: "torture", run: |count| one(count, processes::cargo(&["xtask", "torture", "--seconds", "60"])) },
     Step {
         name: "clients",
         run: |count| one(count, processes::run(Command::new(root().join("compat/run")).current_dir(root()))),

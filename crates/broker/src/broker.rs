@@ -10,7 +10,7 @@ use model::{
 use storage::{LogId, Store, Tag};
 
 use crate::authorization::{User, login};
-use crate::queue::{Consumer, Getter};
+use crate::queue::{Consumer, Getter, Queue};
 use crate::scope::{Scope, Stored, Transaction, Unacked};
 use crate::topology::Topology;
 
@@ -369,12 +369,9 @@ impl Broker {
                     value: publish.record.value.into(),
                     headers: own.map(|header| (header.name.into(), header.value.into())).collect(),
                 };
-                transaction.bytes += publish.record.encoded_len();
+                transaction.bytes += publish.record.encoded_len() + std::mem::size_of_val(route);
                 if transaction.bytes > limits::TRANSACTION_BYTES_MAX {
-                    let max = limits::TRANSACTION_BYTES_MAX;
-                    return Err(Failure::LimitReached(format!(
-                        "a transaction may hold {max} bytes of messages; commit more often"
-                    )));
+                    return Err(transaction_too_large());
                 }
                 transaction.publishes.push(stored);
             }
@@ -411,9 +408,8 @@ impl Broker {
             let offset = if queue.needs_offsets() { model::Offset(self.store.next_offset(*id).0 - 1) } else { model::Offset(0) };
             queue.push(offset, tag.priority(), record.value.len());
             queue.any_expires |= tag.expires_ms().is_some();
-            if queue.overflows() {
-                self.drop_overflow(*id);
-            } else if queue.ready == 1 && (queue.settings.message_ttl_ms.is_some() || queue.any_expires) {
+            // Whoever can take a message has it before the limits are looked at.
+            if queue.overflows() || queue.ready == 1 && (queue.settings.message_ttl_ms.is_some() || queue.any_expires) {
                 self.wake_queue(*id);
             } else if !queue.active && !queue.blocked && !queue.consumers.is_empty() {
                 queue.active = true;
@@ -431,7 +427,8 @@ impl Broker {
         let mut messages: Vec<_> = publishes
             .into_iter()
             .map(|mut stored| {
-                stored.targets.retain(|id| self.topology.queues.contains_key(id));
+                let refused = self.refused(&stored.targets);
+                stored.targets.retain(|id| self.topology.queues.contains_key(id) && !refused.contains(id));
                 let durable = stored.targets.iter().any(|id| self.topology.queues.get(id).is_some_and(|queue| queue.durable));
                 (durable && stored.tag.persistent(), stored)
             })
@@ -470,6 +467,12 @@ impl Broker {
             return Err(Failure::UnknownDeliveryTag(tag.0));
         }
         if let Some(transaction) = &mut scope.transaction {
+            transaction.bytes += taken.len() * std::mem::size_of::<(Unacked, Outcome)>();
+            if transaction.bytes > limits::TRANSACTION_BYTES_MAX {
+                scope.put_back(taken.drain(..));
+                self.taken = taken;
+                return Err(transaction_too_large());
+            }
             transaction.settled.extend(taken.drain(..).map(|unacked| (unacked, outcome)));
         }
         for unacked in &taken {
@@ -534,6 +537,9 @@ impl Broker {
         let Some(queue) = self.topology.queues.get_mut(&queue_id) else {
             return Err(Failure::NotFound { subject: Subject::Queue, name: subscribe.queue.into(), host: host_name });
         };
+        if queue.damaged {
+            return Err(damaged(queue));
+        }
         let alone = queue.consumers.is_empty() && !queue.settings.single_active;
         if queue.exclusive_consumer || (subscribe.exclusive && !alone) {
             return Err(Failure::ExclusiveUse { name: queue.name.clone(), host: host_name });
@@ -584,6 +590,9 @@ impl Broker {
     fn get(&mut self, id: SessionId, scope: ScopeId, name: &str, auto_settle: bool, now: Now) -> Result<Reply, Failure> {
         let queue_id = self.accessible_queue(id, name)?;
         if let Some(queue) = self.topology.queues.get_mut(&queue_id) {
+            if queue.damaged {
+                return Err(damaged(queue));
+            }
             queue.unused_since_ms = now.mono_ms;
             queue.getters.push_back(Getter { session: id, scope, auto_settle });
         }
@@ -602,6 +611,15 @@ impl Broker {
         }
         name
     }
+}
+
+fn damaged(queue: &Queue) -> Failure {
+    Failure::Damaged(format!("queue '{}' holds a record that cannot be read; the broker's log says where", queue.name))
+}
+
+fn transaction_too_large() -> Failure {
+    let max = limits::TRANSACTION_BYTES_MAX;
+    Failure::LimitReached(format!("a transaction may hold {max} bytes; commit more often"))
 }
 
 /// The next of a row of numbers that look random (Steele, Lea and Flood, "Fast splittable pseudorandom number generators").

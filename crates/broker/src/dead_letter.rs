@@ -96,7 +96,15 @@ impl Broker {
         headers.push(Header { name: death::HEADER, value: &history });
         let parts = RecordParts { key: key.as_bytes(), value, own: None, headers: &headers };
         let tag = Tag::new(tag.persistent(), tag.priority(), 0);
-        self.enqueue(&route, &parts, tag, false, now);
+        let refused = self.refused(&route);
+        route.retain(|to| !refused.contains(to));
+        if !route.is_empty() {
+            self.enqueue(&route, &parts, tag, false, now);
+        }
+        // This ends, because each of them is in the letter's history by then.
+        for to in refused {
+            self.send_on_refused(to, &parts, tag, now);
+        }
     }
 
     /// Drop what has waited too long at the head of the queue, at most `left` messages; false: a record must be read
@@ -108,7 +116,15 @@ impl Broker {
                 return true;
             }
             let Some(offset) = queue.next(&self.store) else { return true };
-            let mut expires = self.store.tag(id, offset).and_then(Tag::expires_ms);
+            let Some(tag) = self.store.tag(id, offset) else {
+                // A segment's index must be read first.
+                if let Available::Soon = self.store.locate(id, offset) {
+                    queue.waiting = true;
+                    return false;
+                }
+                return true;
+            };
+            let mut expires = tag.expires_ms();
             if let Some(ttl) = queue.settings.message_ttl_ms {
                 let record = match self.store.locate(id, offset) {
                     Available::Now(record) => record,
@@ -162,6 +178,7 @@ impl Broker {
     /// Drop the oldest messages of a queue that holds too many.
     pub(crate) fn drop_overflow(&mut self, id: LogId) {
         while let Some(queue) = self.topology.queues.get_mut(&id)
+            && queue.settings.overflow == Overflow::DropHead
             && queue.overflows()
             && let Some(offset) = queue.next(&self.store)
         {

@@ -156,7 +156,8 @@ impl Broker {
         Ok(queue_id)
     }
 
-    fn declared(&self, queue_id: LogId, durable_at: Option<Lsn>) -> Reply {
+    fn declared(&mut self, queue_id: LogId, durable_at: Option<Lsn>) -> Reply {
+        self.drop_overflow(queue_id);
         let queue = self.topology.queues.get(&queue_id);
         Reply::QueueDeclared {
             name: queue.map(|queue| queue.name.clone()).unwrap_or_default(),
@@ -280,6 +281,7 @@ impl Broker {
         let mut messages = 0;
         while let Some(offset) = queue.next(&self.store) {
             queue.take(offset);
+            queue.forget(offset);
             self.store.settle(queue_id, offset);
             messages += 1;
         }

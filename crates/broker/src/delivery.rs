@@ -59,6 +59,23 @@ impl Broker {
     }
 
     fn serve(&mut self, id: LogId, left: &mut usize, sink: &mut impl Sink, now: Now) -> Stop {
+        if self
+            .topology
+            .queues
+            .get(&id)
+            .is_some_and(|queue| queue.consumers.is_empty() || queue.blocked || !queue.getters.is_empty())
+        {
+            self.drop_overflow(id);
+        }
+        let stop = self.hand_out(id, left, sink, now);
+        // What nobody took must fit.
+        if matches!(stop, Stop::Rest) {
+            self.drop_overflow(id);
+        }
+        stop
+    }
+
+    fn hand_out(&mut self, id: LogId, left: &mut usize, sink: &mut impl Sink, now: Now) -> Stop {
         if !self.drop_expired(id, left, now) || !self.send_on_dying(id, left, now) {
             return Stop::Rest;
         }
@@ -111,6 +128,7 @@ impl Broker {
                         "queue '{name}' cannot be served at offset {offset}: {damage}; restore it from a copy or delete the queue"
                     );
                     queue.damaged = true;
+                    self.unanswered.extend(queue.getters.drain(..).map(|getter| (getter.session, getter.scope)));
                     return Stop::Rest;
                 }
             };

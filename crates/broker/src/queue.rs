@@ -299,6 +299,7 @@ impl Queue {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::broker::{Broker, Options};
 
     fn consumer(id: u64, priority: i64, prefetch: u32) -> Consumer {
         Consumer {
@@ -349,5 +350,43 @@ mod tests {
         let picked = rounds(&mut queue, 5);
         assert_eq!(picked[3..], [1, 1]);
         assert_eq!(picked[..3].iter().filter(|&&id| id == 2).count(), 2);
+    }
+
+    /// Whatever became of its messages, a queue that is bounded by bytes remembers no lengths of those that are gone.
+    #[test]
+    fn a_purged_queue_remembers_nothing() {
+        use model::request::DeclareQueue;
+        use model::{NoHeaders, Now, Publish, RecordParts, Request, Value};
+
+        let mut disk = vfs::simulated::SimulatedDisk::new(1);
+        let mut broker = Broker::open(Options::default(), storage::Options::default(), &mut disk).unwrap();
+        let session = SessionId(1);
+        broker.open_session(session, true);
+        let publish = Publish {
+            scope: ScopeId(1),
+            exchange: "",
+            routing_key: "q",
+            more_keys: &[],
+            mandatory: false,
+            persistent: true,
+            expiration_ms: None,
+            priority: 0,
+            user_id: None,
+            headers: &NoHeaders,
+            record: RecordParts { key: b"q", value: b"body", ..RecordParts::default() },
+        };
+        let arguments = Table(vec![("x-max-length-bytes".into(), Value::I32(1_000))]);
+        let declare = DeclareQueue { name: "q", passive: false, durable: true, exclusive: false, auto_delete: false, arguments };
+        let requests = [
+            Request::OpenScope { scope: ScopeId(1) },
+            Request::DeclareQueue(declare),
+            Request::Publish(publish),
+            Request::PurgeQueue { name: "q" },
+        ];
+        for request in requests {
+            broker.request(session, request, Now::default()).unwrap();
+        }
+        let queue = broker.topology.queues.values().next().unwrap();
+        assert_eq!((queue.ready, queue.ready_bytes, queue.sizes.len()), (0, 0, 0));
     }
 }

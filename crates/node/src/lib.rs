@@ -11,6 +11,8 @@
 mod check;
 mod node;
 mod sessions;
+#[cfg(test)]
+mod tests;
 
 pub use broker::User;
 pub use check::{CheckError, Finding, Summary, check};

@@ -74,7 +74,6 @@ pub struct Node {
     enqueue_until: u64,
     /// Sessions that wait for it.
     deferred: Vec<SessionId>,
-    stopping: bool,
 }
 
 impl Node {
@@ -104,7 +103,6 @@ impl Node {
             held: false,
             enqueue_until: u64::MAX,
             deferred: Vec::new(),
-            stopping: false,
         })
     }
 
@@ -159,6 +157,8 @@ impl Node {
             connection.session.handle(event, now, &mut connection.output);
         }
         answered = connection.output.len().saturating_sub(answered);
+        // Whoever waits for room must be looked at again when there is some.
+        connection.paused |= !connection.has_room();
         let closing = connection.state() == SessionState::Closing;
         match awaits {
             // Nothing was written: it is safe already.
@@ -306,9 +306,8 @@ impl Node {
         Some(self.broker.poll_timeout(self.now).map_or(regular, |at| at.min(regular)))
     }
 
-    /// Begin to stop: every session is told, and nobody publishes any more.
+    /// Begin to stop: every session is told, and ends.
     pub fn shutdown(&mut self, now: Now) {
-        self.stopping = true;
         self.sessions.now = now;
         for id in self.sessions.ids() {
             self.sessions.send(id, Event::Shutdown("broker forced connection closure with reason 'shutdown'"));

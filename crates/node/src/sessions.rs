@@ -34,7 +34,7 @@ pub(crate) struct Connection {
     awaiting: bool,
     /// Stands in `changed`.
     changed: bool,
-    /// The broker hands it nothing.
+    /// So much output waits that it is handed nothing more, or not listened to, until most of it is sent.
     pub paused: bool,
 }
 

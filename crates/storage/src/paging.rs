@@ -27,6 +27,8 @@ pub(crate) struct Paging {
     logs: VecDeque<LogId>,
     carry: VecDeque<Carried>,
     work: Option<Work>,
+    /// The last target in which something could not be moved.
+    pub(crate) stuck: Option<u64>,
     /// A checkpoint is wanted: the node must hand in its catalog.
     wants_checkpoint: bool,
     /// A checkpoint that waits for the journal to be durable up to its position.
@@ -140,6 +142,10 @@ impl Store {
         // As many at a time as the journal keeps files to use again.
         let Some(bucket) = self.buckets.get(self.buckets.len().saturating_sub(kept + 1)) else { return false };
         let target = bucket.number;
+        // What could not be moved the last time will not move now.
+        if self.paging.stuck.is_some_and(|stuck| target < stuck + kept as u64) {
+            return false;
+        }
         // A record still unsynced cannot be read back.
         if self.journal.durable().0 < (target + 1) * self.bucket_bytes() {
             return false;
@@ -253,12 +259,16 @@ impl Store {
                             let shared = found.buffer.map(|buffer| buffer.slice_ref(found.bytes));
                             out.sources.push(Source::Memory(shared.unwrap_or_else(|| Bytes::copy_from_slice(found.bytes))));
                         }
-                        None => {
-                            if let Some((extent, _)) = self.journal.extent(Lsn(position), len as usize, 0) {
+                        None => match self.journal.extent(Lsn(position), len as usize, 0) {
+                            Some((extent, _)) => {
                                 extents.push(extent);
                                 out.sources.push(Source::Gathered(len as usize));
                             }
-                        }
+                            None => {
+                                self.page_out_failed(&out);
+                                return false;
+                            }
+                        },
                     }
                 }
             }
@@ -454,8 +464,9 @@ impl Store {
         let stuck = self.buckets.iter().filter(|bucket| bucket.number <= target && bucket.live > 0).count();
         if stuck > 0 {
             // A damaged record stays where it is, and so does its part of the journal.
-            tracing::warn!(stuck, "parts of the journal cannot be cut");
+            tracing::warn!(stuck, "parts of the journal hold records that cannot be moved, and cannot be cut");
         }
+        self.paging.stuck = (stuck > 0).then_some(target);
         self.paging.target = None;
         self.paging.wants_checkpoint = true;
     }

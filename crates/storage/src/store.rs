@@ -20,6 +20,8 @@ use crate::segment;
 const READ_BYTES_CROWDED: usize = 64 * 1024;
 /// Bytes of read segments in memory at which reads become short.
 const WINDOW_BYTES_CROWDED: usize = 64 * 1024 * 1024;
+/// Jobs handed to the disk at a time; removals wait here.
+const JOBS_MAX: usize = 256;
 /// Reads handed to the disk at a time; the others wait here.
 const READS_MAX: usize = 128;
 /// Entries in memory at which the oldest part of the journal is evacuated; at twice that publishers wait.
@@ -659,7 +661,7 @@ impl Store {
         self.journal.unsynced_bytes() > limits::UNSYNCED_BYTES_HIGH
             || self.arena.bytes() > self.options.arena_bytes * 2
             || self.resident.entries > 2 * RESIDENT_ENTRIES_HIGH
-            || self.buckets.len() as u64 * self.bucket_bytes() > self.options.journal_bytes * 4
+            || (self.paging.stuck.is_none() && self.buckets.len() as u64 * self.bucket_bytes() > self.options.journal_bytes * 4)
     }
 
     #[must_use]
@@ -695,6 +697,7 @@ impl Store {
             && self.marks.is_empty()
             && self.journal.durable() == self.journal.appended()
             && self.jobs.is_empty()
+            && self.removals.front().is_none_or(|(lsn, _)| *lsn > self.journal.durable())
             && self.read_jobs.is_empty()
             && self.in_flight == 0
     }
@@ -705,7 +708,7 @@ impl Store {
         self.flush_marks();
         self.poll_paging();
         let durable = self.journal.durable();
-        while self.removals.front().is_some_and(|(lsn, _)| *lsn <= durable) {
+        while self.in_flight + self.jobs.len() < JOBS_MAX && self.removals.front().is_some_and(|(lsn, _)| *lsn <= durable) {
             if let Some((_, path)) = self.removals.pop_front() {
                 let token = self.token();
                 self.jobs.push((token, Job::Remove { path }));

@@ -1,0 +1,139 @@
+//! A node over a simulated disk, and one client by its own account.
+
+use amqp::client::{Client, ClientEvent, ConnectOptions, PublishTemplate};
+use amqp::codec::{Properties, basic, queue};
+use model::{Now, SessionId, Table, Value};
+use vfs::simulated::SimulatedDisk;
+
+use crate::{Node, Options, Peer, Protocol};
+
+const NOW: Now = Now { mono_ms: 1_000, wall_ms: 1_700_000_000_000 };
+
+struct World {
+    node: Node,
+    disk: SimulatedDisk,
+    client: Client,
+    session: SessionId,
+    /// What the client has said and the node has not used.
+    said: Vec<u8>,
+    /// What the node has answered and the client has not read.
+    heard: Vec<u8>,
+}
+
+impl World {
+    /// Logged in, with channel 1 open.
+    fn new() -> World {
+        let disk = SimulatedDisk::new(1);
+        let mut node = Node::open(Options::default(), Box::new(disk.clone()), NOW).unwrap();
+        let peer = Peer { address: "here".into(), loopback: true };
+        let session = node.connect(Protocol::Amqp, peer, NOW);
+        let mut said = Vec::new();
+        let client = Client::connect(&ConnectOptions::default(), &mut said);
+        let mut world = World { node, disk, client, session, said, heard: Vec::new() };
+        world.talk();
+        world.client.open_channel(&mut world.said, 1);
+        world.talk();
+        world
+    }
+
+    /// Offer what the client has said, once. True: some of it was used.
+    fn offer(&mut self) -> bool {
+        let used = self.node.receive(self.session, &self.said, NOW);
+        self.said.drain(..used);
+        used > 0
+    }
+
+    /// Read what waits, as a socket that takes everything would.
+    fn read(&mut self) {
+        let output = self.node.output(self.session).unwrap();
+        self.heard.extend(output.take());
+        self.node.sent(self.session);
+    }
+
+    /// Go on until nobody has anything to say; what the client heard, in short.
+    fn talk(&mut self) -> Vec<String> {
+        let mut events = Vec::new();
+        loop {
+            let used = self.offer();
+            while self.disk.step() {}
+            self.node.turn(NOW).unwrap();
+            self.read();
+            let heard = std::mem::take(&mut self.heard);
+            let mut rest = &heard[..];
+            while let Some(event) = self.client.receive(&mut rest, &mut self.said).unwrap() {
+                events.push(match event {
+                    ClientEvent::Got { message, .. } => String::from_utf8_lossy(message.body).into_owned(),
+                    other => format!("{other:?}").split([' ', '{', '(']).next().unwrap_or_default().to_owned(),
+                });
+            }
+            self.heard = rest.to_vec();
+            if !used && heard.is_empty() && !self.node.busy() && self.disk.pending() == 0 {
+                return events;
+            }
+        }
+    }
+
+    fn declare(&mut self, name: &str, arguments: &[(&str, Value)]) {
+        let arguments = Table(arguments.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect());
+        self.client.declare_queue(&mut self.said, 1, queue::Declare { queue: name, ..Default::default() }, &arguments);
+        assert_eq!(self.talk(), ["Method"]);
+    }
+
+    fn publish(&mut self, queue: &str, body: &str) {
+        self.client.publish(&mut self.said, 1, "", queue, &Properties::default(), body.as_bytes());
+    }
+
+    /// Everything in a queue, oldest first.
+    fn drain(&mut self, queue: &str) -> Vec<String> {
+        let mut bodies = Vec::new();
+        loop {
+            self.client.get(&mut self.said, 1, queue, true);
+            let events = self.talk();
+            match &events[..] {
+                [event] if event == "Empty" => return bodies,
+                _ => bodies.extend(events),
+            }
+        }
+    }
+}
+
+fn text(text: &str) -> Value {
+    Value::Text(text.into())
+}
+
+/// Answers fill the output too, not only deliveries: a client that had not read its returned messages for a while was
+/// never listened to again.
+#[test]
+fn one_whose_answers_filled_the_output_is_heard_again_once_it_has_read() {
+    let mut world = World::new();
+    let publish = basic::Publish { exchange: "", routing_key: "nobody", mandatory: true, ..Default::default() };
+    let template = PublishTemplate::new(1, publish, &Properties::default());
+    for _ in 0..64 {
+        template.put(&mut world.said, world.client.frame_max(), &[7; 64 * 1024]);
+    }
+    while world.offer() {}
+    assert!(!world.node.may_read(world.session) && !world.said.is_empty(), "the output is not full");
+    while world.node.poll_changed().is_some() {}
+    world.read();
+    assert_eq!(world.node.poll_changed(), Some(world.session));
+    // Asked as often as it is named, it uses everything.
+    while !world.said.is_empty() {
+        world.offer();
+        world.read();
+        assert!(world.said.is_empty() || world.node.poll_changed().is_some(), "{} bytes are never used", world.said.len());
+    }
+}
+
+/// It dropped its oldest message to make room for one that it should have refused.
+#[test]
+fn a_dead_letter_does_not_push_older_messages_out_of_a_queue_that_refuses() {
+    let mut world = World::new();
+    world.declare("full", &[("x-max-length", Value::I32(1)), ("x-overflow", text("reject-publish"))]);
+    let onward = [("x-dead-letter-exchange", text("")), ("x-dead-letter-routing-key", text("full"))];
+    world.declare("before", &[("x-max-length", Value::I32(0)), onward[0].clone(), onward[1].clone()]);
+    world.publish("full", "first");
+    world.publish("full", "refused");
+    world.publish("before", "dead letter");
+    world.talk();
+    assert_eq!(world.drain("full"), ["first"]);
+}
