@@ -19,7 +19,7 @@ pub const DELETE_LOG: u8 = 5;
 pub const CATALOG: u8 = 6;
 pub const DELIVERED: u8 = 7;
 
-/// Names a log for ever: never reused while a frame that names it may still be read.
+/// Names a log. That of a durable one is never reused; recovery passes over frames that name others.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct LogId(pub u32);
 

@@ -79,7 +79,7 @@ pub struct Completion {
 
 /// A disk.
 pub trait Vfs: Send {
-    /// Hand in a job. Bounded by its callers: each keeps a fixed number under way.
+    /// Hand in a job. Bounded by its callers; a disk may block where thousands wait.
     fn submit(&mut self, lane: Lane, token: Token, job: Job);
 
     /// Take out a finished job, if there is one. Never blocks.
