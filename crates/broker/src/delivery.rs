@@ -68,9 +68,12 @@ impl Broker {
             self.drop_overflow(id);
         }
         let stop = self.hand_out(id, left, sink, now);
-        // What nobody took must fit.
+        // What nobody took must fit; and the letters of what did not are sent on in the next round.
         if matches!(stop, Stop::Rest) {
             self.drop_overflow(id);
+            if self.topology.queues.get(&id).is_some_and(|queue| !queue.dying.is_empty() && !queue.waiting) {
+                return Stop::Later;
+            }
         }
         stop
     }

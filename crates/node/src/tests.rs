@@ -137,3 +137,20 @@ fn a_dead_letter_does_not_push_older_messages_out_of_a_queue_that_refuses() {
     world.talk();
     assert_eq!(world.drain("full"), ["first"]);
 }
+
+/// What does not fit is noticed after the queue was served; its letter must not lie there until somebody comes by.
+#[test]
+fn what_a_busy_consumer_leaves_over_is_dead_lettered_at_once() {
+    let mut world = World::new();
+    let onward = [("x-dead-letter-exchange", text("")), ("x-dead-letter-routing-key", text("after"))];
+    world.declare("short", &[("x-max-length", Value::I32(1)), onward[0].clone(), onward[1].clone()]);
+    world.declare("after", &[]);
+    world.client.prefetch(&mut world.said, 1, 1);
+    world.client.consume(&mut world.said, 1, "short", "busy", false);
+    world.talk();
+    for body in ["taken", "left over", "kept"] {
+        world.publish("short", body);
+        world.talk();
+    }
+    assert_eq!(world.drain("after"), ["left over"]);
+}
