@@ -88,7 +88,7 @@ impl Declared<'_> {
         }
     }
 
-    fn invalid(&self, argument: &str, reason: impl Into<String>) -> Failure {
+    pub fn invalid(&self, argument: &str, reason: impl Into<String>) -> Failure {
         Failure::InvalidArgument {
             subject: self.subject,
             name: self.name.into(),

@@ -197,6 +197,10 @@ impl Broker {
         let name = if declare.name.is_empty() { self.make_name() } else { declare.name.to_owned() };
         let declared = Declared { subject: Subject::Queue, name: &name, host: &host_name };
         let settings = Settings::parse(&declared, &declare.arguments)?;
+        let quorum = declare.arguments.get("x-queue-type").and_then(model::Value::as_text) == Some("quorum");
+        if quorum && (!declare.durable || declare.exclusive) {
+            return Err(declared.invalid("x-queue-type", "a quorum queue is durable and not exclusive"));
+        }
         if self.topology.queues.len() >= limits::QUEUES_MAX {
             return Err(Failure::LimitReached(format!("this broker holds {} queues, its limit", limits::QUEUES_MAX)));
         }

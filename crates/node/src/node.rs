@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use amqp::SessionOptions;
 use broker::{Broker, Sink, User};
-use model::{Event, Lsn, Now, Output, Reply, Request, SessionId, SessionState, limits};
+use model::{Event, Failure, Lsn, Now, Output, Reply, Request, SessionId, SessionState, limits};
 use storage::{OpenError, Stopped};
 use vfs::Vfs;
 
@@ -108,7 +108,7 @@ impl Node {
 
     /// A connection was made.
     pub fn connect(&mut self, protocol: Protocol, peer: Peer, now: Now) -> SessionId {
-        let id = self.sessions.open(protocol, &self.amqp, self.vfs.random(), now);
+        let id = self.sessions.open(protocol, &peer, &self.amqp, self.vfs.random(), now);
         self.broker.open_session(id, peer.loopback);
         if self.low_disk {
             self.sessions.send(id, Event::Blocked(LOW_DISK));
@@ -152,7 +152,12 @@ impl Node {
                     }
                     Event::Reply(reply)
                 }
-                Err(failure) => Event::Failed(failure),
+                Err(failure) => {
+                    if let Failure::LoginRefused { user } = &failure {
+                        tracing::warn!(%user, peer = %connection.peer, "login refused: unknown user, wrong password, or a guest from elsewhere");
+                    }
+                    Event::Failed(failure)
+                }
             };
             connection.session.handle(event, now, &mut connection.output);
         }

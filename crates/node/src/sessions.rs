@@ -24,6 +24,8 @@ pub enum Protocol {
 
 pub(crate) struct Connection {
     generation: u32,
+    /// The other end's address, for people.
+    pub peer: Box<str>,
     pub session: Box<dyn Session>,
     pub output: Output,
     /// It has published: it is made to wait when publishers must.
@@ -50,13 +52,14 @@ pub(crate) struct Sessions {
 }
 
 impl Sessions {
-    pub fn open(&mut self, protocol: Protocol, options: &Arc<SessionOptions>, seed: u64, now: Now) -> SessionId {
+    pub fn open(&mut self, protocol: Protocol, peer: &Peer, options: &Arc<SessionOptions>, seed: u64, now: Now) -> SessionId {
         let session: Box<dyn Session> = match protocol {
             Protocol::Amqp => Box::new(AmqpSession::new(options.clone(), seed, now)),
         };
         self.generation = self.generation.wrapping_add(1);
         let connection = Connection {
             generation: self.generation,
+            peer: peer.address.as_str().into(),
             session,
             output: Output::default(),
             publishes: false,
