@@ -280,26 +280,26 @@ impl AmqpSession {
         self.names[at].extend(name.split(['\r', '\n']));
     }
 
-    /// An empty queue name means the queue that was declared last.
-    pub(super) fn name_queue(&mut self, index: usize, queue: &str) -> Result<(), Fault> {
-        if queue.is_empty() {
+    /// An empty queue name means the queue that was declared last, and so does one of nothing but line
+    /// ends. True where it was that.
+    pub(super) fn name_queue(&mut self, index: usize, queue: &str) -> Result<bool, Fault> {
+        self.name(0, queue);
+        let shortcut = self.names[0].is_empty();
+        if shortcut {
             let last = &self.channels[index].last_queue;
             if last.is_empty() {
                 return Err(Fault::new(Code::NotFound, "no previously declared queue"));
             }
-            self.names[0].clear();
             self.names[0].push_str(last);
-        } else {
-            self.name(0, queue);
         }
-        Ok(())
+        Ok(shortcut)
     }
 
     /// Without queue and key, the last queue's name is the key too.
     fn name_binding(&mut self, index: usize, queue: &str, exchange: &str, routing_key: &str) -> Result<(), Fault> {
-        self.name_queue(index, queue)?;
+        let shortcut = self.name_queue(index, queue)?;
         self.name(1, exchange);
-        if queue.is_empty() && routing_key.is_empty() {
+        if shortcut && routing_key.is_empty() {
             let [name, _, key] = &mut self.names;
             key.clone_from(name);
         } else {

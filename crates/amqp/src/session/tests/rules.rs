@@ -487,6 +487,20 @@ fn names_lose_their_line_ends() {
     assert_eq!(harness.broker.log, ["declare queue 'ab' []"]);
 }
 
+/// Found by fuzzing: the line end went, and the broker was asked for a queue without a name.
+#[test]
+fn a_name_of_nothing_but_line_ends_is_no_name() {
+    let mut harness = Harness::running();
+    harness.send(1, &queue::Declare { queue: "q", ..Default::default() });
+    harness.send(1, &basic::Consume { queue: "\n", consumer_tag: "t", ..Default::default() });
+    harness.send(1, &queue::Bind { queue: "\r", exchange: "e", ..Default::default() });
+    assert_eq!(harness.broker.log[1..], ["subscribe in 1 to 'q' as 't' []", "bind 'e' to queue 'q' by 'q' []"]);
+    harness.said();
+    harness.send(2, &channel::Open::default());
+    harness.send(2, &basic::Get { queue: "\n", ..Default::default() });
+    assert_eq!(harness.close(), (CHANNEL, 404, "NOT_FOUND - no previously declared queue".to_owned()));
+}
+
 #[test]
 fn blind_copies_are_not_delivered() {
     let mut envelope = crate::translate::Envelope::default();
