@@ -3,6 +3,7 @@
 use std::collections::{BTreeSet, HashMap, VecDeque};
 
 use foldhash::fast::FixedState;
+use model::planted::{self, Bug};
 use model::{Offset, Scope as ScopeId, SessionId, SubscriptionId, Table};
 use storage::{LogId, Store};
 
@@ -197,7 +198,8 @@ impl Queue {
         if let Some(levels) = &self.levels {
             return levels.iter().rev().find_map(|level| level.first()).copied().map(Offset);
         }
-        if let Some(&first) = self.returned.first() {
+        let first = if planted::is(Bug::RequeueOrderBroken) { self.returned.last() } else { self.returned.first() };
+        if let Some(&first) = first {
             return Some(Offset(first));
         }
         self.cursor = store.next_live(self.log, self.cursor)?;

@@ -11,6 +11,7 @@ use std::collections::VecDeque;
 use std::{io, mem};
 
 use bytes::Bytes;
+use model::planted::{self, Bug};
 use model::{Lsn, limits};
 use vfs::{Completion, Extent, Job, Lane, Token, Vfs};
 
@@ -244,7 +245,12 @@ impl Journal {
         let bytes = block.parts.iter().map(|part| part.len() as u64).sum();
         self.in_flight = Some(InFlight { end: block.end, bytes });
         let offset = FILE_HEADER_BYTES + (block.start - block.file_first);
-        let job = Job::Write { path: file::path(block.file_first), offset, parts: block.parts, sync: self.sync };
+        let job = Job::Write {
+            path: file::path(block.file_first),
+            offset,
+            parts: block.parts,
+            sync: self.sync && !planted::is(Bug::ConfirmBeforeSync),
+        };
         vfs.submit(Lane::Journal, token::WRITE, job);
     }
 
@@ -253,7 +259,10 @@ impl Journal {
     /// # Errors
     /// [`Poisoned`] after a write or sync failed, for ever.
     pub fn completed(&mut self, completion: Completion) -> Result<(), Poisoned> {
-        let result = completion.result.map(|_| ());
+        let mut result = completion.result.map(|_| ());
+        if planted::is(Bug::FailureIgnored) && completion.token != token::ALLOCATE {
+            result = Ok(());
+        }
         match completion.token {
             token::WRITE => match (result, self.in_flight.take()) {
                 (Ok(()), Some(done)) if self.poisoned.is_none() => {

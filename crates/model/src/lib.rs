@@ -13,6 +13,7 @@
 //! - [`death`]: why a message was dead-lettered
 //! - [`error`]: why a request failed, in words every protocol can map to its own codes
 //! - [`output`]: bytes on their way to a socket
+//! - [`planted`]: bugs on purpose, in builds that ask for them
 //! - [`session`]: the trait one connection of any protocol implements
 
 pub mod death;
@@ -21,6 +22,7 @@ pub mod event;
 pub mod id;
 pub mod limits;
 pub mod output;
+pub mod planted;
 pub mod record;
 pub mod request;
 pub mod session;

@@ -15,6 +15,7 @@ pub struct Watch {
     pub carried: AtomicU64,
     pub cold_reads: AtomicU64,
     pub journal_writes: AtomicU64,
+    /// Files that were removed because nothing needs them any more.
     pub removals: AtomicU64,
     /// A failed write or sync of the journal has been told to the node.
     pub poisoned: AtomicBool,
@@ -51,7 +52,8 @@ impl WatchedDisk {
             Job::Gather(_) => bump(&watch.carried),
             Job::Read(_) => bump(&watch.cold_reads),
             Job::Write { .. } => bump(&watch.journal_writes),
-            Job::Remove { .. } => bump(&watch.removals),
+            Job::Remove { path } if path.starts_with("segments/") => bump(&watch.removals),
+            Job::Remove { .. } => {}
             Job::Allocate { .. } => {}
         }
     }

@@ -23,6 +23,9 @@ struct Arguments {
     /// With `--seed`: print only the end.
     #[arg(long)]
     quiet: bool,
+    /// Plant this bug (or `all`, one after the other): some seed must fail. Needs a build with `--features planted`.
+    #[arg(long)]
+    planted: Option<String>,
 }
 
 fn range(text: &str) -> Result<std::ops::Range<u64>, String> {
@@ -34,6 +37,15 @@ fn range(text: &str) -> Result<std::ops::Range<u64>, String> {
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     sim::run::name_seeds_in_panics();
+    match arguments.planted.as_deref() {
+        Some("all") => return planted::all(&arguments),
+        Some(name) => {
+            if let Err(code) = planted::plant(name) {
+                return code;
+            }
+        }
+        None => {}
+    }
     if let Some(seed) = arguments.seed {
         let report = sim::run::seed(seed, !arguments.quiet);
         println!("{}", report.story());
@@ -59,4 +71,56 @@ fn main() -> ExitCode {
     }
     println!("lost        0; every promise was kept");
     ExitCode::SUCCESS
+}
+
+#[cfg(not(feature = "planted"))]
+mod planted {
+    use std::process::ExitCode;
+
+    pub fn plant(name: &str) -> Result<(), ExitCode> {
+        eprintln!("cannot plant {name:?}: this build has no bugs to plant; build with --features planted");
+        Err(ExitCode::FAILURE)
+    }
+
+    pub fn all(_arguments: &super::Arguments) -> ExitCode {
+        plant("all").err().unwrap_or(ExitCode::FAILURE)
+    }
+}
+
+#[cfg(feature = "planted")]
+mod planted {
+    use std::process::{Command, ExitCode};
+
+    use model::planted::{self, Bug};
+
+    pub fn plant(name: &str) -> Result<(), ExitCode> {
+        let Some(bug) = Bug::parse(name) else {
+            let names = Bug::ALL.map(Bug::name).join(", ");
+            eprintln!("no bug is called {name:?}; there are: {names}");
+            return Err(ExitCode::FAILURE);
+        };
+        planted::plant(Some(bug));
+        Ok(())
+    }
+
+    /// Each bug in a process of its own, because some end in a panic.
+    pub fn all(arguments: &super::Arguments) -> ExitCode {
+        let Ok(program) = std::env::current_exe() else { return ExitCode::FAILURE };
+        let seeds = format!("{}..{}", arguments.seeds.start, arguments.seeds.end);
+        let mut missed = 0;
+        for bug in Bug::ALL {
+            let output = Command::new(&program).args(["--seeds", &seeds, "--failures", "1", "--planted", bug.name()]).output();
+            let Ok(output) = output else { return ExitCode::FAILURE };
+            let said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+            let found = said.lines().find(|line| line.starts_with("seed ") && line.contains("FAILED"));
+            match found {
+                Some(line) => println!("{:<28} found: {}", bug.name(), line.chars().take(160).collect::<String>()),
+                None => {
+                    missed += 1;
+                    println!("{:<28} NOT FOUND in seeds {seeds}", bug.name());
+                }
+            }
+        }
+        if missed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    }
 }

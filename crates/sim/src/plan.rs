@@ -75,6 +75,12 @@ pub struct Plan {
     pub rare_odds: u32,
     /// Bodies are at most about so many bytes.
     pub body_bytes_max: usize,
+    /// So many publishes in a hundred go through an exchange with a name.
+    pub exchange_percent: u32,
+    /// Clients consume so much more than they publish.
+    pub thirst: u32,
+    /// So many channels in a hundred use transactions.
+    pub transaction_percent: u32,
     /// One in so many messages expires.
     pub expiring_odds: u32,
 }
@@ -127,11 +133,14 @@ impl Plan {
             queues,
             exchanges,
             clients,
-            steps: rng.random_range(300..=2500),
+            steps: rng.random_range(300..=5000),
             node: options(rng),
-            fault_odds: pick(rng, &[0, 50, 150, 300, 300, 600]),
+            fault_odds: pick(rng, &[0, 60, 200, 400, 800, 1_500]),
             rare_odds: pick(rng, &[0, 30, 100, 300]),
             body_bytes_max: pick(rng, &[100, 2_000, 9_000, 30_000]),
+            exchange_percent: pick(rng, &[10, 40, 90]),
+            thirst: pick(rng, &[0, 3, 12]),
+            transaction_percent: pick(rng, &[0, 15, 60]),
             expiring_odds: pick(rng, &[0, 0, 0, 8]),
         }
     }
@@ -146,11 +155,11 @@ fn options(rng: &mut StdRng) -> node::Options {
         ..node::Options::default()
     };
     options.storage.journal.segment_bytes = pick(rng, &[64, 64, 128, 256]) * 1024;
-    options.storage.journal_bytes = options.storage.journal.segment_bytes * pick(rng, &[1, 2, 4]);
+    options.storage.journal_bytes = options.storage.journal.segment_bytes * pick(rng, &[1, 2, 4, 8]);
     options.storage.sizes = storage::Sizes {
         segment_bytes: pick(rng, &[8_000, 40_000, 200_000]),
-        page_out_bytes: pick(rng, &[1_000, 8_000, 40_000]),
-        carry_bytes: pick(rng, &[1_000, 20_000]),
+        page_out_bytes: pick(rng, &[1_000, 8_000, 40_000, 1_000_000]),
+        carry_bytes: pick(rng, &[16_000, 60_000]),
         read_bytes: pick(rng, &[1_000, 10_000, 100_000]),
         chunk_bytes: pick(rng, &[4_000, 30_000]),
     };

@@ -60,19 +60,22 @@ impl Hands<'_> {
         if self.one_in(self.plan.rare_odds) {
             return self.rare(conn, at);
         }
-        match self.rng.random_range(0..20) {
+        match self.rng.random_range(0..20 + self.plan.thirst) {
             0..=2 => self.arrange(conn, at),
             3..=9 => self.publish(conn, at),
             10..=11 => self.consume(conn, at),
             12 => self.get(conn, at),
-            13..=18 => self.settle(conn, at),
-            _ => self.end_something(conn, at),
+            13 => self.end_something(conn, at),
+            _ => self.settle(conn, at),
         }
     }
 
     fn open_channel(&mut self, conn: &mut Connection) {
-        let modes = [Mode::Confirm, Mode::Confirm, Mode::Confirm, Mode::Confirm, Mode::Plain, Mode::Transaction];
-        let mode = *modes.choose(self.rng).unwrap_or(&Mode::Confirm);
+        let mode = match self.rng.random_range(0..100) {
+            percent if percent < self.plan.transaction_percent => Mode::Transaction,
+            90.. => Mode::Plain,
+            _ => Mode::Confirm,
+        };
         *self.next_chan += 1;
         let at = conn.open_channel(ChanId(*self.next_chan), mode, self.model);
         self.trace.event(format_args!("connection {} opens channel {} {mode:?}", conn.id.0, *self.next_chan));
@@ -225,7 +228,7 @@ impl Hands<'_> {
         if conn.channels[at].unconfirmed.len() > UNCONFIRMED_MAX {
             return;
         }
-        let direct = self.rng.random_ratio(3, 5);
+        let direct = !self.rng.random_ratio(self.plan.exchange_percent, 100);
         let mut target = self.rng.random_range(0..self.plan.exchanges.len());
         if direct || (!self.model.topology.exchanges[target].certain()) {
             target = 0;

@@ -46,6 +46,9 @@ pub struct World {
     /// Steps until the disk has room again, or is quick again.
     full_for: u32,
     slow_for: u32,
+    /// Files removed and commits sent, when last looked at; steps in which a crash is likelier.
+    seen: (u64, usize),
+    tempted_for: u32,
     /// Faults may happen.
     wild: bool,
 }
@@ -69,6 +72,8 @@ impl World {
             next_chan: 0,
             full_for: 0,
             slow_for: 0,
+            seen: (0, 0),
+            tempted_for: 0,
             wild: true,
             rng,
             plan,
@@ -107,9 +112,12 @@ impl World {
     }
 
     fn step(&mut self) -> Outcome {
-        if self.wild && self.one_in(self.plan.fault_odds) {
+        // Where one lane of the disk is far behind the other, a crash finds most.
+        let odds = if self.slow_for > 0 { self.plan.fault_odds.div_ceil(6) } else { self.plan.fault_odds };
+        if self.wild && self.one_in(odds) {
             self.fault()?;
         }
+        self.be_tempted()?;
         match self.rng.random_range(0..24) {
             0..=5 => self.client_acts()?,
             6..=11 => self.upload()?,
@@ -123,6 +131,23 @@ impl World {
             self.turn()?;
         }
         self.recover_disk();
+        Ok(())
+    }
+
+    /// A crash finds most while a transaction is being committed, or a file was just removed.
+    fn be_tempted(&mut self) -> Outcome {
+        let removals = self.watch.removals.load(Ordering::Relaxed);
+        let commits = self.model.commits();
+        if (removals, commits) != self.seen {
+            self.seen = (removals, commits);
+            self.tempted_for = 16;
+        }
+        if self.tempted_for > 0 && self.wild && self.plan.fault_odds > 0 {
+            self.tempted_for -= 1;
+            if self.one_in(200) {
+                return self.crash();
+            }
+        }
         Ok(())
     }
 
@@ -476,7 +501,7 @@ impl World {
                 Ok(())
             }
             7 => {
-                let lane = if self.rng.random_ratio(1, 2) { Lane::Journal } else { Lane::Background };
+                let lane = if self.rng.random_ratio(2, 3) { Lane::Journal } else { Lane::Background };
                 self.trace.event(format_args!("the disk is slow: {lane:?}"));
                 self.figures.slow_disks += 1;
                 self.disk.set_slow(Some(lane));
@@ -550,6 +575,7 @@ impl World {
                 break;
             }
             if round > PATIENCE_ROUNDS || self.now.mono_ms - started > PATIENCE_MS {
+                self.describe();
                 return Err(answers::late(&[format!(
                     "the node does not come to rest; connections left: {}",
                     self.connections.iter().flatten().count()

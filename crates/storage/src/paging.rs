@@ -8,6 +8,7 @@
 use std::collections::VecDeque;
 
 use bytes::Bytes;
+use model::planted::{self, Bug};
 use model::{Lsn, record};
 use vfs::{Completion, Done, Extent, Job, Token};
 
@@ -110,7 +111,7 @@ impl Store {
         }
         let durable = self.journal.durable();
         if let Some((at, _)) = self.paging.checkpoint {
-            if durable >= at
+            if (durable >= at || planted::is(Bug::CheckpointBeforeDurable))
                 && let Some((at, bytes)) = self.paging.checkpoint.take()
             {
                 let token = self.token();
@@ -423,6 +424,10 @@ impl Store {
                 );
                 continue;
             }
+            if planted::is(Bug::CarryLosesTarget) && carried.users.len() > 1 {
+                let (id, offset) = carried.users.swap_remove(0);
+                self.settle(id, model::Offset(offset));
+            }
             let head = frame::publish_head_len(carried.users.len());
             let appended = self.journal.append(frame::CARRY, false, head + len, |out| {
                 frame::put_publish_head(out, carried.tag, carried.users.iter().copied());
@@ -537,7 +542,10 @@ impl Store {
         while self.buckets.front().is_some_and(|bucket| bucket.live == 0 && bucket.number < here) {
             self.buckets.pop_front();
         }
-        let first = self.buckets.front().map_or(here, |bucket| bucket.number.min(here));
+        let mut first = self.buckets.front().map_or(here, |bucket| bucket.number.min(here));
+        if planted::is(Bug::CutTooFar) {
+            first = here;
+        }
         self.journal.cut(Lsn(first * self.bucket_bytes()));
     }
 }

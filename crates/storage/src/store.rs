@@ -6,6 +6,7 @@ use std::io;
 use bytes::Bytes;
 use foldhash::fast::FixedState;
 use journal::{Journal, Poisoned};
+use model::planted::{self, Bug};
 use model::record::{self, StoredRecord};
 use model::{Lsn, Now, Offset, RecordParts, limits};
 use vfs::{Completion, Done, Extent, Job, Lane, Token, Vfs};
@@ -261,7 +262,7 @@ impl Store {
         let (place, end, bucket) = if durable {
             let head = frame::publish_head_len(targets.len());
             let logs = &self.logs;
-            let appended = self.journal.append(frame::PUBLISH, group, head + len, |out| {
+            let appended = self.journal.append(frame::PUBLISH, group && !planted::is(Bug::TransactionTorn), head + len, |out| {
                 let offsets = targets.iter().map(|id| (*id, logs.get(id).map_or(u64::MAX, |log| log.next)));
                 frame::put_publish_head(out, tag, offsets);
                 parts.encode(now.wall_ms, out);
@@ -387,6 +388,9 @@ impl Store {
         for id in self.dirty.drain(..) {
             let Some(log) = self.logs.get_mut(&id) else { continue };
             log.dirty = false;
+            if planted::is(Bug::AckNotJournalled) {
+                log.unwritten.clear();
+            }
             for ranges in log.unwritten.chunks(4096) {
                 self.journal.append(frame::SETTLE, false, 8 + 12 * ranges.len(), |out| {
                     out.extend_from_slice(&id.0.to_le_bytes());
@@ -405,6 +409,9 @@ impl Store {
         for id in self.marks.drain(..) {
             let Some(log) = self.logs.get_mut(&id) else { continue };
             log.marked = log.delivered;
+            if planted::is(Bug::DeliveryNotNoted) {
+                continue;
+            }
             let delivered = log.delivered;
             self.journal.append(frame::DELIVERED, false, 12, |out| {
                 out.extend_from_slice(&id.0.to_le_bytes());
@@ -790,6 +797,7 @@ impl Store {
     /// Nothing needs a segment any more once what was appended so far is durable.
     pub(crate) fn remove_segment(&mut self, id: LogId, home: &SegmentHome) {
         self.window_bytes -= home.window_bytes();
-        self.removals.push_back((self.journal.appended(), segment::path(id, home.file)));
+        let safe_at = if planted::is(Bug::SegmentRemovedEarly) { Lsn(0) } else { self.journal.appended() };
+        self.removals.push_back((safe_at, segment::path(id, home.file)));
     }
 }

@@ -440,6 +440,11 @@ impl Model {
         self.together.push(transaction.publishes.clone());
     }
 
+    /// How many commits were sent.
+    pub fn commits(&self) -> usize {
+        self.together.len()
+    }
+
     pub fn committed(&mut self, chan: ChanId, op: u32) {
         self.processed(chan, op);
         let at = self.tick();

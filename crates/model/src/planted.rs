@@ -1,0 +1,98 @@
+//! Bugs on purpose, to show that the simulator's checkers find them. Without the feature `planted` none of this is
+//! compiled in: [`is`] is `false` and the hooks fold away.
+
+/// A bug that may be planted. Each hook in the code names one of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Bug {
+    /// The journal's blocks are written but not synced before they count as durable.
+    ConfirmBeforeSync = 1,
+    /// Settlements stay in memory.
+    AckNotJournalled,
+    /// Recovery does not look at the checksums of frames.
+    TornTailAccepted,
+    /// What is requeued comes back last first.
+    RequeueOrderBroken,
+    /// A segment's file is removed before the settlements that made it needless are durable.
+    SegmentRemovedEarly,
+    /// A checkpoint is written before the journal is durable up to its position.
+    CheckpointBeforeDurable,
+    /// A record of several logs that is carried forward in the journal forgets one of them.
+    CarryLosesTarget,
+    /// The journal is cut although records still lie in the part that goes.
+    CutTooFar,
+    /// What was handed out is not noted in the journal.
+    DeliveryNotNoted,
+    /// A failed write of the journal counts as done.
+    FailureIgnored,
+    /// The frames of a transaction do not belong together.
+    TransactionTorn,
+    /// A new binding is not entered into the catalog.
+    BindingNotRecorded,
+}
+
+impl Bug {
+    pub const ALL: [Bug; 12] = [
+        Bug::ConfirmBeforeSync,
+        Bug::AckNotJournalled,
+        Bug::TornTailAccepted,
+        Bug::RequeueOrderBroken,
+        Bug::SegmentRemovedEarly,
+        Bug::CheckpointBeforeDurable,
+        Bug::CarryLosesTarget,
+        Bug::CutTooFar,
+        Bug::DeliveryNotNoted,
+        Bug::FailureIgnored,
+        Bug::TransactionTorn,
+        Bug::BindingNotRecorded,
+    ];
+
+    /// The name by which it is chosen.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Bug::ConfirmBeforeSync => "confirm-before-sync",
+            Bug::AckNotJournalled => "ack-not-journalled",
+            Bug::TornTailAccepted => "torn-tail-accepted",
+            Bug::RequeueOrderBroken => "requeue-order-broken",
+            Bug::SegmentRemovedEarly => "segment-removed-early",
+            Bug::CheckpointBeforeDurable => "checkpoint-before-durable",
+            Bug::CarryLosesTarget => "carry-loses-target",
+            Bug::CutTooFar => "cut-too-far",
+            Bug::DeliveryNotNoted => "delivery-not-noted",
+            Bug::FailureIgnored => "failure-ignored",
+            Bug::TransactionTorn => "transaction-torn",
+            Bug::BindingNotRecorded => "binding-not-recorded",
+        }
+    }
+
+    /// The bug of that name.
+    #[must_use]
+    pub fn parse(name: &str) -> Option<Bug> {
+        Bug::ALL.into_iter().find(|bug| bug.name() == name)
+    }
+}
+
+#[cfg(feature = "planted")]
+static PLANTED: std::sync::atomic::AtomicU8 = std::sync::atomic::AtomicU8::new(0);
+
+/// From now on this bug is in the whole process, or none.
+#[cfg(feature = "planted")]
+pub fn plant(bug: Option<Bug>) {
+    PLANTED.store(bug.map_or(0, |bug| bug as u8), std::sync::atomic::Ordering::Relaxed);
+}
+
+/// Whether this bug is planted.
+#[cfg(feature = "planted")]
+#[must_use]
+pub fn is(bug: Bug) -> bool {
+    PLANTED.load(std::sync::atomic::Ordering::Relaxed) == bug as u8
+}
+
+/// Whether this bug is planted: never, in a build without the feature.
+#[cfg(not(feature = "planted"))]
+#[must_use]
+#[inline(always)]
+pub const fn is(_bug: Bug) -> bool {
+    false
+}
