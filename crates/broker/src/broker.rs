@@ -455,11 +455,9 @@ impl Broker {
         multiple: bool,
         outcome: Outcome,
     ) -> Result<Reply, Failure> {
-        let flushes = self.store.flushes();
         let mut taken = std::mem::take(&mut self.taken);
         taken.clear();
         let session = self.session_mut(id);
-        session.settled_at = flushes;
         let Some(scope) = session.scopes.get_mut(&scope) else { return Ok(Reply::Ok) };
         let full = !scope.has_credit();
         if !scope.take(tag, multiple, &mut taken) {
@@ -479,6 +477,9 @@ impl Broker {
             self.finish(*unacked, outcome);
         }
         self.taken = taken;
+        // Read last: a segment that one of them emptied flushes those before it, and not those after it. (Once it was read
+        // first, and the next publish took the later ones for flushed; a crash between their blocks brought them back.)
+        self.session_mut(id).settled_at = self.store.flushes();
         if full {
             self.wake_session(id);
         }
