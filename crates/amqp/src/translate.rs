@@ -9,7 +9,9 @@
 //!     property list           as they came, without the header BCC
 //! ```
 //! A record without that header was written by another protocol: it is delivered with its key as the
-//! routing key, from the default exchange, without properties.
+//! routing key (as far as it is text), from the default exchange, without properties. What the header
+//! holds was checked when it was written and is not checked again, so protocols whose clients name
+//! headers freely must keep names that begin with `yam.` to themselves.
 
 use model::death;
 use model::limits::NAME_BYTES_MAX;
@@ -261,13 +263,28 @@ impl<'a> Stored<'a> {
             }
         }
         let (exchange, properties) = own.unwrap_or((&[0], &properties::NONE));
-        let routing_key = view.key.get(..NAME_BYTES_MAX).unwrap_or(view.key);
+        // A key that our own publish wrote is a short string; another protocol's may be anything.
+        let routing_key = if own.is_some() { short(view.key) } else { text(short(view.key)) };
         Ok(Stored { exchange, routing_key, properties, body: view.value, death })
+    }
+}
+
+/// As much as a short string holds.
+fn short(key: &[u8]) -> &[u8] {
+    key.get(..NAME_BYTES_MAX).unwrap_or(key)
+}
+
+/// The part before the first byte that is no UTF-8: clients may choke on the rest.
+fn text(key: &[u8]) -> &[u8] {
+    match std::str::from_utf8(key) {
+        Ok(_) => key,
+        Err(error) => key.get(..error.valid_up_to()).unwrap_or_default(),
     }
 }
 
 fn split_own(value: &[u8]) -> Option<(&[u8], &[u8])> {
     let len = Reader::new(value).u8().ok()?;
     let (exchange, properties) = value.split_at_checked(1 + usize::from(len))?;
-    (properties.len() >= properties::NONE.len()).then_some((exchange, properties))
+    let exchange_is_text = std::str::from_utf8(exchange.get(1..)?).is_ok();
+    (exchange_is_text && properties.len() >= properties::NONE.len()).then_some((exchange, properties))
 }

@@ -150,28 +150,27 @@ fn a_record_of_another_protocol_has_a_sensible_header() {
     let mut harness = Harness::running();
     harness.send(1, &basic::Consume { queue: "q", consumer_tag: "t", ..Default::default() });
     harness.said();
-    let mut batch = Vec::new();
-    let key = [b'k'; 300];
-    model::RecordParts { key: &key, value: b"body", ..Default::default() }.encode(0, &mut batch);
-    let batch = Bytes::from(batch);
-    harness.event(Event::Deliver {
-        scope: Scope(1),
-        subscription: SubscriptionId(1),
-        tag: DeliveryTag(1),
-        redelivered: false,
-        record: StoredRecord { batch: &batch, buffer: Some(&batch) },
-    });
-    let cut = "k".repeat(255);
-    assert_eq!(
-        harness.said(),
-        [
-            format!(
-                "1 basic.deliver consumer_tag: \"t\", delivery_tag: 1, redelivered: false, exchange: \"\", routing_key: \"{cut}\""
-            ),
-            "1 header size=4".to_owned(),
-            "1 body body".to_owned(),
-        ]
-    );
+    let long = "k".repeat(300);
+    let umlauts = "\u{e4}".repeat(200);
+    // Too long, cut inside a character, not text from some point on, not text at all.
+    for (key, shown) in
+        [(long.as_bytes(), &long[..255]), (umlauts.as_bytes(), &umlauts[..254]), (b"key\xff\xfe", "key"), (b"\xff", "")]
+    {
+        let mut batch = Vec::new();
+        model::RecordParts { key, value: b"body", ..Default::default() }.encode(0, &mut batch);
+        let batch = Bytes::from(batch);
+        harness.event(Event::Deliver {
+            scope: Scope(1),
+            subscription: SubscriptionId(1),
+            tag: DeliveryTag(1),
+            redelivered: false,
+            record: StoredRecord { batch: &batch, buffer: Some(&batch) },
+        });
+        let deliver = format!(
+            "1 basic.deliver consumer_tag: \"t\", delivery_tag: 1, redelivered: false, exchange: \"\", routing_key: \"{shown}\""
+        );
+        assert_eq!(harness.said(), [deliver, "1 header size=4".to_owned(), "1 body body".to_owned()]);
+    }
 }
 
 #[test]
