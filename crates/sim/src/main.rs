@@ -47,6 +47,10 @@ fn main() -> ExitCode {
         None => {}
     }
     if let Some(seed) = arguments.seed {
+        if !arguments.quiet {
+            // What the node logs stands between the events.
+            tracing_subscriber::fmt().without_time().with_target(false).with_ansi(false).init();
+        }
         let report = sim::run::seed(seed, !arguments.quiet);
         println!("{}", report.story());
         println!("{}\ntrace       {:016x}", report.figures, report.hash);

@@ -240,7 +240,9 @@ impl Store {
         for run in log.runs.range(from..to) {
             // What lies between two runs is settled.
             let gap = (run.first - first) as usize;
-            out.entries.resize(gap, Entry { place: Place::NONE, tag: Tag::default(), len: 0 });
+            // Positions ascend all the same: readers search by them.
+            let nothing = Entry { place: Place::segment(segment::HEADER_BYTES + out.data_len), tag: Tag::default(), len: 0 };
+            out.entries.resize(gap, nothing);
             for (index, entry) in run.entries.iter().enumerate() {
                 let dead = run.is_settled(run.first + index as u64);
                 let len = if dead { 0 } else { entry.len };

@@ -617,7 +617,8 @@ impl Store {
         }
         let ends_within = |entry: &Entry| entry.place.as_segment().unwrap_or(0) + u64::from(entry.len) <= block_end;
         let next = run.entries.partition_point(ends_within);
-        let Some(entry) = run.entries.get(next).copied() else { return };
+        // What was settled when the file was written has no length, and shares its position with what follows it.
+        let Some(entry) = run.entries[next..].iter().find(|entry| entry.len > 0).copied() else { return };
         if let Some(position) = entry.place.as_segment()
             && home.window.iter().all(|block| block.start != position)
         {
