@@ -8,7 +8,8 @@
 //! nothing of exchanges and queues.
 //!
 //! # Layout
-//! - [`store`]: the heart: logs, appends, reads, settles, and what it asks of the disk
+//! - [`store`]: the heart: logs, appends, settles, and what it asks of the disk
+//! - [`reading`]: where a record is, and reads of what is not in memory
 //! - [`log`]: one log as a sequence of runs of entries
 //! - [`arena`]: transient records in memory
 //! - [`frame`]: what the store writes into the journal, byte by byte
@@ -24,6 +25,7 @@ pub mod frame;
 pub mod fuzz;
 mod log;
 mod paging;
+mod reading;
 pub mod recovery;
 mod segment;
 mod store;
@@ -31,5 +33,6 @@ mod store;
 mod tests;
 
 pub use frame::{LogId, Tag};
+pub use reading::{Available, RecordRef};
 pub use recovery::{OpenError, Recovery};
-pub use store::{Available, Options, RecordRef, Sizes, Statistics, Stopped, Store};
+pub use store::{Options, Sizes, Statistics, Stopped, Store};

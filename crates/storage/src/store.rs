@@ -3,32 +3,23 @@
 use std::collections::{HashMap, VecDeque};
 use std::io;
 
-use bytes::Bytes;
 use foldhash::fast::FixedState;
 use journal::{Journal, Poisoned};
 use model::planted::{self, Bug};
-use model::record::{self, StoredRecord};
 use model::{Lsn, Now, Offset, RecordParts, limits};
-use vfs::{Completion, Done, Extent, Job, Lane, Token, Vfs};
+use vfs::{Completion, Job, Lane, Token, Vfs};
 
 use crate::arena::Arena;
 use crate::frame::{self, LogId, Tag};
-use crate::log::{Block, Entry, Home, Log, Place, SegmentHome};
+use crate::log::{Entry, Home, Log, Place, SegmentHome};
 use crate::paging::Paging;
+use crate::reading::Reads;
 use crate::segment;
 
-/// Bytes fetched by one cold read when many logs are read at once.
-const READ_BYTES_CROWDED: usize = 64 * 1024;
-/// Bytes of read segments in memory at which reads become short.
-const WINDOW_BYTES_CROWDED: usize = 64 * 1024 * 1024;
 /// Jobs handed to the disk at a time; removals wait here.
 const JOBS_MAX: usize = 256;
-/// Reads handed to the disk at a time; the others wait here.
-const READS_MAX: usize = 128;
 /// Entries in memory at which the oldest part of the journal is evacuated; at twice that publishers wait.
 pub(crate) const RESIDENT_ENTRIES_HIGH: u64 = 3_000_000;
-/// Blocks of one segment in memory.
-const WINDOW_BLOCKS_MAX: usize = 3;
 
 /// How the store behaves.
 #[derive(Clone, Debug)]
@@ -88,28 +79,6 @@ pub enum Stopped {
     Write { what: &'static str, error: io::Error },
 }
 
-/// A record that is in memory right now. Valid until the store is changed.
-#[derive(Clone, Copy, Debug)]
-pub struct RecordRef {
-    log: LogId,
-    offset: Offset,
-    place: Place,
-    len: u32,
-    pub tag: Tag,
-}
-
-/// Whether a record can be handed out.
-#[derive(Debug)]
-pub enum Available {
-    Now(RecordRef),
-    /// It is being read; the log will be named by [`Store::poll_arrived`].
-    Soon,
-    /// It is already settled or was never there.
-    Gone,
-    /// It cannot be read; the text says what and where.
-    Damaged(String),
-}
-
 /// Figures for people and metrics.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Statistics {
@@ -118,17 +87,6 @@ pub struct Statistics {
     pub unsynced_bytes: u64,
     pub window_bytes: usize,
     pub logs: usize,
-}
-
-enum Reading {
-    Journal { start: Lsn, end: u64 },
-    Index { log: LogId, first: u64 },
-    Block { log: LogId, first: u64, start: u64 },
-}
-
-struct PendingRead {
-    what: Reading,
-    waiting: Vec<LogId>,
 }
 
 /// A stretch of the journal, with what still lives in it.
@@ -168,17 +126,12 @@ pub struct Store {
     pub(crate) paging: Paging,
     /// Files to remove once the journal is durable up to that position.
     pub(crate) removals: VecDeque<(Lsn, String)>,
-    reads: HashMap<Token, PendingRead, FixedState>,
-    /// Stretches of the journal that the disk would not read: (from, to, why).
-    unreadable: Vec<(u64, u64, String)>,
-    arrived: Vec<LogId>,
+    pub(crate) reads: Reads,
     dirty: Vec<LogId>,
     marks: Vec<LogId>,
-    window_bytes: usize,
     pub(crate) resident: Resident,
     /// The disk has little room: give back what can be given back.
     pub(crate) short_of_space: bool,
-    read_jobs: VecDeque<(Token, Job)>,
     /// Grows with every flush of settles, so that a publisher can tell whether its own are flushed.
     flushes: u64,
     in_flight: usize,
@@ -197,15 +150,11 @@ impl Store {
             jobs: Vec::new(),
             paging: Paging::default(),
             removals: VecDeque::new(),
-            reads: HashMap::default(),
-            unreadable: Vec::new(),
-            arrived: Vec::new(),
+            reads: Reads::default(),
             dirty: Vec::new(),
             marks: Vec::new(),
-            window_bytes: 0,
             resident: Resident::default(),
             short_of_space: false,
-            read_jobs: VecDeque::new(),
             flushes: 0,
             in_flight: 0,
             options,
@@ -444,213 +393,9 @@ impl Store {
         Offset(self.logs.get(&id).map_or(0, |log| log.delivered))
     }
 
-    /// What is kept of a record beside its bytes, where its entry is in memory.
-    #[must_use]
-    pub fn tag(&self, id: LogId, offset: Offset) -> Option<Tag> {
-        let log = self.logs.get(&id)?;
-        log.runs.get(log.run_index(offset.0)?)?.entry(offset.0).map(|entry| entry.tag)
-    }
-
-    /// Length of a record's batch in bytes, where its entry is in memory.
-    #[must_use]
-    pub fn record_len(&self, id: LogId, offset: Offset) -> Option<u32> {
-        let log = self.logs.get(&id)?;
-        log.runs.get(log.run_index(offset.0)?)?.entry(offset.0).map(|entry| entry.len)
-    }
-
-    /// See that a record is in memory, or have it read.
-    pub fn locate(&mut self, id: LogId, offset: Offset) -> Available {
-        let Some(log) = self.logs.get_mut(&id) else { return Available::Gone };
-        let Some(index) = log.run_index(offset.0) else { return Available::Gone };
-        let run = &log.runs[index];
-        if run.is_settled(offset.0) {
-            return Available::Gone;
-        }
-        if let Home::Segment(_) = run.home {
-            return self.locate_in_segment(id, index, offset);
-        }
-        let Some(&Entry { place, tag, len }) = run.entry(offset.0) else { return Available::Gone };
-        let found = Available::Now(RecordRef { log: id, offset, place, len, tag });
-        let Some(position) = place.as_journal() else { return found };
-        let Some(bytes) = self.journal.cached(Lsn(position), len as usize) else {
-            return self.read_journal(id, position, len);
-        };
-        if bytes.cold && record::verify(bytes.bytes) != Ok(len as usize) {
-            return Available::Damaged(format!("the record at journal position {position:#x} fails its checksum"));
-        }
-        found
-    }
-
-    fn read_journal(&mut self, id: LogId, position: u64, len: u32) -> Available {
-        let end = position + u64::from(len);
-        for read in self.reads.values_mut() {
-            if let Reading::Journal { start, end: read_end } = read.what
-                && start.0 <= position
-                && end <= read_end
-            {
-                read.waiting.push(id);
-                return Available::Soon;
-            }
-        }
-        if let Some((.., error)) = self.unreadable.iter().find(|(start, end, _)| *start <= position && position < *end) {
-            return Available::Damaged(format!("cannot read the journal at position {position:#x}: {error}"));
-        }
-        let ahead = self.read_bytes();
-        let Some((extent, start)) = self.journal.extent(Lsn(position), len as usize, ahead) else {
-            return Available::Damaged(format!("the journal no longer holds position {position:#x}"));
-        };
-        let end = start.0 + extent.len as u64;
-        self.submit_read(Reading::Journal { start, end }, Job::Read(extent), Some(id));
-        Available::Soon
-    }
-
-    fn read_bytes(&self) -> usize {
-        let most = self.options.sizes.read_bytes;
-        if self.window_bytes > WINDOW_BYTES_CROWDED { READ_BYTES_CROWDED.min(most) } else { most }
-    }
-
-    fn submit_read(&mut self, what: Reading, job: Job, waiting: Option<LogId>) {
-        let token = self.token();
-        self.reads.insert(token, PendingRead { what, waiting: waiting.into_iter().collect() });
-        self.read_jobs.push_back((token, job));
-    }
-
     pub(crate) fn token(&mut self) -> Token {
         self.next_token += 1;
         self.next_token
-    }
-
-    fn locate_in_segment(&mut self, id: LogId, index: usize, offset: Offset) -> Available {
-        self.want_index(id, index);
-        // A log that is read through will want the next segment's index soon.
-        self.want_index(id, index + 1);
-        let Some(run) = self.logs.get_mut(&id).and_then(|log| log.runs.get_mut(index)) else { return Available::Gone };
-        let first = run.first;
-        let Home::Segment(home) = &mut run.home else { return Available::Gone };
-        if let Some(damage) = &home.damaged {
-            return Available::Damaged(damage.clone());
-        }
-        let Some(&Entry { place, tag, len }) = run.entries.get((offset.0 - first) as usize) else {
-            self.wait_for(id, |what| matches!(what, Reading::Index { log, first: at } if *log == id && *at == first));
-            return Available::Soon;
-        };
-        let Some(position) = place.as_segment() else { return Available::Gone };
-        let end = position + u64::from(len);
-        let holds = |block: &&Block| block.bytes.is_some() && block.start <= position && end <= block.start + block.len as u64;
-        let found = home.window.iter().find(holds).and_then(|block| {
-            let from = (position - block.start) as usize;
-            let record = block.bytes.as_ref()?.get(from..from + len as usize)?;
-            Some((block.start + block.len as u64, record::verify(record) == Ok(len as usize)))
-        });
-        match found {
-            Some((_, false)) => {
-                let path = segment::path(id, home.file);
-                Available::Damaged(format!("the record at byte {position} of {path} fails its checksum"))
-            }
-            Some((block_end, true)) => {
-                self.read_ahead(id, index, block_end, position);
-                Available::Now(RecordRef { log: id, offset, place, len, tag })
-            }
-            None => {
-                self.want_block(id, index, position, len, position);
-                self.wait_for(id, |what| matches!(what, Reading::Block { log, first: at, .. } if *log == id && *at == first));
-                Available::Soon
-            }
-        }
-    }
-
-    fn wait_for(&mut self, id: LogId, is: impl Fn(&Reading) -> bool) {
-        for read in self.reads.values_mut().filter(|read| is(&read.what)) {
-            if !read.waiting.contains(&id) {
-                read.waiting.push(id);
-            }
-        }
-    }
-
-    fn want_index(&mut self, id: LogId, index: usize) {
-        let Some(run) = self.logs.get_mut(&id).and_then(|log| log.runs.get_mut(index)) else { return };
-        let (first, count) = (run.first, run.count);
-        let Home::Segment(home) = &mut run.home else { return };
-        if home.index_requested {
-            return;
-        }
-        home.index_requested = true;
-        let extent = Extent {
-            path: segment::path(id, home.file),
-            offset: segment::HEADER_BYTES + home.data_len,
-            len: segment::index_len(count),
-        };
-        self.submit_read(Reading::Index { log: id, first }, Job::Read(extent), None);
-    }
-
-    /// Ask for the block that begins at `position`, where it is not in memory or asked for. What holds the byte at `kept`
-    /// stays in memory.
-    fn want_block(&mut self, id: LogId, index: usize, position: u64, len: u32, kept: u64) {
-        let ahead = self.read_bytes();
-        let Some(run) = self.logs.get_mut(&id).and_then(|log| log.runs.get_mut(index)) else { return };
-        let first = run.first;
-        let Home::Segment(home) = &mut run.home else { return };
-        if home.window.iter().any(|block| block.start == position) {
-            return;
-        }
-        let end = segment::HEADER_BYTES + home.data_len;
-        let len = ahead.max(len as usize).min(end.saturating_sub(position) as usize);
-        if home.window.len() >= WINDOW_BLOCKS_MAX
-            && let Some(at) = home.window.iter().position(|block| block.bytes.is_some() && !block.holds(kept))
-            && let Some(block) = home.window.remove(at)
-        {
-            self.window_bytes -= block.len;
-        }
-        // Counted from here on, so that many logs read at once notice each other.
-        self.window_bytes += len;
-        home.window.push_back(Block { start: position, len, bytes: None });
-        let extent = Extent { path: segment::path(id, home.file), offset: position, len };
-        self.submit_read(Reading::Block { log: id, first, start: position }, Job::Read(extent), None);
-    }
-
-    /// Ask for what follows a block that is being read, up to one block ahead. The block being read holds the byte at `kept`.
-    fn read_ahead(&mut self, id: LogId, index: usize, block_end: u64, kept: u64) {
-        let Some(run) = self.logs.get(&id).and_then(|log| log.runs.get(index)) else { return };
-        let Home::Segment(home) = &run.home else { return };
-        if home.window.back().is_none_or(|block| block.start >= block_end) || block_end >= segment::HEADER_BYTES + home.data_len {
-            return;
-        }
-        let ends_within = |entry: &Entry| entry.place.as_segment().unwrap_or(0) + u64::from(entry.len) <= block_end;
-        let next = run.entries.partition_point(ends_within);
-        // What was settled when the file was written has no length, and shares its position with what follows it.
-        let Some(entry) = run.entries[next..].iter().find(|entry| entry.len > 0).copied() else { return };
-        if let Some(position) = entry.place.as_segment()
-            && home.window.iter().all(|block| block.start != position)
-        {
-            self.want_block(id, index, position, entry.len, kept);
-        }
-    }
-
-    /// The record itself. The reference must come from the last change of the store.
-    #[must_use]
-    pub fn record(&self, at: &RecordRef) -> Option<StoredRecord<'_>> {
-        let len = at.len as usize;
-        if let Some(position) = at.place.as_journal() {
-            let found = self.journal.cached(Lsn(position), len)?;
-            return Some(StoredRecord { batch: found.bytes, buffer: found.buffer });
-        }
-        if let Some(position) = at.place.as_arena() {
-            let (batch, buffer) = self.arena.read(position, len)?;
-            return Some(StoredRecord { batch, buffer });
-        }
-        let position = at.place.as_segment()?;
-        let log = self.logs.get(&at.log)?;
-        let Home::Segment(home) = &log.runs.get(log.run_index(at.offset.0)?)?.home else { return None };
-        home.window.iter().find_map(|block| {
-            let bytes = block.bytes.as_ref()?;
-            let from = position.checked_sub(block.start)? as usize;
-            Some(StoredRecord { batch: bytes.get(from..from + len)?, buffer: Some(bytes) })
-        })
-    }
-
-    /// A log of which something that was awaited has come.
-    pub fn poll_arrived(&mut self) -> Option<LogId> {
-        self.arrived.pop()
     }
 
     #[must_use]
@@ -693,7 +438,7 @@ impl Store {
             arena_bytes: self.arena.bytes(),
             journal_bytes: self.buckets.len() as u64 * self.bucket_bytes(),
             unsynced_bytes: self.journal.unsynced_bytes(),
-            window_bytes: self.window_bytes,
+            window_bytes: self.reads.window_bytes,
             logs: self.logs.len(),
         }
     }
@@ -706,7 +451,7 @@ impl Store {
             && self.journal.durable() == self.journal.appended()
             && self.jobs.is_empty()
             && self.removals.front().is_none_or(|(lsn, _)| *lsn > self.journal.durable())
-            && self.read_jobs.is_empty()
+            && self.reads.submitted()
             && self.in_flight == 0
     }
 
@@ -726,12 +471,7 @@ impl Store {
             self.in_flight += 1;
             vfs.submit(Lane::Background, token, job);
         }
-        while self.reads.len() - self.read_jobs.len() < READS_MAX
-            && let Some((token, job)) = self.read_jobs.pop_front()
-        {
-            self.in_flight += 1;
-            vfs.submit(Lane::Read, token, job);
-        }
+        self.in_flight += self.poll_reads(vfs);
         self.journal.poll(vfs);
     }
 
@@ -744,60 +484,15 @@ impl Store {
             return Ok(self.journal.completed(completion)?);
         }
         self.in_flight -= 1;
-        let Some(read) = self.reads.remove(&completion.token) else {
-            return self.paging_completed(completion);
-        };
-        let bytes = match completion.result {
-            Ok(Done::Bytes(bytes)) => Ok(bytes),
-            Ok(Done::Ok) => Ok(Bytes::new()),
-            Err(error) => Err(error),
-        };
-        match read.what {
-            Reading::Journal { start, end } => match bytes {
-                Ok(bytes) => self.journal.insert_cached(start, bytes),
-                Err(error) => self.unreadable.push((start.0, end, error.to_string())),
-            },
-            Reading::Index { log, first } => self.index_arrived(log, first, bytes),
-            Reading::Block { log, first, start } => self.block_arrived(log, first, start, bytes),
-        }
-        self.arrived.extend(read.waiting);
-        Ok(())
-    }
-
-    fn run_mut(&mut self, id: LogId, first: u64) -> Option<&mut crate::log::Run> {
-        let log = self.logs.get_mut(&id)?;
-        let index = log.run_index(first)?;
-        log.runs.get_mut(index).filter(|run| run.first == first)
-    }
-
-    fn index_arrived(&mut self, id: LogId, first: u64, bytes: io::Result<Bytes>) {
-        let Some(run) = self.run_mut(id, first) else { return };
-        let count = run.count;
-        let Home::Segment(home) = &mut run.home else { return };
-        let path = segment::path(id, home.file);
-        match bytes.map(|bytes| segment::parse_index(&bytes, count)) {
-            Ok(Some(entries)) => run.entries = entries,
-            Ok(None) => home.damaged = Some(format!("the index of {path} fails its checksum")),
-            Err(error) => home.damaged = Some(format!("cannot read {path}: {error}")),
-        }
-    }
-
-    fn block_arrived(&mut self, id: LogId, first: u64, start: u64, bytes: io::Result<Bytes>) {
-        let Some(run) = self.run_mut(id, first) else { return };
-        let Home::Segment(home) = &mut run.home else { return };
-        match bytes {
-            Ok(bytes) => {
-                if let Some(block) = home.window.iter_mut().find(|block| block.start == start) {
-                    block.bytes = Some(bytes);
-                }
-            }
-            Err(error) => home.damaged = Some(format!("cannot read {}: {error}", segment::path(id, home.file))),
+        match self.read_completed(completion) {
+            Some(other) => self.paging_completed(other),
+            None => Ok(()),
         }
     }
 
     /// Nothing needs a segment any more once what was appended so far is durable.
     pub(crate) fn remove_segment(&mut self, id: LogId, home: &SegmentHome) {
-        self.window_bytes -= home.window_bytes();
+        self.reads.window_bytes -= home.window_bytes();
         let safe_at = if planted::is(Bug::SegmentRemovedEarly) { Lsn(0) } else { self.journal.appended() };
         self.removals.push_back((safe_at, segment::path(id, home.file)));
     }

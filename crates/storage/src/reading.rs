@@ -1,0 +1,347 @@
+//! Reading: where a record is, and what is asked of the disk where it is not in memory.
+
+use std::collections::{HashMap, VecDeque};
+use std::io;
+
+use bytes::Bytes;
+use foldhash::fast::FixedState;
+use model::record::{self, StoredRecord};
+use model::{Lsn, Offset};
+use vfs::{Completion, Done, Extent, Job, Lane, Token, Vfs};
+
+use crate::frame::{LogId, Tag};
+use crate::log::{Block, Entry, Home, Place, Run};
+use crate::segment;
+use crate::store::Store;
+
+/// Bytes fetched by one cold read when many logs are read at once.
+const READ_BYTES_CROWDED: usize = 64 * 1024;
+/// Bytes of read segments in memory at which reads become short.
+const WINDOW_BYTES_CROWDED: usize = 64 * 1024 * 1024;
+/// Reads handed to the disk at a time; the others wait here.
+const READS_MAX: usize = 128;
+/// Blocks of one segment in memory.
+const WINDOW_BLOCKS_MAX: usize = 3;
+
+/// A record that is in memory right now. Valid until the store is changed.
+#[derive(Clone, Copy, Debug)]
+pub struct RecordRef {
+    log: LogId,
+    offset: Offset,
+    place: Place,
+    len: u32,
+    pub tag: Tag,
+}
+
+/// Whether a record can be handed out.
+#[derive(Debug)]
+pub enum Available {
+    Now(RecordRef),
+    /// It is being read; the log will be named by [`Store::poll_arrived`].
+    Soon,
+    /// It is already settled or was never there.
+    Gone,
+    /// It cannot be read; the text says what and where.
+    Damaged(String),
+}
+
+enum Reading {
+    Journal { start: Lsn, end: u64 },
+    Index { log: LogId, first: u64 },
+    Block { log: LogId, first: u64, start: u64 },
+}
+
+struct PendingRead {
+    what: Reading,
+    waiting: Vec<LogId>,
+}
+
+/// What is being read, and what came of it.
+#[derive(Default)]
+pub(crate) struct Reads {
+    pending: HashMap<Token, PendingRead, FixedState>,
+    /// Not handed to the disk yet.
+    jobs: VecDeque<(Token, Job)>,
+    /// Stretches of the journal that the disk would not read: (from, to, why).
+    unreadable: Vec<(u64, u64, String)>,
+    /// Logs of which something has come.
+    arrived: Vec<LogId>,
+    /// Bytes of segments in memory or on their way.
+    pub window_bytes: usize,
+}
+
+impl Store {
+    /// What is kept of a record beside its bytes, where its entry is in memory.
+    #[must_use]
+    pub fn tag(&self, id: LogId, offset: Offset) -> Option<Tag> {
+        let log = self.logs.get(&id)?;
+        log.runs.get(log.run_index(offset.0)?)?.entry(offset.0).map(|entry| entry.tag)
+    }
+
+    /// Length of a record's batch in bytes, where its entry is in memory.
+    #[must_use]
+    pub fn record_len(&self, id: LogId, offset: Offset) -> Option<u32> {
+        let log = self.logs.get(&id)?;
+        log.runs.get(log.run_index(offset.0)?)?.entry(offset.0).map(|entry| entry.len)
+    }
+
+    /// See that a record is in memory, or have it read.
+    pub fn locate(&mut self, id: LogId, offset: Offset) -> Available {
+        let Some(log) = self.logs.get_mut(&id) else { return Available::Gone };
+        let Some(index) = log.run_index(offset.0) else { return Available::Gone };
+        let run = &log.runs[index];
+        if run.is_settled(offset.0) {
+            return Available::Gone;
+        }
+        if let Home::Segment(_) = run.home {
+            return self.locate_in_segment(id, index, offset);
+        }
+        let Some(&Entry { place, tag, len }) = run.entry(offset.0) else { return Available::Gone };
+        let found = Available::Now(RecordRef { log: id, offset, place, len, tag });
+        let Some(position) = place.as_journal() else { return found };
+        let Some(bytes) = self.journal.cached(Lsn(position), len as usize) else {
+            return self.read_journal(id, position, len);
+        };
+        if bytes.cold && record::verify(bytes.bytes) != Ok(len as usize) {
+            return Available::Damaged(format!("the record at journal position {position:#x} fails its checksum"));
+        }
+        found
+    }
+
+    fn read_journal(&mut self, id: LogId, position: u64, len: u32) -> Available {
+        let end = position + u64::from(len);
+        for read in self.reads.pending.values_mut() {
+            if let Reading::Journal { start, end: read_end } = read.what
+                && start.0 <= position
+                && end <= read_end
+            {
+                read.waiting.push(id);
+                return Available::Soon;
+            }
+        }
+        if let Some((.., error)) = self.reads.unreadable.iter().find(|(start, end, _)| *start <= position && position < *end) {
+            return Available::Damaged(format!("cannot read the journal at position {position:#x}: {error}"));
+        }
+        let ahead = self.read_bytes();
+        let Some((extent, start)) = self.journal.extent(Lsn(position), len as usize, ahead) else {
+            return Available::Damaged(format!("the journal no longer holds position {position:#x}"));
+        };
+        let end = start.0 + extent.len as u64;
+        self.submit_read(Reading::Journal { start, end }, Job::Read(extent), Some(id));
+        Available::Soon
+    }
+
+    fn read_bytes(&self) -> usize {
+        let most = self.options.sizes.read_bytes;
+        if self.reads.window_bytes > WINDOW_BYTES_CROWDED { READ_BYTES_CROWDED.min(most) } else { most }
+    }
+
+    fn submit_read(&mut self, what: Reading, job: Job, waiting: Option<LogId>) {
+        let token = self.token();
+        self.reads.pending.insert(token, PendingRead { what, waiting: waiting.into_iter().collect() });
+        self.reads.jobs.push_back((token, job));
+    }
+
+    fn locate_in_segment(&mut self, id: LogId, index: usize, offset: Offset) -> Available {
+        self.want_index(id, index);
+        // A log that is read through will want the next segment's index soon.
+        self.want_index(id, index + 1);
+        let Some(run) = self.logs.get_mut(&id).and_then(|log| log.runs.get_mut(index)) else { return Available::Gone };
+        let first = run.first;
+        let Home::Segment(home) = &mut run.home else { return Available::Gone };
+        if let Some(damage) = &home.damaged {
+            return Available::Damaged(damage.clone());
+        }
+        let Some(&Entry { place, tag, len }) = run.entries.get((offset.0 - first) as usize) else {
+            self.wait_for(id, |what| matches!(what, Reading::Index { log, first: at } if *log == id && *at == first));
+            return Available::Soon;
+        };
+        let Some(position) = place.as_segment() else { return Available::Gone };
+        let end = position + u64::from(len);
+        let holds = |block: &&Block| block.bytes.is_some() && block.start <= position && end <= block.start + block.len as u64;
+        let found = home.window.iter().find(holds).and_then(|block| {
+            let from = (position - block.start) as usize;
+            let record = block.bytes.as_ref()?.get(from..from + len as usize)?;
+            Some((block.start + block.len as u64, record::verify(record) == Ok(len as usize)))
+        });
+        match found {
+            Some((_, false)) => {
+                let path = segment::path(id, home.file);
+                Available::Damaged(format!("the record at byte {position} of {path} fails its checksum"))
+            }
+            Some((block_end, true)) => {
+                self.read_ahead(id, index, block_end, position);
+                Available::Now(RecordRef { log: id, offset, place, len, tag })
+            }
+            None => {
+                self.want_block(id, index, position, len, position);
+                self.wait_for(id, |what| matches!(what, Reading::Block { log, first: at, .. } if *log == id && *at == first));
+                Available::Soon
+            }
+        }
+    }
+
+    fn wait_for(&mut self, id: LogId, is: impl Fn(&Reading) -> bool) {
+        for read in self.reads.pending.values_mut().filter(|read| is(&read.what)) {
+            if !read.waiting.contains(&id) {
+                read.waiting.push(id);
+            }
+        }
+    }
+
+    fn want_index(&mut self, id: LogId, index: usize) {
+        let Some(run) = self.logs.get_mut(&id).and_then(|log| log.runs.get_mut(index)) else { return };
+        let (first, count) = (run.first, run.count);
+        let Home::Segment(home) = &mut run.home else { return };
+        if home.index_requested {
+            return;
+        }
+        home.index_requested = true;
+        let extent = Extent {
+            path: segment::path(id, home.file),
+            offset: segment::HEADER_BYTES + home.data_len,
+            len: segment::index_len(count),
+        };
+        self.submit_read(Reading::Index { log: id, first }, Job::Read(extent), None);
+    }
+
+    /// Ask for the block that begins at `position`, where it is not in memory or asked for. What holds the byte at `kept`
+    /// stays in memory.
+    fn want_block(&mut self, id: LogId, index: usize, position: u64, len: u32, kept: u64) {
+        let ahead = self.read_bytes();
+        let Some(run) = self.logs.get_mut(&id).and_then(|log| log.runs.get_mut(index)) else { return };
+        let first = run.first;
+        let Home::Segment(home) = &mut run.home else { return };
+        if home.window.iter().any(|block| block.start == position) {
+            return;
+        }
+        let end = segment::HEADER_BYTES + home.data_len;
+        let len = ahead.max(len as usize).min(end.saturating_sub(position) as usize);
+        if home.window.len() >= WINDOW_BLOCKS_MAX
+            && let Some(at) = home.window.iter().position(|block| block.bytes.is_some() && !block.holds(kept))
+            && let Some(block) = home.window.remove(at)
+        {
+            self.reads.window_bytes -= block.len;
+        }
+        // Counted from here on, so that many logs read at once notice each other.
+        self.reads.window_bytes += len;
+        home.window.push_back(Block { start: position, len, bytes: None });
+        let extent = Extent { path: segment::path(id, home.file), offset: position, len };
+        self.submit_read(Reading::Block { log: id, first, start: position }, Job::Read(extent), None);
+    }
+
+    /// Ask for what follows a block that is being read, up to one block ahead. The block being read holds the byte at `kept`.
+    fn read_ahead(&mut self, id: LogId, index: usize, block_end: u64, kept: u64) {
+        let Some(run) = self.logs.get(&id).and_then(|log| log.runs.get(index)) else { return };
+        let Home::Segment(home) = &run.home else { return };
+        if home.window.back().is_none_or(|block| block.start >= block_end) || block_end >= segment::HEADER_BYTES + home.data_len {
+            return;
+        }
+        let ends_within = |entry: &Entry| entry.place.as_segment().unwrap_or(0) + u64::from(entry.len) <= block_end;
+        let next = run.entries.partition_point(ends_within);
+        // What was settled when the file was written has no length, and shares its position with what follows it.
+        let Some(entry) = run.entries[next..].iter().find(|entry| entry.len > 0).copied() else { return };
+        if let Some(position) = entry.place.as_segment()
+            && home.window.iter().all(|block| block.start != position)
+        {
+            self.want_block(id, index, position, entry.len, kept);
+        }
+    }
+
+    /// The record itself. The reference must come from the last change of the store.
+    #[must_use]
+    pub fn record(&self, at: &RecordRef) -> Option<StoredRecord<'_>> {
+        let len = at.len as usize;
+        if let Some(position) = at.place.as_journal() {
+            let found = self.journal.cached(Lsn(position), len)?;
+            return Some(StoredRecord { batch: found.bytes, buffer: found.buffer });
+        }
+        if let Some(position) = at.place.as_arena() {
+            let (batch, buffer) = self.arena.read(position, len)?;
+            return Some(StoredRecord { batch, buffer });
+        }
+        let position = at.place.as_segment()?;
+        let log = self.logs.get(&at.log)?;
+        let Home::Segment(home) = &log.runs.get(log.run_index(at.offset.0)?)?.home else { return None };
+        home.window.iter().find_map(|block| {
+            let bytes = block.bytes.as_ref()?;
+            let from = position.checked_sub(block.start)? as usize;
+            Some(StoredRecord { batch: bytes.get(from..from + len)?, buffer: Some(bytes) })
+        })
+    }
+
+    /// A log of which something that was awaited has come.
+    pub fn poll_arrived(&mut self) -> Option<LogId> {
+        self.reads.arrived.pop()
+    }
+
+    /// Hand the disk the next reads. Returns how many.
+    pub(crate) fn poll_reads(&mut self, vfs: &mut dyn Vfs) -> usize {
+        let mut submitted = 0;
+        while self.reads.pending.len() - self.reads.jobs.len() < READS_MAX
+            && let Some((token, job)) = self.reads.jobs.pop_front()
+        {
+            submitted += 1;
+            vfs.submit(Lane::Read, token, job);
+        }
+        submitted
+    }
+
+    /// Take in what a read brought. Gives the completion back where it is not of a read.
+    pub(crate) fn read_completed(&mut self, completion: Completion) -> Option<Completion> {
+        let Some(read) = self.reads.pending.remove(&completion.token) else { return Some(completion) };
+        let bytes = match completion.result {
+            Ok(Done::Bytes(bytes)) => Ok(bytes),
+            Ok(Done::Ok) => Ok(Bytes::new()),
+            Err(error) => Err(error),
+        };
+        match read.what {
+            Reading::Journal { start, end } => match bytes {
+                Ok(bytes) => self.journal.insert_cached(start, bytes),
+                Err(error) => self.reads.unreadable.push((start.0, end, error.to_string())),
+            },
+            Reading::Index { log, first } => self.index_arrived(log, first, bytes),
+            Reading::Block { log, first, start } => self.block_arrived(log, first, start, bytes),
+        }
+        self.reads.arrived.extend(read.waiting);
+        None
+    }
+
+    fn run_mut(&mut self, id: LogId, first: u64) -> Option<&mut Run> {
+        let log = self.logs.get_mut(&id)?;
+        let index = log.run_index(first)?;
+        log.runs.get_mut(index).filter(|run| run.first == first)
+    }
+
+    fn index_arrived(&mut self, id: LogId, first: u64, bytes: io::Result<Bytes>) {
+        let Some(run) = self.run_mut(id, first) else { return };
+        let count = run.count;
+        let Home::Segment(home) = &mut run.home else { return };
+        let path = segment::path(id, home.file);
+        match bytes.map(|bytes| segment::parse_index(&bytes, count)) {
+            Ok(Some(entries)) => run.entries = entries,
+            Ok(None) => home.damaged = Some(format!("the index of {path} fails its checksum")),
+            Err(error) => home.damaged = Some(format!("cannot read {path}: {error}")),
+        }
+    }
+
+    fn block_arrived(&mut self, id: LogId, first: u64, start: u64, bytes: io::Result<Bytes>) {
+        let Some(run) = self.run_mut(id, first) else { return };
+        let Home::Segment(home) = &mut run.home else { return };
+        match bytes {
+            Ok(bytes) => {
+                if let Some(block) = home.window.iter_mut().find(|block| block.start == start) {
+                    block.bytes = Some(bytes);
+                }
+            }
+            Err(error) => home.damaged = Some(format!("cannot read {}: {error}", segment::path(id, home.file))),
+        }
+    }
+}
+
+impl Reads {
+    /// Nothing waits to be handed to the disk.
+    pub fn submitted(&self) -> bool {
+        self.jobs.is_empty()
+    }
+}
