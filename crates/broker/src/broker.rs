@@ -257,6 +257,7 @@ impl Broker {
                 }
                 Ok(Reply::Ok)
             }
+            _ => Err(Failure::NotImplemented("topics and groups are not served yet".into())),
         }
     }
 

@@ -68,7 +68,102 @@ pub enum Failure {
     /// The feature is known and not offered.
     #[error("{0}")]
     NotImplemented(String),
+    /// What was asked of a topic, a group or a transaction.
+    #[error(transparent)]
+    Log(#[from] LogFailure),
+    /// As `Log`, with a word about what is wrong.
+    #[error("{failure}: {text}")]
+    LogBecause { failure: LogFailure, text: Box<str> },
     /// The log is damaged or its file cannot be read; the text names it.
     #[error("{0}")]
     Damaged(String),
+}
+
+/// Why something that was asked of a topic, a group or a transaction was refused. Nothing was changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
+pub enum LogFailure {
+    #[error("this topic or partition does not exist")]
+    UnknownTopic,
+    #[error("no topic has this id")]
+    UnknownTopicId,
+    #[error("the topic's id is not the one that was asked for")]
+    InconsistentTopicId,
+    #[error("a topic or queue of this name exists")]
+    TopicExists,
+    #[error("a topic's name has 1 to 249 of the characters a-z A-Z 0-9 . _ - and is neither . nor ..")]
+    InvalidTopicName,
+    #[error("the number of partitions is not allowed")]
+    InvalidPartitions,
+    #[error("the setting is unknown or its value is not allowed")]
+    InvalidConfig,
+    #[error("the request is malformed")]
+    InvalidRequest,
+    #[error("the offset is outside of what the partition holds")]
+    OffsetOutOfRange,
+    #[error("the batch fails its checksum or is malformed")]
+    CorruptBatch,
+    #[error("the batch is larger than the topic allows")]
+    BatchTooLarge,
+    #[error("the batch holds a record that the topic does not take")]
+    InvalidRecord,
+    #[error("the batch's time is too far from the broker's")]
+    InvalidTimestamp,
+    #[error("the batch's compression is not known")]
+    UnsupportedCompression,
+    #[error("the batch's message format is not supported")]
+    UnsupportedFormat,
+    #[error("the batch does not follow the producer's last one")]
+    OutOfOrderSequence,
+    #[error("the batch is older than those that are remembered")]
+    DuplicateSequence,
+    #[error("a newer instance of the producer has taken over")]
+    InvalidProducerEpoch,
+    #[error("a newer instance of the producer has taken over")]
+    ProducerFenced,
+    #[error("the producer id is not the one that belongs to the transactional id")]
+    InvalidProducerIdMapping,
+    #[error("the producer is not in a state for this")]
+    InvalidTransactionState,
+    #[error("the transaction's time-out is larger than allowed")]
+    InvalidTransactionTimeout,
+    #[error("another request about this transaction is under way")]
+    ConcurrentTransactions,
+    #[error("the transactional id is not known")]
+    UnknownTransactionalId,
+    #[error("the leader epoch is older than the partition's")]
+    FencedLeaderEpoch,
+    #[error("the leader epoch is newer than the partition's")]
+    UnknownLeaderEpoch,
+    #[error("the group's name is not allowed")]
+    InvalidGroupId,
+    #[error("the group does not exist")]
+    UnknownGroup,
+    #[error("the group has members")]
+    GroupNotEmpty,
+    #[error("the group is subscribed to the topic")]
+    GroupSubscribed,
+    #[error("this member is not known to the group")]
+    UnknownMember,
+    #[error("the generation is not the group's")]
+    IllegalGeneration,
+    #[error("the group rebalances: join again")]
+    RebalanceInProgress,
+    #[error("the member's protocols do not fit the group's")]
+    InconsistentProtocol,
+    #[error("the session time-out is outside of what is allowed")]
+    InvalidSessionTimeout,
+    #[error("another member has taken over this instance id")]
+    FencedInstance,
+    #[error("the group has as many members as it may have")]
+    GroupFull,
+    #[error("the metadata is too large")]
+    MetadataTooLarge,
+    #[error("a transaction that is not decided would change the offset")]
+    UnstableOffset,
+    #[error("the broker has too little disk space left")]
+    DiskFull,
+    #[error("the partition is damaged or its file cannot be read")]
+    Damaged,
+    #[error("the user may not do this")]
+    NotAuthorised,
 }

@@ -1,6 +1,8 @@
 //! What a client is told.
 
+use crate::group::{CommittedOffset, GroupInfo, Joined, OffsetsCommitted, Synced, TransactionInfo};
 use crate::record::StoredRecord;
+use crate::topic::{ConfigEntry, Fetched, ListedOffset, Produced, ProducerState, TopicInfo};
 use crate::{DeliveryTag, Failure, Lsn, Scope, SubscriptionId};
 
 /// The answer to a [`crate::Request`].
@@ -33,6 +35,43 @@ pub enum Reply {
     Subscribed {
         subscription: SubscriptionId,
     },
+
+    TopicCreated {
+        topic: TopicInfo,
+        config: Vec<ConfigEntry>,
+        /// `None`: it was only asked whether it could be.
+        durable_at: Option<Lsn>,
+    },
+    Topics(Vec<TopicInfo>),
+    Config(Vec<ConfigEntry>),
+    Produced(Produced),
+    /// One for each partition asked for, in that order.
+    Fetched(Vec<Fetched>),
+    Offset(ListedOffset),
+    /// -1 for both where the epoch is not known.
+    EpochEnd {
+        epoch: i32,
+        end: i64,
+    },
+    LogStart {
+        offset: i64,
+        durable_at: Lsn,
+    },
+    Producers(Vec<ProducerState>),
+    Size {
+        bytes: u64,
+    },
+    Producer {
+        id: i64,
+        epoch: i16,
+        durable_at: Lsn,
+    },
+    Transactions(Vec<TransactionInfo>),
+    Joined(Box<Joined>),
+    Synced(Synced),
+    OffsetsCommitted(OffsetsCommitted),
+    Offsets(Vec<CommittedOffset>),
+    Groups(Vec<GroupInfo>),
 }
 
 /// Something that a session must hear of.

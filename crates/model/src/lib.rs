@@ -14,11 +14,14 @@
 //! - [`error`]: why a request failed, in words every protocol can map to its own codes
 //! - [`output`]: bytes on their way to a socket
 //! - [`planted`]: bugs on purpose, in builds that ask for them
+//! - [`topic`]: topics and partitions: logs that are read by offset
+//! - [`group`]: consumer groups, committed offsets, transactions
 //! - [`session`]: the trait one connection of any protocol implements
 
 pub mod death;
 pub mod error;
 pub mod event;
+pub mod group;
 pub mod id;
 pub mod limits;
 pub mod output;
@@ -26,9 +29,10 @@ pub mod planted;
 pub mod record;
 pub mod request;
 pub mod session;
+pub mod topic;
 pub mod value;
 
-pub use error::{Failure, Subject};
+pub use error::{Failure, LogFailure, Subject};
 pub use event::{Event, Reply};
 pub use id::{DeliveryTag, Lsn, Now, Offset, Scope, SessionId, SubscriptionId};
 pub use output::Output;

@@ -1,5 +1,7 @@
 //! What a client may ask, in the field's common verbs.
 
+use crate::group::{CommitOffsets, JoinGroup, Membership, SyncGroup, TransactionRef};
+use crate::topic::{ConfigChange, ConfigOf, CreateTopic, Fetch, OffsetAt, Produce, TopicRef};
 use crate::{DeliveryTag, Headers, RecordParts, Scope, SubscriptionId, Table};
 
 /// One request of a session. The answer is a [`crate::Reply`] or a [`crate::Failure`].
@@ -85,6 +87,127 @@ pub enum Request<'a> {
     /// Forget all that waits.
     Rollback {
         scope: Scope,
+    },
+
+    /// Answered by `Reply::TopicCreated`.
+    CreateTopic(CreateTopic<'a>),
+    DeleteTopic {
+        topic: TopicRef<'a>,
+    },
+    /// Give the topic so many partitions in all.
+    AddPartitions {
+        topic: &'a str,
+        total: u32,
+        validate_only: bool,
+    },
+    /// `None`: all of the host. Answered by `Reply::Topics`.
+    DescribeTopics {
+        topic: Option<TopicRef<'a>>,
+    },
+    /// Answered by `Reply::Config`.
+    DescribeConfig {
+        of: ConfigOf<'a>,
+    },
+    /// `replace`: what is not named goes back to its default.
+    AlterConfig {
+        topic: &'a str,
+        changes: &'a [ConfigChange],
+        replace: bool,
+        validate_only: bool,
+    },
+    /// Answered by `Reply::Produced`.
+    Produce(Produce<'a>),
+    /// Answered by `Reply::Fetched`, perhaps later.
+    Fetch(Fetch<'a>),
+    /// Answered by `Reply::Offset`, perhaps later.
+    ListOffset {
+        topic: &'a str,
+        partition: u32,
+        at: OffsetAt,
+        committed_only: bool,
+        current_epoch: Option<i32>,
+    },
+    /// Where the records of a leader epoch end. Answered by `Reply::EpochEnd`.
+    EpochEnd {
+        topic: &'a str,
+        partition: u32,
+        epoch: i32,
+        current_epoch: Option<i32>,
+    },
+    /// Drop the records before an offset; `None`: all that readers see. Answered by `Reply::LogStart`.
+    DeleteRecords {
+        topic: &'a str,
+        partition: u32,
+        before: Option<i64>,
+    },
+    /// Answered by `Reply::Producers`.
+    DescribeProducers {
+        topic: &'a str,
+        partition: u32,
+    },
+    /// Bytes of a partition on disk. Answered by `Reply::Size`.
+    DescribeSize {
+        topic: &'a str,
+        partition: u32,
+    },
+
+    /// Get a producer id; with a transactional id, take over from whoever had it. `known`: the id and epoch the
+    /// producer had. Answered by `Reply::Producer`.
+    InitProducer {
+        transactional_id: Option<&'a str>,
+        timeout_ms: i32,
+        known: Option<(i64, i16)>,
+    },
+    /// The transaction will write to this partition.
+    AddToTransaction {
+        transaction: TransactionRef<'a>,
+        topic: &'a str,
+        partition: u32,
+    },
+    /// The transaction will commit offsets of this group.
+    AddGroupToTransaction {
+        transaction: TransactionRef<'a>,
+        group: &'a str,
+    },
+    /// `bump`: the producer goes on with a new epoch (Kafka's TV2). Answered by `Reply::Producer`.
+    EndTransaction {
+        transaction: TransactionRef<'a>,
+        commit: bool,
+        bump: bool,
+    },
+    /// `None`: all. Answered by `Reply::Transactions`.
+    DescribeTransactions {
+        transactional_id: Option<&'a str>,
+    },
+
+    /// Answered by `Reply::Joined`, perhaps later.
+    JoinGroup(JoinGroup<'a>),
+    /// Answered by `Reply::Synced`, perhaps later.
+    SyncGroup(SyncGroup<'a>),
+    /// The member is alive.
+    HeartbeatGroup(Membership<'a>),
+    /// `generation` does not count.
+    LeaveGroup(Membership<'a>),
+    /// Answered by `Reply::OffsetsCommitted`.
+    CommitOffsets(CommitOffsets<'a>),
+    /// `partitions: None`: all that the group has. `stable`: not while a transaction would change them.
+    /// Answered by `Reply::Offsets`, in the order asked.
+    FetchOffsets {
+        group: &'a str,
+        partitions: Option<Vec<(&'a str, u32)>>,
+        stable: bool,
+    },
+    /// Answered by `Reply::OffsetsCommitted`.
+    DeleteOffsets {
+        group: &'a str,
+        partitions: Vec<(&'a str, u32)>,
+    },
+    /// `None`: all, without members. Answered by `Reply::Groups`.
+    DescribeGroups {
+        group: Option<&'a str>,
+    },
+    DeleteGroup {
+        group: &'a str,
     },
 }
 

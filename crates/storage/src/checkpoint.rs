@@ -2,8 +2,9 @@
 //!
 //! ```text
 //! magic "YAMCKP1\0" | lsn u64 | next log u32 | next file u64 | catalog length u32 | catalog | logs u32
-//! per log: id u32 | next offset u64 | delivered u64 | runs u32
-//! per run: kind u8 (0 journal, 1 segment) | first u64 | count u32 | words u32 | words x settled u64
+//! per log: id u32 | kind u8 (0 queue, 1 stream) | next offset u64 | delivered u64 | runs u32
+//!   kind 1: next record's offset u64
+//! per run: kind u8 (0 journal, 1 segment) | first u64 | count u32 | base u64 | newest ms u64 | words u32 | words x settled u64
 //!   kind 0: count x (lsn u64, tag u64, length u32)
 //!   kind 1: file u64 | data length u64
 //! crc u32
@@ -52,10 +53,14 @@ impl Store {
 }
 
 fn put_log(out: &mut Vec<u8>, log: &Log) {
+    out.push(u8::from(log.stream.is_some()));
     out.extend_from_slice(&log.next.to_le_bytes());
     out.extend_from_slice(&log.delivered.to_le_bytes());
     let runs: Vec<_> = log.runs.iter().filter(|run| run.live > 0).collect();
     out.extend_from_slice(&(runs.len() as u32).to_le_bytes());
+    if let Some(stream) = &log.stream {
+        out.extend_from_slice(&stream.next.to_le_bytes());
+    }
     for run in runs {
         put_run(out, run);
     }
@@ -81,6 +86,8 @@ fn put_run(out: &mut Vec<u8>, run: &Run) {
     out.push(kind);
     out.extend_from_slice(&run.first.to_le_bytes());
     out.extend_from_slice(&run.count.to_le_bytes());
+    out.extend_from_slice(&run.base.to_le_bytes());
+    out.extend_from_slice(&run.newest_ms.to_le_bytes());
     out.extend_from_slice(&(settled.len() as u32).to_le_bytes());
     for word in &settled {
         out.extend_from_slice(&word.to_le_bytes());
@@ -133,11 +140,16 @@ pub(crate) fn parse(bytes: &[u8]) -> Option<Checkpoint<'_>> {
 }
 
 fn take_log(fields: &mut Fields<'_>) -> Option<Log> {
-    let mut log = Log::new(true);
+    let is_stream = fields.array::<1>()?[0] == 1;
+    let mut log = if is_stream { Log::new_stream() } else { Log::new(true) };
     log.next = fields.u64().filter(|next| *next < OFFSET_MAX)?;
     log.delivered = fields.u64()?;
     log.marked = log.delivered;
-    for _ in 0..fields.u32()? {
+    let runs = fields.u32()?;
+    if let Some(stream) = &mut log.stream {
+        stream.next = fields.u64().filter(|next| *next < OFFSET_MAX)?;
+    }
+    for _ in 0..runs {
         let run = take_run(fields)?;
         if run.live > 0 {
             log.live += u64::from(run.live);
@@ -151,6 +163,7 @@ fn take_run(fields: &mut Fields<'_>) -> Option<Run> {
     let kind = fields.array::<1>()?[0];
     let first = fields.u64()?;
     let count = fields.u32()?;
+    let (base, newest_ms) = (fields.u64()?, fields.u64()?);
     let words = fields.u32()? as usize;
     let mut rest = Fields(fields.take(words.checked_mul(8)?)?);
     let settled: Vec<u64> = std::iter::from_fn(|| rest.u64()).collect();
@@ -160,9 +173,13 @@ fn take_run(fields: &mut Fields<'_>) -> Option<Run> {
         return None;
     }
     if kind == 1 {
-        return Some(Run::paged(first, count, settled, fields.u64()?, fields.u64()?));
+        let mut run = Run::paged(first, count, settled, fields.u64()?, fields.u64()?);
+        (run.base, run.newest_ms) = (base, newest_ms);
+        return Some(run);
     }
     let mut entries = Fields(fields.take((count as usize).checked_mul(20)?)?);
     let entry = || Some(Entry { place: Place::journal(entries.u64()?), tag: Tag(entries.u64()?), len: entries.u32()? });
-    Some(Run::loaded(first, std::iter::from_fn(entry).collect(), settled))
+    let mut run = Run::loaded(first, std::iter::from_fn(entry).collect(), settled);
+    (run.base, run.newest_ms) = (base, newest_ms);
+    Some(run)
 }

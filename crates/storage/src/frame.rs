@@ -8,6 +8,7 @@
 //! 5 DELETE LOG  log u32
 //! 6 CATALOG     bytes of the layer above
 //! 7 DELIVERED   log u32 | offset u64    every offset below may have been handed out
+//! 8 CREATE STREAM log u32               a log that is read by record offset (see `stream`)
 //! ```
 //! `tag`: bits 0-7 priority, bit 8 persistent, bits 16-63 expiry in ms since the Unix epoch (0: never).
 
@@ -18,6 +19,7 @@ pub const CREATE_LOG: u8 = 4;
 pub const DELETE_LOG: u8 = 5;
 pub const CATALOG: u8 = 6;
 pub const DELIVERED: u8 = 7;
+pub const CREATE_STREAM: u8 = 8;
 
 /// Names a log. That of a durable one is never reused; recovery passes over frames that name others.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -32,6 +34,20 @@ impl Tag {
     #[must_use]
     pub fn new(persistent: bool, priority: u8, expires_ms: u64) -> Tag {
         Tag(u64::from(priority) | u64::from(persistent) << 8 | expires_ms.min((1 << 48) - 1) << 16)
+    }
+
+    /// The tag of a stream's entry: it tells the offset of the batch's first record.
+    pub(crate) fn of_stream(base: u64) -> Tag {
+        Tag::new(true, 0, base)
+    }
+
+    /// The offset of the first record of a stream's entry.
+    pub(crate) fn base(self) -> u64 {
+        self.0 >> 16
+    }
+
+    pub(crate) fn made_persistent(self) -> Tag {
+        Tag(self.0 | 0x100)
     }
 
     #[must_use]

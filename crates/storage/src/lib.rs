@@ -11,6 +11,7 @@
 //! - [`store`]: the heart: logs, appends, settles, and what it asks of the disk
 //! - [`reading`]: where a record is, and reads of what is not in memory
 //! - [`log`]: one log as a sequence of runs of entries
+//! - [`stream`]: logs that are read by record offset
 //! - [`arena`]: transient records in memory
 //! - [`frame`]: what the store writes into the journal, byte by byte
 //! - [`segment`]: a log's older records as a file of their own
@@ -29,6 +30,7 @@ mod reading;
 pub mod recovery;
 mod segment;
 mod store;
+mod stream;
 #[cfg(test)]
 mod tests;
 
@@ -36,3 +38,4 @@ pub use frame::{LogId, Tag};
 pub use reading::{Available, RecordRef};
 pub use recovery::{OpenError, Recovery};
 pub use store::{Options, Sizes, Statistics, Stopped, Store};
+pub use stream::{Batch, BatchAppended, Sought, Stretch};

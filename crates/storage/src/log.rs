@@ -105,6 +105,19 @@ pub(crate) struct Run {
     pub home: Home,
     /// Takes no more entries.
     pub sealed: bool,
+    /// In a stream: the offset of the first record. Otherwise 0.
+    pub base: u64,
+    /// In a stream: the latest time stamp, in ms since the Unix epoch. Otherwise 0.
+    pub newest_ms: u64,
+}
+
+/// What a log has that is read by record offset.
+#[derive(Debug, Default)]
+pub(crate) struct Stream {
+    /// The offset of the next record.
+    pub next: u64,
+    /// Every record below is durable.
+    pub durable: u64,
 }
 
 impl SegmentHome {
@@ -124,6 +137,8 @@ impl Run {
             entries: Vec::with_capacity(capacity),
             home: Home::Memory,
             sealed: false,
+            base: 0,
+            newest_ms: 0,
         }
     }
 
@@ -132,24 +147,30 @@ impl Run {
         let dead: u32 = settled.iter().map(|word| word.count_ones()).sum();
         let home =
             SegmentHome { file, data_len, index_requested: false, transient: Vec::new(), window: VecDeque::new(), damaged: None };
-        Run { first, count, live: count - dead, settled, entries: Vec::new(), home: Home::Segment(Box::new(home)), sealed: true }
+        let mut run = Run::new(first, 0);
+        (run.count, run.live, run.settled) = (count, count - dead, settled);
+        (run.home, run.sealed) = (Home::Segment(Box::new(home)), true);
+        run
     }
 
     /// A run in memory as a checkpoint had it.
     pub fn loaded(first: u64, entries: Vec<Entry>, settled: Vec<u64>) -> Run {
         let dead: u32 = settled.iter().map(|word| word.count_ones()).sum();
         let count = entries.len() as u32;
-        Run { first, count, live: count - dead.min(count), settled, entries, home: Home::Memory, sealed: true }
+        let mut run = Run::new(first, 0);
+        (run.count, run.live, run.settled) = (count, count - dead.min(count), settled);
+        (run.entries, run.sealed) = (entries, true);
+        run
     }
 
-    /// The record of an unsettled entry lies elsewhere now.
+    /// The record of an unsettled entry lies elsewhere now. Its tag stays: each log has its own.
     pub fn replace(&mut self, offset: u64, entry: Entry) {
         if self.is_settled(offset) || !matches!(self.home, Home::Memory) {
             return;
         }
         let index = (offset - self.first) as usize;
         if let Some(slot) = self.entries.get_mut(index) {
-            *slot = entry;
+            (slot.place, slot.len) = (entry.place, entry.len);
         }
     }
 
@@ -228,6 +249,8 @@ pub(crate) struct Log {
     pub entered_chunk: u64,
     /// A page-out of this log is under way.
     pub paging: bool,
+    /// It is a stream.
+    pub stream: Option<Box<Stream>>,
 }
 
 /// What settling an entry set free.
@@ -252,7 +275,28 @@ impl Log {
             entered_file: u64::MAX,
             entered_chunk: u64::MAX,
             paging: false,
+            stream: None,
         }
+    }
+
+    pub fn new_stream() -> Log {
+        Log { stream: Some(Box::default()), ..Log::new(true) }
+    }
+
+    /// Append a batch of `count` records to a stream; returns the offset of its first record.
+    pub fn push_batch(&mut self, mut entry: Entry, count: u32, newest_ms: u64) -> u64 {
+        let Some(stream) = &mut self.stream else { return 0 };
+        let base = stream.next;
+        stream.next += u64::from(count.max(1));
+        entry.tag = Tag::of_stream(base);
+        self.push(entry);
+        if let Some(run) = self.runs.back_mut() {
+            if run.count == 1 {
+                run.base = base;
+            }
+            run.newest_ms = run.newest_ms.max(newest_ms);
+        }
+        base
     }
 
     /// Append an entry at `next`; returns its offset.

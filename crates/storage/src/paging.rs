@@ -241,7 +241,8 @@ impl Store {
             // What lies between two runs is settled.
             let gap = (run.first - first) as usize;
             // Positions ascend all the same: readers search by them.
-            let nothing = Entry { place: Place::segment(segment::HEADER_BYTES + out.data_len), tag: Tag::default(), len: 0 };
+            let tag = if log.stream.is_some() { Tag::of_stream(run.base) } else { Tag::default() };
+            let nothing = Entry { place: Place::segment(segment::HEADER_BYTES + out.data_len), tag, len: 0 };
             out.entries.resize(gap, nothing);
             for (index, entry) in run.entries.iter().enumerate() {
                 let dead = run.is_settled(run.first + index as u64);
@@ -319,7 +320,10 @@ impl Store {
         let mut transient = vec![0u64; count.div_ceil(64)];
         let mut any_transient = false;
         let mut freed = Vec::new();
+        let base = log.runs.get(from).map_or(0, |run| run.base);
+        let mut newest_ms = 0;
         for run in log.runs.drain(from..to) {
+            newest_ms = newest_ms.max(run.newest_ms);
             let mut offset = run.first;
             while let Some(live) = run.next_live(offset) {
                 let bit = (live - out.first) as usize;
@@ -341,6 +345,7 @@ impl Store {
             *last &= (1 << (count % 64)) - 1;
         }
         let mut run = Run::paged(out.first, count as u32, settled, out.file, out.data_len);
+        (run.base, run.newest_ms) = (base, newest_ms);
         if run.live == 0 {
             self.removals.push_back((self.journal.appended(), path));
         } else {

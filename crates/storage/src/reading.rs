@@ -248,6 +248,20 @@ impl Store {
         }
     }
 
+    /// Give back what is in memory of a segment, where nothing of it is on its way.
+    pub(crate) fn forget_window(&mut self, id: LogId, first: u64) {
+        let Some(run) = self.run_mut(id, first) else { return };
+        let Home::Segment(home) = &mut run.home else { return };
+        if home.window.iter().any(|block| block.bytes.is_none()) || run.entries.is_empty() {
+            return;
+        }
+        let bytes = home.window_bytes();
+        home.window.clear();
+        home.index_requested = false;
+        run.entries = Vec::new();
+        self.reads.window_bytes -= bytes;
+    }
+
     /// The record itself. The reference must come from the last change of the store.
     #[must_use]
     pub fn record(&self, at: &RecordRef) -> Option<StoredRecord<'_>> {

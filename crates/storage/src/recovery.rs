@@ -35,6 +35,9 @@ pub trait Recovery {
     fn snapshot(&mut self, catalog: &[u8]);
     /// An entry of the catalog appended later.
     fn entry(&mut self, entry: &[u8]);
+    /// A batch appended to a stream later, between the entries as it was then: the offset of its first record, and the
+    /// batch itself.
+    fn batch(&mut self, _log: LogId, _base: u64, _batch: &[u8]) {}
 }
 
 impl Store {
@@ -54,6 +57,9 @@ impl Store {
         for log in store.logs.values_mut() {
             log.delivered = log.delivered.min(log.next);
             log.marked = log.delivered;
+            if let Some(stream) = &mut log.stream {
+                stream.durable = stream.next;
+            }
         }
         store.next_log = fold.next_log;
         let newest = segments.iter().filter_map(|(name, _)| segment::parse_name(name)).map(|(_, file)| file).max().unwrap_or(0);
@@ -188,7 +194,13 @@ pub(crate) fn apply(
                 if offset >= OFFSET_MAX {
                     continue;
                 }
-                if kind == frame::PUBLISH {
+                if kind == frame::PUBLISH && log.stream.is_some() {
+                    if offset == log.next {
+                        let (count, newest_ms) = crate::stream::extent(found.batch);
+                        let base = log.push_batch(entry, count, newest_ms);
+                        above.batch(id, base, found.batch);
+                    }
+                } else if kind == frame::PUBLISH {
                     log.push_at(offset, entry);
                 } else if let Some(index) = log.run_index(offset) {
                     log.runs[index].replace(offset, entry);
@@ -213,6 +225,11 @@ pub(crate) fn apply(
             let id = LogId(fields.u32()?);
             *next_log = (*next_log).max(id.0 + 1);
             logs.insert(id, Log::new(true));
+        }
+        frame::CREATE_STREAM => {
+            let id = LogId(fields.u32()?);
+            *next_log = (*next_log).max(id.0 + 1);
+            logs.insert(id, Log::new_stream());
         }
         frame::DELETE_LOG => {
             logs.remove(&LogId(fields.u32()?));

@@ -15,6 +15,7 @@ use crate::log::{Entry, Home, Log, Place, SegmentHome};
 use crate::paging::Paging;
 use crate::reading::Reads;
 use crate::segment;
+use crate::stream::Streams;
 
 /// Jobs handed to the disk at a time; removals wait here.
 const JOBS_MAX: usize = 256;
@@ -135,6 +136,7 @@ pub struct Store {
     /// Grows with every flush of settles, so that a publisher can tell whether its own are flushed.
     flushes: u64,
     in_flight: usize,
+    pub(crate) streams: Streams,
 }
 
 impl Store {
@@ -157,6 +159,7 @@ impl Store {
             short_of_space: false,
             flushes: 0,
             in_flight: 0,
+            streams: Streams::default(),
             options,
         }
     }
@@ -207,6 +210,9 @@ impl Store {
     /// `group`: more frames of the same atomic group follow.
     pub fn append(&mut self, targets: &[LogId], parts: &RecordParts<'_>, tag: Tag, group: bool, now: Now) -> Option<Lsn> {
         let len = parts.encoded_len();
+        // What a stream holds is durable, and so is the same message everywhere else.
+        let streams = targets.iter().any(|id| self.logs.get(id).is_some_and(|log| log.stream.is_some()));
+        let tag = if streams { tag.made_persistent() } else { tag };
         let durable = tag.persistent() && targets.iter().any(|id| self.logs.get(id).is_some_and(|log| log.durable));
         let (place, end, bucket) = if durable {
             let head = frame::publish_head_len(targets.len());
@@ -233,7 +239,14 @@ impl Store {
                 }
                 continue;
             };
-            log.push(entry);
+            if let Some(end) = end
+                && log.stream.is_some()
+            {
+                log.push_batch(entry, 1, now.wall_ms);
+                self.streams.grew(end, *id, log);
+            } else {
+                log.push(entry);
+            }
             self.resident.enter(&entry);
             if durable {
                 if log.entered_file != bucket {

@@ -6,7 +6,7 @@ use model::{Header, Now, Offset, RecordParts, RecordView};
 use vfs::Vfs;
 use vfs::simulated::SimulatedDisk;
 
-use crate::{Available, LogId, Options, Recovery, Sizes, Store, Tag};
+use crate::{Available, Batch, LogId, Options, Recovery, Sizes, Sought, Store, Tag};
 
 struct NoCatalog;
 
@@ -208,4 +208,118 @@ fn a_flipped_bit_in_a_segment_is_named_and_not_delivered() {
         }
     }
     panic!("never answered");
+}
+
+/// A batch of `count` records, as far as the store looks at it.
+fn batch(seed: u64, count: u32) -> Vec<u8> {
+    let mut out = Vec::new();
+    RecordParts { value: &payload(seed), ..RecordParts::default() }.encode(seed, &mut out);
+    out[23..27].copy_from_slice(&(count - 1).to_be_bytes());
+    let crc = crc_fast::crc32_iscsi(&out[21..]);
+    out[17..21].copy_from_slice(&crc.to_be_bytes());
+    out
+}
+
+impl World {
+    /// Whatever entry comes at or after `offset`: its base and its content behind what is patched.
+    fn read_batch(&mut self, stream: LogId, offset: u64) -> Option<(u64, Vec<u8>)> {
+        for _ in 0..100_000 {
+            let at = match self.store.seek(stream, offset) {
+                Sought::At(entry) => entry,
+                Sought::End => return None,
+                Sought::Soon => {
+                    self.turn();
+                    continue;
+                }
+                Sought::Damaged(damage) => panic!("{damage}"),
+            };
+            match self.store.batch_at(stream, at) {
+                Batch::Here { base, bytes, .. } => return Some((base, bytes[16..].to_vec())),
+                Batch::End => return None,
+                Batch::Soon => self.turn(),
+                Batch::Damaged(damage) => panic!("{damage}"),
+            }
+        }
+        panic!("the batch never came");
+    }
+}
+
+#[test]
+fn streams_are_read_by_record_offset_wherever_their_batches_moved() {
+    for seed in 1..=10 {
+        let mut world = World::new(seed);
+        let queue = world.create();
+        let streams: Vec<LogId> = (0..3).map(|_| world.store.create_stream()).collect();
+        world.store.append_catalog(b"made");
+        // Per stream: (base, count, seed) of each batch; what was dropped is forgotten.
+        let mut model: BTreeMap<LogId, Vec<(u64, u32, u64)>> = streams.iter().map(|id| (*id, Vec::new())).collect();
+        for round in 0..2_000 {
+            let stream = streams[(world.random(5) as usize).min(2)];
+            let (content, count) = (world.random(1 << 40), 1 + world.random(20) as u32);
+            let appended = world.store.append_batch(stream, &batch(content, count), 0, false).unwrap();
+            let expected = model[&stream].last().map_or(0, |(base, count, _)| base + u64::from(*count));
+            // What was dropped to the last leaves nothing to compare with.
+            assert!(appended.base == expected || model[&stream].is_empty());
+            model.get_mut(&stream).unwrap().push((appended.base, count, content));
+            if world.random(3) == 0 {
+                // A message for a queue and a stream lies in the journal once.
+                let offset = world.store.next_offset(queue).0;
+                let base = world.store.stream_next(streams[0]);
+                let content = world.random(1 << 40);
+                let parts = RecordParts { value: &payload(content), ..RecordParts::default() };
+                let now = Now { wall_ms: content, ..Now::default() };
+                world.store.append(&[queue, streams[0]], &parts, Tag::new(false, 3, 0), false, now);
+                world.logs.get_mut(&queue).unwrap().insert(offset, (content, true));
+                model.get_mut(&streams[0]).unwrap().push((base, 1, content));
+                if world.random(2) == 0 {
+                    world.settle(queue, offset);
+                }
+            }
+            for _ in 0..world.random(3) {
+                world.turn();
+            }
+            if round % 400 == 399 {
+                let stream = streams[world.random(3) as usize];
+                let batches = model.get_mut(&stream).unwrap();
+                let middle = batches.get(batches.len() / 2).map_or(0, |(base, ..)| *base);
+                world.store.drop_before(stream, middle);
+                let start = world.store.stream_start(stream);
+                assert!(start <= middle);
+                batches.retain(|(base, ..)| *base >= start);
+            }
+            if round % 500 == 499 {
+                if world.random(2) == 0 {
+                    world.restart(round % 1_000 == 999);
+                }
+                for (stream, batches) in model.clone() {
+                    for (base, count, content) in batches {
+                        let inside = base + world.random(count.into());
+                        let expected = batch(content, count)[16..].to_vec();
+                        assert_eq!(world.read_batch(stream, inside), Some((base, expected)), "seed {seed}, offset {inside}");
+                    }
+                }
+                world.check();
+            }
+        }
+        world.drain();
+        while world.store.poll_grown().is_some() {}
+        for stream in streams {
+            assert_eq!(world.store.stream_end(stream), world.store.stream_next(stream));
+        }
+        assert!(!world.disk.list("segments").unwrap().is_empty(), "seed {seed}: nothing was paged out");
+    }
+}
+
+#[test]
+fn a_stream_shows_nothing_before_it_is_durable() {
+    let mut world = World::new(3);
+    let stream = world.store.create_stream();
+    world.store.append_catalog(b"made");
+    let appended = world.store.append_batch(stream, &batch(5, 7), 0, false).unwrap();
+    assert_eq!((appended.base, world.store.stream_next(stream)), (0, 7));
+    assert_eq!((world.store.poll_grown(), world.store.stream_end(stream)), (None, 0));
+    world.drain();
+    assert!(world.store.durable() >= appended.end);
+    assert_eq!((world.store.poll_grown(), world.store.stream_end(stream)), (Some(stream), 7));
+    assert_eq!(world.store.poll_grown(), None);
 }

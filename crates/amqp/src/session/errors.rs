@@ -164,6 +164,8 @@ impl From<Failure> for Fault {
             | Failure::UnknownDeliveryTag(_)
             | Failure::UserMismatch { .. }
             | Failure::TooLarge { .. }
+            | Failure::Log(_)
+            | Failure::LogBecause { .. }
             | Failure::LimitReached(_) => Code::PreconditionFailed,
             Failure::NoSuchHost { .. } => Code::NotAllowed,
             Failure::NotImplemented(_) => Code::NotImplemented,
