@@ -162,5 +162,6 @@ fn describe(request: &Request<'_>) -> String {
         Request::Begin { scope } => format!("begin {scope}"),
         Request::Commit { scope } => format!("commit {scope}"),
         Request::Rollback { scope } => format!("rollback {scope}"),
+        _ => unreachable!("AMQP asks nothing of topics and groups"),
     }
 }
