@@ -13,6 +13,9 @@ use crate::message::MsgId;
 use crate::plan::{ExchangeIx, QueueIx};
 use crate::trace::Trace;
 
+#[cfg(test)]
+mod tests;
+
 /// What a channel was made for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {

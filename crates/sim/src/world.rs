@@ -12,19 +12,15 @@ use rand::{Rng, SeedableRng};
 use vfs::simulated::SimulatedDisk;
 use vfs::{Job, Lane, Vfs};
 
+use crate::checker::answers::{self, Patience};
 use crate::checker::topology::{Change, To};
-use crate::checker::{ConnId, Model, Violation, answers};
+use crate::checker::{ConnId, Model, Violation};
 use crate::connection::{Ask, Connection, abandon};
 use crate::disk::{Watch, WatchedDisk};
 use crate::figures::Figures;
 use crate::plan::Plan;
 use crate::trace::Trace;
 use crate::workload::Hands;
-
-/// Simulated milliseconds in which everything must be answered once faults have ended.
-const PATIENCE_MS: u64 = 30_000;
-/// Rounds of the same.
-const PATIENCE_ROUNDS: u32 = 20_000;
 
 /// What came of a step that may end the node.
 pub type Outcome = Result<(), Violation>;
@@ -240,17 +236,12 @@ impl World {
     /// One turn of the node, and what follows from it.
     fn turn(&mut self) -> Outcome {
         let Some(node) = &mut self.node else { return Ok(()) };
-        let result = node.turn(self.now);
+        let outcome = node.turn(self.now);
         let poisoned = self.watch.poisoned.load(Ordering::Relaxed);
-        match result {
-            Err(_) if poisoned => {
-                self.trace.event(format_args!("the journal failed: the node stops"));
-                self.figures.failed_syncs += 1;
-                return self.die(true);
-            }
-            Err(error) => return Err(answers::stopped(&error)),
-            Ok(()) if poisoned => return Err(answers::goes_on()),
-            Ok(()) => {}
+        if !answers::turned(outcome, poisoned)? {
+            self.trace.event(format_args!("the journal failed: the node stops"));
+            self.figures.failed_syncs += 1;
+            return self.die(true);
         }
         while let Some(session) = self.node.as_mut().and_then(Node::poll_changed) {
             let at = self.connections.iter().position(|conn| conn.as_ref().is_some_and(|conn| conn.session == session));
@@ -562,9 +553,9 @@ impl World {
         }
         self.full_for = 0;
         self.disk.set_capacity(1 << 40);
-        let started = self.now.mono_ms;
+        let mut patience = Patience::new(self.now.mono_ms);
         let lives = self.figures.failed_syncs;
-        for round in 0.. {
+        loop {
             self.round()?;
             if self.figures.failed_syncs != lives {
                 // It failed while it stopped, and has begun again.
@@ -574,7 +565,7 @@ impl World {
             if idle && self.connections.iter().all(Option::is_none) {
                 break;
             }
-            if round > PATIENCE_ROUNDS || self.now.mono_ms - started > PATIENCE_MS {
+            if patience.ends(self.now.mono_ms) {
                 self.describe();
                 return Err(answers::late(&[format!(
                     "the node does not come to rest; connections left: {}",
@@ -635,19 +626,18 @@ impl World {
 
     /// Go on until everything is answered.
     pub fn settle_down(&mut self) -> Outcome {
-        let started = self.now.mono_ms;
-        for round in 0.. {
+        let mut patience = Patience::new(self.now.mono_ms);
+        loop {
             let left = self.unanswered();
             if left.is_empty() && self.node.as_ref().is_some_and(|node| !node.busy()) {
                 return Ok(());
             }
-            if round > PATIENCE_ROUNDS || self.now.mono_ms - started > PATIENCE_MS {
+            if patience.ends(self.now.mono_ms) {
                 self.describe();
                 return Err(answers::late(&left));
             }
             self.round()?;
         }
-        Ok(())
     }
 
     /// Note what may tell why nothing goes on.

@@ -1,0 +1,18 @@
+//! Hand-made histories: a good one passes, and one with a single wrong thing in it is named by the checker that is for it.
+
+mod answers;
+mod history;
+mod invented;
+mod kept;
+mod order;
+mod payload;
+mod restart;
+mod settled;
+mod topology;
+
+use super::Violation;
+
+/// The checker that complained.
+fn named<T: std::fmt::Debug>(outcome: Result<T, Violation>) -> &'static str {
+    outcome.expect_err("nobody complained").checker
+}
