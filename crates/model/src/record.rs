@@ -153,8 +153,7 @@ impl RecordParts<'_> {
             out.extend_from_slice(header.value);
         }
         debug_assert_eq!(out.len() - start, total);
-        let crc = crc32_iscsi(&out[start + CHECKED_FROM..]);
-        out[start + 17..start + 21].copy_from_slice(&crc.to_be_bytes());
+        seal(&mut out[start..]);
     }
 }
 
@@ -206,6 +205,108 @@ impl<'a> RecordView<'a> {
     pub fn header(&self, name: &str) -> Option<&'a [u8]> {
         self.headers().find(|header| header.name == name).map(|header| header.value)
     }
+}
+
+/// What the head of a batch says beyond its records.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BatchHead {
+    /// Bytes of the whole batch.
+    pub len: usize,
+    pub attributes: i16,
+    /// Offsets it takes: one more than the last record's delta.
+    pub offsets: u32,
+    pub base_timestamp_ms: i64,
+    pub max_timestamp_ms: i64,
+    /// -1: none.
+    pub producer_id: i64,
+    pub producer_epoch: i16,
+    /// -1: none.
+    pub base_sequence: i32,
+    pub records: i32,
+}
+
+/// Bits of [`BatchHead::attributes`]: the codec, the kind of time stamp, and what kind of batch it is.
+pub mod attribute {
+    pub const COMPRESSION: i16 = 0x07;
+    pub const APPEND_TIME: i16 = 0x08;
+    pub const TRANSACTIONAL: i16 = 0x10;
+    pub const CONTROL: i16 = 0x20;
+}
+
+impl BatchHead {
+    /// Read the head at the front of `bytes`; nothing behind it is looked at.
+    ///
+    /// # Errors
+    /// [`RecordError`] where there is no head of magic 2 with a sensible length.
+    pub fn parse(bytes: &[u8]) -> Result<BatchHead, RecordError> {
+        let magic = *bytes.get(16).ok_or(RecordError::Short)?;
+        if magic != 2 {
+            return Err(RecordError::Magic(magic));
+        }
+        let head = bytes.first_chunk::<HEADER_BYTES>().ok_or(RecordError::Short)?;
+        let at = |from: usize| i32::from_be_bytes([head[from], head[from + 1], head[from + 2], head[from + 3]]);
+        let long = |from: usize| i64::from(at(from)) << 32 | i64::from(at(from + 4) as u32);
+        let short = |from: usize| i16::from_be_bytes([head[from], head[from + 1]]);
+        let len = usize::try_from(at(8)).map_err(|_| RecordError::Malformed)? + 12;
+        let last = u32::try_from(at(23)).map_err(|_| RecordError::Malformed)?;
+        if len < HEADER_BYTES {
+            return Err(RecordError::Malformed);
+        }
+        Ok(BatchHead {
+            len,
+            attributes: short(21),
+            offsets: last + 1,
+            base_timestamp_ms: long(27),
+            max_timestamp_ms: long(35),
+            producer_id: long(43),
+            producer_epoch: short(51),
+            base_sequence: at(53),
+            records: at(57),
+        })
+    }
+
+    #[must_use]
+    pub fn is(&self, attribute: i16) -> bool {
+        self.attributes & attribute != 0
+    }
+}
+
+/// Stamp a batch with the broker's time, as `message.timestamp.type=LogAppendTime` has it.
+pub fn stamp(batch: &mut [u8], now_ms: u64) {
+    if batch.len() >= HEADER_BYTES {
+        batch[22] |= attribute::APPEND_TIME as u8;
+        batch[35..43].copy_from_slice(&now_ms.to_be_bytes());
+        seal(batch);
+    }
+}
+
+/// The end of a transaction, as a batch: Kafka's control record, version 0.
+#[must_use]
+pub fn marker(producer_id: i64, producer_epoch: i16, commit: bool, now_ms: u64) -> Vec<u8> {
+    let key = [0, 0, 0, u8::from(commit)];
+    let mut batch = Vec::new();
+    RecordParts { key: &key, value: &[0; 6], ..RecordParts::default() }.encode(now_ms, &mut batch);
+    batch[21..23].copy_from_slice(&(attribute::TRANSACTIONAL | attribute::CONTROL).to_be_bytes());
+    batch[43..51].copy_from_slice(&producer_id.to_be_bytes());
+    batch[51..53].copy_from_slice(&producer_epoch.to_be_bytes());
+    seal(&mut batch);
+    batch
+}
+
+/// Whether a control batch commits (`true`) or aborts; `None`: it is no such marker.
+#[must_use]
+pub fn parse_marker(batch: &[u8]) -> Option<bool> {
+    match RecordView::parse(batch).ok()?.key {
+        [_, _, 0, 0] => Some(false),
+        [_, _, 0, 1] => Some(true),
+        _ => None,
+    }
+}
+
+/// Write the checksum anew.
+fn seal(batch: &mut [u8]) {
+    let crc = crc32_iscsi(&batch[CHECKED_FROM..]);
+    batch[17..21].copy_from_slice(&crc.to_be_bytes());
 }
 
 /// The length of the batch at the front of `bytes`, and whether its checksum holds.
@@ -280,6 +381,17 @@ mod tests {
             if let Ok(view) = RecordView::parse(&bytes) {
                 let _ = view.headers().count();
             }
+        }
+
+        #[test]
+        fn a_marker_is_a_batch_that_says_what_it_is(producer in any::<i64>(), epoch in any::<i16>(), commit in any::<bool>()) {
+            let batch = marker(producer, epoch, commit, 5);
+            prop_assert_eq!(verify(&batch), Ok(batch.len()));
+            let head = BatchHead::parse(&batch).unwrap();
+            prop_assert_eq!((head.len, head.producer_id, head.producer_epoch), (batch.len(), producer, epoch));
+            prop_assert!(head.is(attribute::CONTROL) && head.is(attribute::TRANSACTIONAL));
+            prop_assert_eq!((head.offsets, head.base_sequence, head.max_timestamp_ms), (1, -1, 5));
+            prop_assert_eq!(parse_marker(&batch), Some(commit));
         }
 
         #[test]

@@ -48,6 +48,8 @@ pub struct CreateTopic<'a> {
     pub config: &'a [(String, Option<String>)],
     /// Only say whether it could be made.
     pub validate_only: bool,
+    /// Nobody asked for it but by using it: refused as unknown where the broker does not make topics by itself.
+    pub automatic: bool,
 }
 
 /// What is known of a topic.
