@@ -20,7 +20,7 @@ impl Broker {
     /// [`OpenError`]; nothing was changed.
     pub fn open(options: Options, store: storage::Options, vfs: &mut dyn Vfs) -> Result<Broker, OpenError> {
         let mut recovered = catalog::Recovered::default();
-        let store = Store::open(store, vfs, &mut recovered)?;
+        let mut store = Store::open(store, vfs, &mut recovered)?;
         if let Some(damage) = recovered.damage {
             return Err(OpenError::Catalog(damage));
         }
@@ -29,7 +29,7 @@ impl Broker {
             topology.apply(entry);
         }
         for queue in topology.queues.values_mut() {
-            queue.recover(&store);
+            queue.recover(&mut store, vfs);
         }
         Ok(Broker::with(options, store, topology, vfs.random()))
     }
@@ -214,6 +214,9 @@ impl Broker {
         queue.auto_delete = declare.auto_delete;
         queue.exclusive = declare.exclusive.then_some(id);
         queue.unused_since_ms = now.mono_ms;
+        if queue.needs_offsets() {
+            self.store.keep_index(log);
+        }
         self.topology.add_queue(queue);
         if declare.exclusive {
             self.session_mut(id).exclusive.push(log);

@@ -6,6 +6,7 @@ use foldhash::fast::FixedState;
 use model::planted::{self, Bug};
 use model::{Offset, Scope as ScopeId, SessionId, SubscriptionId, Table};
 use storage::{LogId, Store};
+use vfs::Vfs;
 
 use crate::declare::Settings;
 use crate::router::ExchangeId;
@@ -125,12 +126,13 @@ impl Queue {
     }
 
     /// Take over what recovery found in the log: everything unsettled is ready.
-    pub fn recover(&mut self, store: &Store) {
+    pub fn recover(&mut self, store: &mut Store, vfs: &mut dyn Vfs) {
         self.ready = store.live(self.log);
         self.redelivered_below = store.delivered(self.log);
         self.cursor = store.next_live(self.log, Offset(0)).unwrap_or_else(|| store.next_offset(self.log));
         self.any_expires = self.ready > 0;
         if self.needs_offsets() {
+            store.load_index(self.log, vfs);
             self.recover_offsets(store);
         }
     }
@@ -144,8 +146,7 @@ impl Queue {
                 levels[level].insert(offset.0);
             }
             if self.settings.max_length_bytes.is_some() {
-                // The body's own length is not known without reading it; the record's is a little more.
-                let size = store.record_len(self.log, offset).unwrap_or(0);
+                let size = store.value_len(self.log, offset).unwrap_or(0);
                 self.sizes.insert(offset.0, size);
                 self.ready_bytes += u64::from(size);
             }

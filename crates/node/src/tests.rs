@@ -3,6 +3,7 @@
 use amqp::client::{Client, ClientEvent, ConnectOptions, PublishTemplate};
 use amqp::codec::{Properties, basic, queue};
 use model::{Now, SessionId, Table, Value};
+use vfs::Vfs;
 use vfs::simulated::SimulatedDisk;
 
 use crate::{Node, Options, Peer, Protocol};
@@ -10,6 +11,7 @@ use crate::{Node, Options, Peer, Protocol};
 const NOW: Now = Now { mono_ms: 1_000, wall_ms: 1_700_000_000_000 };
 
 struct World {
+    options: Options,
     node: Node,
     disk: SimulatedDisk,
     client: Client,
@@ -23,17 +25,26 @@ struct World {
 impl World {
     /// Logged in, with channel 1 open.
     fn new() -> World {
-        let disk = SimulatedDisk::new(1);
-        let mut node = Node::open(Options::default(), Box::new(disk.clone()), NOW).unwrap();
+        World::over(SimulatedDisk::new(1), Options::default())
+    }
+
+    fn over(disk: SimulatedDisk, options: Options) -> World {
+        let mut node = Node::open(options.clone(), Box::new(disk.clone()), NOW).unwrap();
         let peer = Peer { address: "here".into(), loopback: true };
         let session = node.connect(Protocol::Amqp, peer, NOW);
         let mut said = Vec::new();
         let client = Client::connect(&ConnectOptions::default(), &mut said);
-        let mut world = World { node, disk, client, session, said, heard: Vec::new() };
+        let mut world = World { options, node, disk, client, session, said, heard: Vec::new() };
         world.talk();
         world.client.open_channel(&mut world.said, 1);
         world.talk();
         world
+    }
+
+    /// The power fails, and the node is started again.
+    fn restart(mut self) -> World {
+        self.disk.crash();
+        World::over(self.disk, self.options)
     }
 
     /// Offer what the client has said, once. True: some of it was used.
@@ -74,9 +85,18 @@ impl World {
     }
 
     fn declare(&mut self, name: &str, arguments: &[(&str, Value)]) {
+        self.declare_as(queue::Declare { queue: name, ..Default::default() }, arguments);
+    }
+
+    fn declare_as(&mut self, declare: queue::Declare<'_>, arguments: &[(&str, Value)]) {
         let arguments = Table(arguments.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect());
-        self.client.declare_queue(&mut self.said, 1, queue::Declare { queue: name, ..Default::default() }, &arguments);
+        self.client.declare_queue(&mut self.said, 1, declare, &arguments);
         assert_eq!(self.talk(), ["Method"]);
+    }
+
+    fn publish_durably(&mut self, queue: &str, priority: u8, body: &str) {
+        let properties = Properties { delivery_mode: Some(2), priority: Some(priority), ..Properties::default() };
+        self.client.publish(&mut self.said, 1, "", queue, &properties, body.as_bytes());
     }
 
     fn publish(&mut self, queue: &str, body: &str) {
@@ -153,4 +173,59 @@ fn what_a_busy_consumer_leaves_over_is_dead_lettered_at_once() {
         world.talk();
     }
     assert_eq!(world.drain("after"), ["left over"]);
+}
+
+/// Bounds so small that what nobody takes goes to segments.
+fn small() -> Options {
+    let mut storage = storage::Options::default();
+    storage.journal.segment_bytes = 64 * 1024;
+    storage.journal_bytes = 128 * 1024;
+    storage.sizes.page_out_bytes = 1;
+    Options { storage, cache_bytes: 32 * 1024, ..Options::default() }
+}
+
+fn durable() -> queue::Declare<'static> {
+    queue::Declare { queue: "q", durable: true, ..Default::default() }
+}
+
+/// What lay in segments counted as priority 0 after a restart, and so did what was paged out before it came back.
+#[test]
+fn priorities_outlive_page_out_and_restart() {
+    let mut world = World::over(SimulatedDisk::new(1), small());
+    world.declare_as(durable(), &[("x-max-priority", Value::I32(9))]);
+    let body = |number: usize| format!("{:04}{}", number, "x".repeat(2_000));
+    for number in 0..400 {
+        world.publish_durably("q", (number * 7 % 10) as u8, &body(number));
+        world.talk();
+    }
+    assert!(!world.disk.list("segments").unwrap().is_empty(), "nothing was paged out");
+    let mut expected: Vec<usize> = (0..400).collect();
+    expected.sort_by_key(|number| (9 - number * 7 % 10, *number));
+    // One is handed out and not settled: it comes back to its place.
+    world.client.get(&mut world.said, 1, "q", false);
+    assert_eq!(world.talk(), [body(expected[0])]);
+    let mut world = world.restart();
+    let drained = world.drain("q");
+    assert_eq!(drained.len(), 400);
+    for (got, number) in drained.iter().zip(expected) {
+        assert_eq!(got[..4], body(number)[..4]);
+    }
+}
+
+/// What lay in segments counted as nothing against the bound until it was read.
+#[test]
+fn a_bound_in_bytes_holds_to_the_byte_after_a_restart() {
+    let mut world = World::over(SimulatedDisk::new(1), small());
+    world.declare_as(durable(), &[("x-max-length-bytes", Value::I32(400_000))]);
+    let body = |number: usize| format!("{number:04}{}", "x".repeat(996));
+    for number in 0..400 {
+        world.publish_durably("q", 0, &body(number));
+        world.talk();
+    }
+    assert!(!world.disk.list("segments").unwrap().is_empty(), "nothing was paged out");
+    let mut world = world.restart();
+    world.publish_durably("q", 0, &body(400));
+    world.talk();
+    let drained = world.drain("q");
+    assert_eq!((drained.len(), &drained[0][..4]), (400, "0001"));
 }

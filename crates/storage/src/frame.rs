@@ -10,7 +10,8 @@
 //! 7 DELIVERED   log u32 | offset u64    every offset below may have been handed out
 //! 8 CREATE STREAM log u32               a log that is read by record offset (see `stream`)
 //! ```
-//! `tag`: bits 0-7 priority, bit 8 persistent, bits 16-63 expiry in ms since the Unix epoch (0: never).
+//! `tag`: bits 0-7 priority, bit 8 persistent, bits 9-19 bytes of the record batch that are not its value (2047: at least
+//! so many), bits 20-63 expiry in ms since the Unix epoch (0: never).
 
 pub const PUBLISH: u8 = 1;
 pub const CARRY: u8 = 2;
@@ -25,6 +26,11 @@ pub const CREATE_STREAM: u8 = 8;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct LogId(pub u32);
 
+const OVERHEAD_SHIFT: u32 = 9;
+const OVERHEAD_BYTES_MAX: u64 = (1 << 11) - 1;
+const EXPIRY_SHIFT: u32 = 20;
+const EXPIRY_MS_MAX: u64 = (1 << 44) - 1;
+
 /// What the store keeps of a record beside its bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Tag(pub u64);
@@ -33,12 +39,21 @@ impl Tag {
     /// `expires_ms`: wall clock at which the record expires; 0: never.
     #[must_use]
     pub fn new(persistent: bool, priority: u8, expires_ms: u64) -> Tag {
-        Tag(u64::from(priority) | u64::from(persistent) << 8 | expires_ms.min((1 << 48) - 1) << 16)
+        Tag(u64::from(priority) | u64::from(persistent) << 8 | expires_ms.min(EXPIRY_MS_MAX) << EXPIRY_SHIFT)
+    }
+
+    /// The same of a record batch with so many bytes beside its value.
+    pub(crate) fn with_overhead(self, bytes: usize) -> Tag {
+        Tag(self.0 & !(OVERHEAD_BYTES_MAX << OVERHEAD_SHIFT) | (bytes as u64).min(OVERHEAD_BYTES_MAX) << OVERHEAD_SHIFT)
+    }
+
+    pub(crate) fn overhead(self) -> u32 {
+        (self.0 >> OVERHEAD_SHIFT & OVERHEAD_BYTES_MAX) as u32
     }
 
     /// The tag of a stream's entry: it tells the offset of the batch's first record.
     pub(crate) fn of_stream(base: u64) -> Tag {
-        Tag::new(true, 0, base)
+        Tag(0x100 | base << 16)
     }
 
     /// The offset of the first record of a stream's entry.
@@ -62,7 +77,7 @@ impl Tag {
 
     #[must_use]
     pub fn expires_ms(self) -> Option<u64> {
-        Some(self.0 >> 16).filter(|&at| at != 0)
+        Some(self.0 >> EXPIRY_SHIFT).filter(|&at| at != 0)
     }
 }
 

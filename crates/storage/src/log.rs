@@ -251,6 +251,8 @@ pub(crate) struct Log {
     pub paging: bool,
     /// It is a stream.
     pub stream: Option<Box<Stream>>,
+    /// Every entry stays in memory, those of segments too: the layer above goes by them.
+    pub indexed: bool,
 }
 
 /// What settling an entry set free.
@@ -276,6 +278,7 @@ impl Log {
             entered_chunk: u64::MAX,
             paging: false,
             stream: None,
+            indexed: false,
         }
     }
 

@@ -306,7 +306,7 @@ impl Store {
     }
 
     /// The segment is on disk: it takes the place of the runs it was made of.
-    fn segment_written(&mut self, out: &PageOut) {
+    fn segment_written(&mut self, out: PageOut) {
         let path = segment::path(out.log, out.file);
         let Some(log) = self.logs.get_mut(&out.log) else {
             self.removals.push_back((self.journal.appended(), path));
@@ -349,8 +349,14 @@ impl Store {
         if run.live == 0 {
             self.removals.push_back((self.journal.appended(), path));
         } else {
-            if any_transient && let Home::Segment(home) = &mut run.home {
-                home.transient = transient;
+            if let Home::Segment(home) = &mut run.home {
+                home.index_requested = log.indexed;
+                if any_transient {
+                    home.transient = transient;
+                }
+            }
+            if log.indexed {
+                run.entries = out.entries;
             }
             log.runs.insert(from, run);
         }
@@ -508,7 +514,7 @@ impl Store {
                 _ => self.page_out_failed(&out),
             },
             Some(Work::Write(at, out)) if at == token => match completion.result {
-                Ok(_) => self.segment_written(&out),
+                Ok(_) => self.segment_written(out),
                 Err(error) => {
                     tracing::warn!(%error, "a segment could not be written; it is tried again later");
                     self.page_out_failed(&out);

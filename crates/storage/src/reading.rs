@@ -78,11 +78,31 @@ impl Store {
         log.runs.get(log.run_index(offset.0)?)?.entry(offset.0).map(|entry| entry.tag)
     }
 
-    /// Length of a record's batch in bytes, where its entry is in memory.
+    /// Length of a record's value in bytes, where its entry is in memory. A little more where the record has more than
+    /// 2 KiB beside it.
     #[must_use]
-    pub fn record_len(&self, id: LogId, offset: Offset) -> Option<u32> {
+    pub fn value_len(&self, id: LogId, offset: Offset) -> Option<u32> {
         let log = self.logs.get(&id)?;
-        log.runs.get(log.run_index(offset.0)?)?.entry(offset.0).map(|entry| entry.len)
+        let entry = log.runs.get(log.run_index(offset.0)?)?.entry(offset.0)?;
+        Some(entry.len.saturating_sub(entry.tag.overhead()))
+    }
+
+    /// Keep every entry of the log in memory from now on, so that [`Store::tag`] and [`Store::value_len`] always answer.
+    pub fn keep_index(&mut self, id: LogId) {
+        if let Some(log) = self.logs.get_mut(&id) {
+            log.indexed = true;
+        }
+    }
+
+    /// As [`Store::keep_index`], with the indexes of the log's segments read at once. Only before serving. What cannot be
+    /// read is damaged for whoever comes to it.
+    pub fn load_index(&mut self, id: LogId, vfs: &mut dyn Vfs) {
+        self.keep_index(id);
+        for index in 0..self.logs.get(&id).map_or(0, |log| log.runs.len()) {
+            let Some((first, extent)) = self.request_index(id, index) else { continue };
+            let read = vfs.run(Job::Read(extent));
+            self.index_arrived(id, first, bytes_of(read));
+        }
     }
 
     /// See that a record is in memory, or have it read.
@@ -190,19 +210,22 @@ impl Store {
     }
 
     fn want_index(&mut self, id: LogId, index: usize) {
-        let Some(run) = self.logs.get_mut(&id).and_then(|log| log.runs.get_mut(index)) else { return };
-        let (first, count) = (run.first, run.count);
-        let Home::Segment(home) = &mut run.home else { return };
+        if let Some((first, extent)) = self.request_index(id, index) {
+            self.submit_read(Reading::Index { log: id, first }, Job::Read(extent), None);
+        }
+    }
+
+    /// Where the index of a run's segment lies, and the run's first offset, where it was not asked for before.
+    fn request_index(&mut self, id: LogId, index: usize) -> Option<(u64, Extent)> {
+        let run = self.logs.get_mut(&id)?.runs.get_mut(index)?;
+        let Home::Segment(home) = &mut run.home else { return None };
         if home.index_requested {
-            return;
+            return None;
         }
         home.index_requested = true;
-        let extent = Extent {
-            path: segment::path(id, home.file),
-            offset: segment::HEADER_BYTES + home.data_len,
-            len: segment::index_len(count),
-        };
-        self.submit_read(Reading::Index { log: id, first }, Job::Read(extent), None);
+        let path = segment::path(id, home.file);
+        let (offset, len) = (segment::HEADER_BYTES + home.data_len, segment::index_len(run.count));
+        Some((run.first, Extent { path, offset, len }))
     }
 
     /// Ask for the block that begins at `position`, where it is not in memory or asked for. What holds the byte at `kept`
@@ -304,11 +327,7 @@ impl Store {
     /// Take in what a read brought. Gives the completion back where it is not of a read.
     pub(crate) fn read_completed(&mut self, completion: Completion) -> Option<Completion> {
         let Some(read) = self.reads.pending.remove(&completion.token) else { return Some(completion) };
-        let bytes = match completion.result {
-            Ok(Done::Bytes(bytes)) => Ok(bytes),
-            Ok(Done::Ok) => Ok(Bytes::new()),
-            Err(error) => Err(error),
-        };
+        let bytes = bytes_of(completion.result);
         match read.what {
             Reading::Journal { start, end } => match bytes {
                 Ok(bytes) => self.journal.insert_cached(start, bytes),
@@ -351,6 +370,13 @@ impl Store {
             Err(error) => home.damaged = Some(format!("cannot read {}: {error}", segment::path(id, home.file))),
         }
     }
+}
+
+fn bytes_of(result: io::Result<Done>) -> io::Result<Bytes> {
+    result.map(|done| match done {
+        Done::Bytes(bytes) => bytes,
+        Done::Ok => Bytes::new(),
+    })
 }
 
 impl Reads {

@@ -213,6 +213,7 @@ impl Store {
         // What a stream holds is durable, and so is the same message everywhere else.
         let streams = targets.iter().any(|id| self.logs.get(id).is_some_and(|log| log.stream.is_some()));
         let tag = if streams { tag.made_persistent() } else { tag };
+        let tag = tag.with_overhead(len - parts.value.len());
         let durable = tag.persistent() && targets.iter().any(|id| self.logs.get(id).is_some_and(|log| log.durable));
         let (place, end, bucket) = if durable {
             let head = frame::publish_head_len(targets.len());
