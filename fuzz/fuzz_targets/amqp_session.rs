@@ -98,7 +98,7 @@ fn answer(request: &Request<'_>, mood: u8, lsn: &mut u64, subscriptions: &mut u6
     let failure = match mood {
         250 => Some(Failure::NotFound { subject: Subject::Queue, name: "n".into(), host: "/".into() }),
         251 => Some(Failure::LoginRefused { user: "u".into() }),
-        252 => Some(Failure::NotImplemented("no".into())),
+        252 => Some(Failure::Damaged("no".into())),
         253 => Some(Failure::Locked { name: "n".repeat(255), host: "\u{e4}".repeat(100) }),
         _ => None,
     };
@@ -189,9 +189,16 @@ fuzz_target!(|data: &[u8]| {
                 let record = StoredRecord { batch: &batch, buffer: (op & 1 == 0).then_some(&batch) };
                 let (tag, redelivered) = (DeliveryTag(number), op & 2 == 0);
                 let event = match world.got.take() {
-                    Some(scope) => Event::Got { scope, tag, redelivered, remaining: number, record },
+                    Some(scope) => Event::Got { scope, tag, redelivered, returns: number as u32, remaining: number, record },
                     None => {
-                        Event::Deliver { scope: Scope(1), subscription: SubscriptionId(number % 8), tag, redelivered, record }
+                        Event::Deliver {
+                            scope: Scope(1),
+                            subscription: SubscriptionId(number % 8),
+                            tag,
+                            redelivered,
+                            returns: number as u32,
+                            record,
+                        }
                     }
                 };
                 world.session.handle(event, world.now, &mut world.out);

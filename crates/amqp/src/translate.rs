@@ -13,14 +13,15 @@
 //! holds was checked when it was written and is not checked again, so protocols whose clients name
 //! headers freely must keep names that begin with `yam.` to themselves.
 
-use model::death;
+use model::death::{self, DeadLetter};
 use model::limits::NAME_BYTES_MAX;
 use model::record::{RecordError, StoredRecord};
-use model::{Header, Headers, RecordView, Value};
+use model::{Dialect, Header, Headers, RecordView, Value};
 
 use crate::codec::field::{self, RawTable};
 use crate::codec::properties::{self, Changes, Outline};
 use crate::codec::wire::{Reader, WireError, put_short};
+use crate::dead_letter;
 
 /// The name of the header that carries what AMQP has beyond a record.
 pub const HEADER_NAME: &str = "yam.amqp-0-9-1";
@@ -233,6 +234,30 @@ pub fn kind_name(kind: u8) -> &'static str {
     }
 }
 
+/// How the broker reads what was published over AMQP.
+pub const DIALECT: Dialect = Dialect { header, more_keys };
+
+/// A header as a consumer would see it.
+fn header(headers: &[Header<'_>], name: &str) -> Option<Value> {
+    let stored = Stored::of(b"", b"", headers.iter().copied());
+    if let Some(letter) = stored.death.and_then(DeadLetter::from_bytes)
+        && let Some(value) = dead_letter::headers(&stored, &letter).get(name)
+    {
+        return Some(value.clone());
+    }
+    Outline::read(stored.properties).ok()?.headers?.get(name)
+}
+
+/// CC; BCC is not stored.
+fn more_keys(headers: &[Header<'_>]) -> Vec<String> {
+    let stored = Stored::of(b"", b"", headers.iter().copied());
+    let Some(table) = Outline::read(stored.properties).ok().and_then(|outline| outline.headers) else { return Vec::new() };
+    match table.get("CC") {
+        Some(Value::List(keys)) => keys.iter().filter_map(|key| key.as_text().map(str::to_owned)).collect(),
+        _ => Vec::new(),
+    }
+}
+
 /// A record as an AMQP message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stored<'a> {
@@ -254,8 +279,12 @@ impl<'a> Stored<'a> {
     /// [`RecordError`] where the bytes are no record.
     pub fn read(record: &StoredRecord<'a>) -> Result<Stored<'a>, RecordError> {
         let view = RecordView::parse(record.batch)?;
+        Ok(Stored::of(view.key, view.value, view.headers()))
+    }
+
+    fn of(key: &'a [u8], body: &'a [u8], headers: impl Iterator<Item = Header<'a>>) -> Stored<'a> {
         let (mut own, mut death) = (None, None);
-        for header in view.headers() {
+        for header in headers {
             match header.name {
                 HEADER_NAME => own = split_own(header.value),
                 death::HEADER => death = Some(header.value),
@@ -264,8 +293,8 @@ impl<'a> Stored<'a> {
         }
         let (exchange, properties) = own.unwrap_or((&[0], &properties::NONE));
         // A key that our own publish wrote is a short string; another protocol's may be anything.
-        let routing_key = if own.is_some() { short(view.key) } else { text(short(view.key)) };
-        Ok(Stored { exchange, routing_key, properties, body: view.value, death })
+        let routing_key = if own.is_some() { short(key) } else { text(short(key)) };
+        Stored { exchange, routing_key, properties, body, death }
     }
 }
 

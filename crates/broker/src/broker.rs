@@ -4,12 +4,14 @@ use std::collections::{BTreeSet, HashMap, VecDeque};
 
 use foldhash::fast::FixedState;
 use model::{
-    Event, Failure, Lsn, Now, Outcome, Publish, RecordParts, Reply, Request, Scope as ScopeId, SessionId, Subject,
+    Dialect, Event, Failure, Lsn, Now, Outcome, Publish, RecordParts, Reply, Request, Scope as ScopeId, SessionId, Subject,
     SubscriptionId, limits,
 };
 use storage::{LogId, Store, Tag};
 
 use crate::authorization::{User, login};
+use crate::dead_letter::Promised;
+use crate::declare::Overflow;
 use crate::queue::{Consumer, Getter, Queue};
 use crate::scope::{Scope, Stored, Transaction, Unacked};
 use crate::topology::Topology;
@@ -18,11 +20,13 @@ use crate::topology::Topology;
 #[derive(Clone, Debug)]
 pub struct Options {
     pub users: Vec<User>,
+    /// How to read what is stored.
+    pub dialect: Dialect,
 }
 
 impl Default for Options {
     fn default() -> Options {
-        Options { users: vec![User::guest()] }
+        Options { users: vec![User::guest()], dialect: Dialect::default() }
     }
 }
 
@@ -74,8 +78,8 @@ pub struct Broker {
     pub(crate) expiries: BTreeSet<(u64, LogId)>,
     /// When queues that nobody uses expire: (mono ms, queue).
     pub(crate) unused: BTreeSet<(u64, LogId)>,
-    /// Gets whose queue is gone.
-    pub(crate) unanswered: Vec<(SessionId, ScopeId)>,
+    /// Gets whose queue is gone, or cannot be served.
+    pub(crate) unanswered: Vec<(SessionId, ScopeId, Option<Failure>)>,
     next_subscription: u64,
     /// Position after the last entry of the catalog.
     pub(crate) catalog_end: Lsn,
@@ -247,7 +251,7 @@ impl Broker {
                 }
                 Ok(Reply::Ok)
             }
-            Request::Commit { scope } => Ok(self.commit(id, scope, now)),
+            Request::Commit { scope } => self.commit(id, scope, now),
             Request::Rollback { scope } => {
                 if let Some(scope) = self.session_mut(id).scopes.get_mut(&scope)
                     && let Some(transaction) = &mut scope.transaction
@@ -381,7 +385,7 @@ impl Broker {
         if !routed {
             return Ok(Reply::Published { durable_at: None, routed: false });
         }
-        let refused = self.refused(route);
+        let refused = self.refused(route, &Promised::default());
         if !refused.is_empty() {
             let open: Vec<LogId> = route.iter().copied().filter(|id| !refused.contains(id)).collect();
             self.enqueue(&open, &publish.record, tag, false, now);
@@ -420,32 +424,51 @@ impl Broker {
         durable_at
     }
 
-    fn commit(&mut self, id: SessionId, scope: ScopeId, now: Now) -> Reply {
-        let Some(transaction) = self.session_mut(id).scopes.get_mut(&scope).and_then(|scope| scope.transaction.as_mut()) else {
-            return Reply::Ok;
+    fn commit(&mut self, id: SessionId, scope: ScopeId, now: Now) -> Result<Reply, Failure> {
+        let Some(session) = self.sessions.get_mut(&id) else { return Ok(Reply::Ok) };
+        let Some(transaction) = session.scopes.get_mut(&scope).and_then(|scope| scope.transaction.as_mut()) else {
+            return Ok(Reply::Ok);
         };
+        let mut targets = transaction.publishes.iter().flat_map(|stored| &stored.targets);
+        let damaged_target = |id: &LogId| self.topology.queues.get(id).filter(|queue| queue.damaged);
+        if let Some(queue) = targets.find_map(damaged_target) {
+            return Err(damaged(queue));
+        }
         let Transaction { publishes, settled, .. } = std::mem::take(&mut **transaction);
-        let mut messages: Vec<_> = publishes
-            .into_iter()
-            .map(|mut stored| {
-                let refused = self.refused(&stored.targets);
-                stored.targets.retain(|id| self.topology.queues.contains_key(id) && !refused.contains(id));
-                let durable = stored.targets.iter().any(|id| self.topology.queues.get(id).is_some_and(|queue| queue.durable));
-                (durable && stored.tag.persistent(), stored)
-            })
-            .collect();
+        let mut promised = Promised::default();
+        let mut messages = Vec::with_capacity(publishes.len());
+        for mut stored in publishes {
+            let refused = self.refused(&stored.targets, &promised);
+            stored.targets.retain(|id| self.topology.queues.contains_key(id) && !refused.contains(id));
+            let mut durable = false;
+            for id in &stored.targets {
+                let Some(queue) = self.topology.queues.get(id) else { continue };
+                durable |= queue.durable;
+                if queue.settings.overflow != Overflow::DropHead {
+                    let (messages, bytes) = promised.entry(*id).or_default();
+                    *messages += 1;
+                    *bytes += stored.value.len() as u64;
+                }
+            }
+            messages.push((durable && stored.tag.persistent(), stored, refused));
+        }
         // Those that touch the journal form one group, the last of which ends it.
-        let last = messages.iter().rposition(|(journalled, _)| *journalled);
-        for (index, (_, stored)) in messages.drain(..).enumerate() {
-            let headers: Vec<_> = stored.headers.iter().map(|(name, value)| model::Header { name, value }).collect();
-            let record = RecordParts { key: &stored.key, value: &stored.value, own: None, headers: &headers };
-            self.enqueue(&stored.targets, &record, stored.tag, last.is_some_and(|last| index < last), now);
+        let last = messages.iter().rposition(|(journalled, ..)| *journalled);
+        for (index, (_, stored, _)) in messages.iter().enumerate() {
+            let headers = stored.headers();
+            self.enqueue(&stored.targets, &stored.record(&headers), stored.tag, last.is_some_and(|last| index < last), now);
+        }
+        for (_, stored, refused) in &messages {
+            let headers = stored.headers();
+            for id in refused {
+                self.send_on_refused(*id, &stored.record(&headers), stored.tag, now);
+            }
         }
         for (unacked, outcome) in settled {
             self.finish(unacked, outcome);
         }
         self.store.flush_settles();
-        Reply::DurableAt(self.store.appended())
+        Ok(Reply::DurableAt(self.store.appended()))
     }
 
     fn settle(
@@ -514,7 +537,12 @@ impl Broker {
 
     fn requeue(&mut self, unacked: Unacked) {
         if let Some(queue) = self.topology.queues.get_mut(&unacked.queue) {
-            queue.put_back(unacked.offset, &self.store);
+            if queue.came_back_too_often(unacked.offset) {
+                queue.unacked -= 1;
+                self.bury(unacked.queue, unacked.offset, "delivery_limit");
+            } else {
+                queue.put_back(unacked.offset, &self.store);
+            }
         }
         self.free_credit(unacked);
         self.wake_queue(unacked.queue);
@@ -615,7 +643,7 @@ impl Broker {
     }
 }
 
-fn damaged(queue: &Queue) -> Failure {
+pub(crate) fn damaged(queue: &Queue) -> Failure {
     Failure::Damaged(format!("queue '{}' holds a record that cannot be read; the broker's log says where", queue.name))
 }
 

@@ -1,11 +1,30 @@
 //! What was rejected, expired or did not fit: dropped, or sent on to the dead-letter exchange.
 
+use std::collections::HashMap;
+
+use foldhash::fast::FixedState;
 use model::death::{self, DeadLetter, Death};
-use model::{Header, NoHeaders, Now, Offset, RecordParts, RecordView};
+use model::{Dialect, Header, Headers, Now, Offset, RecordParts, RecordView, Value};
 use storage::{Available, LogId, RecordRef, Tag};
 
 use crate::broker::Broker;
 use crate::declare::Overflow;
+use crate::queue::Queue;
+
+/// Messages and bytes that queues have been promised and do not hold yet.
+pub(crate) type Promised = HashMap<LogId, (u64, u64), FixedState>;
+
+/// What a client gave a message that is stored.
+struct StoredHeaders<'a> {
+    dialect: Dialect,
+    headers: &'a [Header<'a>],
+}
+
+impl Headers for StoredHeaders<'_> {
+    fn get(&self, name: &str) -> Option<Value> {
+        (self.dialect.header)(self.headers, name)
+    }
+}
 
 impl Broker {
     /// A message that was handed out or dropped is done with: settle it, after it was sent on where its queue has a
@@ -69,34 +88,45 @@ impl Broker {
         let Some(queue) = self.topology.queues.get(&id) else { return };
         let Some(exchange) = queue.settings.dead_letter_exchange.clone() else { return };
         let old_key = String::from_utf8_lossy(old_key).into_owned();
-        let key = queue.settings.dead_letter_routing_key.clone().unwrap_or_else(|| old_key.clone());
         let before = headers.iter().find(|header| header.name == death::HEADER);
         let mut letter = before.and_then(|header| DeadLetter::from_bytes(header.value)).unwrap_or_default();
+        let mut keys = vec![old_key];
+        if !letter.rekeyed {
+            keys.extend((self.options.dialect.more_keys)(headers));
+        }
         letter.add(Death {
             queue: queue.name.clone(),
             reason: reason.into(),
             count: 1,
             time_ms: now.wall_ms,
             exchange: (!letter.deaths.is_empty()).then(|| letter.exchange.clone()),
-            routing_keys: vec![old_key],
+            routing_keys: keys.clone(),
         });
         letter.exchange.clone_from(&exchange);
+        if let Some(key) = &queue.settings.dead_letter_routing_key {
+            keys = vec![key.clone()];
+            letter.rekeyed = true;
+        }
         let host = queue.host;
+        let history = letter.to_bytes();
+        let mut headers: Vec<Header<'_>> = headers.iter().filter(|header| header.name != death::HEADER).copied().collect();
+        headers.push(Header { name: death::HEADER, value: &history });
         let mut route = Vec::new();
         if let Ok(start) = self.topology.exchange_id(host, &exchange) {
-            self.topology.route(host, start, &[&key], &NoHeaders, &mut route);
+            let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
+            let headers = StoredHeaders { dialect: self.options.dialect, headers: &headers };
+            self.topology.route(host, start, &keys, &headers, &mut route);
         }
         // Where it would go round in a circle by itself, it ends.
         route.retain(|to| self.topology.queues.get(to).is_some_and(|queue| !letter.circles(&queue.name)));
         if route.is_empty() {
             return;
         }
-        let history = letter.to_bytes();
-        let mut headers: Vec<Header<'_>> = headers.iter().filter(|header| header.name != death::HEADER).copied().collect();
-        headers.push(Header { name: death::HEADER, value: &history });
-        let parts = RecordParts { key: key.as_bytes(), value, own: None, headers: &headers };
+        let parts = RecordParts { key: keys[0].as_bytes(), value, own: None, headers: &headers };
         let tag = Tag::new(tag.persistent(), tag.priority(), 0);
-        let refused = self.refused(&route);
+        // A damaged queue takes letters in all the same: nobody would be told that they are lost.
+        let full = |to: &LogId| self.topology.queues.get(to).is_some_and(|queue| queue.refuses((0, 0)));
+        let refused: Vec<LogId> = route.iter().copied().filter(full).collect();
         route.retain(|to| !refused.contains(to));
         if !route.is_empty() {
             self.enqueue(&route, &parts, tag, false, now);
@@ -147,7 +177,9 @@ impl Broker {
                 }
                 Some(at) => {
                     if queue.expires_at.is_none_or(|scheduled| at < scheduled) {
-                        queue.expires_at = Some(at);
+                        if let Some(scheduled) = queue.expires_at.replace(at) {
+                            self.expiries.remove(&(scheduled + 1, id));
+                        }
                         self.expiries.insert((at + 1, id));
                     }
                     return true;
@@ -158,20 +190,29 @@ impl Broker {
         true
     }
 
-    /// Those queues of a route that are full and refuse what does not fit.
-    pub(crate) fn refused(&self, route: &[LogId]) -> Vec<LogId> {
+    /// Those queues of a route that take nothing more: they are full and refuse what does not fit, or damaged.
+    pub(crate) fn refused(&self, route: &[LogId], promised: &Promised) -> Vec<LogId> {
         let refuses = |id: &&LogId| {
             let queue = self.topology.queues.get(id);
-            queue.is_some_and(|queue| queue.settings.overflow != Overflow::DropHead && queue.is_full())
+            queue.is_some_and(|queue| queue.damaged || queue.refuses(promised.get(id).copied().unwrap_or_default()))
         };
         route.iter().filter(refuses).copied().collect()
     }
 
     /// A message was refused: send it on where the queue says so.
     pub(crate) fn send_on_refused(&mut self, id: LogId, record: &RecordParts<'_>, tag: Tag, now: Now) {
-        if self.topology.queues.get(&id).is_some_and(|queue| queue.settings.overflow == Overflow::RejectAndDeadLetter) {
+        let says_so = |queue: &Queue| queue.settings.overflow == Overflow::RejectAndDeadLetter && !queue.damaged;
+        if self.topology.queues.get(&id).is_some_and(says_so) {
             let headers: Vec<Header<'_>> = record.own.iter().chain(record.headers).copied().collect();
             self.send_on(id, record.key, record.value, &headers, tag, "maxlen", now);
+        }
+    }
+
+    /// Drop what is too much for a queue, unless a consumer may take it first.
+    pub(crate) fn drop_untaken(&mut self, id: LogId) {
+        let untaken = |queue: &Queue| queue.consumers.is_empty() || queue.blocked || !queue.getters.is_empty();
+        if self.topology.queues.get(&id).is_some_and(untaken) {
+            self.drop_overflow(id);
         }
     }
 
@@ -189,8 +230,11 @@ impl Broker {
 
     /// See that the queue is deleted when nobody uses it for long enough.
     pub(crate) fn schedule_expiry(&mut self, id: LogId, now: Now) {
-        if let Some(after) = self.topology.queues.get(&id).and_then(|queue| queue.settings.expires_ms) {
-            self.unused.insert((now.mono_ms + after, id));
+        if let Some(queue) = self.topology.queues.get_mut(&id)
+            && let Some(after) = queue.settings.expires_ms
+        {
+            queue.looked_at_ms = now.mono_ms + after;
+            self.unused.insert((queue.looked_at_ms, id));
         }
     }
 
@@ -229,12 +273,13 @@ impl Broker {
             && at <= now.mono_ms
         {
             self.unused.pop_first();
-            let Some(queue) = self.topology.queues.get(&id) else { continue };
+            let Some(queue) = self.topology.queues.get_mut(&id) else { continue };
             let Some(after) = queue.settings.expires_ms else { continue };
             let due = if queue.consumers.is_empty() { queue.unused_since_ms + after } else { now.mono_ms + after };
             if due <= now.mono_ms {
                 self.remove_queue(id);
             } else {
+                queue.looked_at_ms = due;
                 self.unused.insert((due, id));
             }
         }

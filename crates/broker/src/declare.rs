@@ -150,6 +150,10 @@ pub(crate) struct Settings {
     pub dead_letter_routing_key: Option<String>,
     pub max_priority: Option<u8>,
     pub single_active: bool,
+    /// How often a message may come back before it is taken out.
+    pub delivery_limit: Option<u64>,
+    /// It is counted how often messages come back.
+    pub counts_returns: bool,
 }
 
 /// Arguments of a queue that are compared when it is declared again.
@@ -163,6 +167,7 @@ pub(crate) const QUEUE_ARGUMENTS: &[&str] = &[
     "x-dead-letter-routing-key",
     "x-max-priority",
     "x-single-active-consumer",
+    "x-delivery-limit",
     "x-queue-type",
 ];
 
@@ -180,12 +185,18 @@ impl Settings {
             Some(value) if value > 255 => return Err(of.invalid("x-max-priority", format!("{{max_value_exceeded,{value}}}"))),
             value => value.map(|value| value as u8),
         };
-        match of.text(arguments, "x-queue-type")?.as_deref() {
+        let quorum = match of.text(arguments, "x-queue-type")?.as_deref() {
+            None | Some("classic") => false,
             // A quorum queue is durable and replicated: here every durable queue is as safe as its journal.
-            None | Some("classic" | "quorum") => {}
-            Some("stream") => return Err(Failure::NotImplemented("queues of type 'stream' are not offered yet".into())),
+            Some("quorum") => true,
+            Some("stream") => return Err(of.invalid("x-queue-type", "queues of type 'stream' are not offered yet")),
             Some(other) => return Err(of.invalid("x-queue-type", format!("unsupported queue type '{other}'"))),
-        }
+        };
+        let delivery_limit = match arguments.get("x-delivery-limit").and_then(Value::as_integer) {
+            // RabbitMQ 4's way to say that there is none.
+            Some(-1) => None,
+            _ => of.integer(arguments, "x-delivery-limit", 0)?,
+        };
         let single_active = match arguments.get("x-single-active-consumer") {
             None => false,
             Some(Value::Bool(value)) => *value,
@@ -203,6 +214,8 @@ impl Settings {
             dead_letter_routing_key: of.text(arguments, "x-dead-letter-routing-key")?,
             max_priority,
             single_active,
+            delivery_limit,
+            counts_returns: quorum || delivery_limit.is_some(),
         };
         if settings.dead_letter_routing_key.is_some() && settings.dead_letter_exchange.is_none() {
             return Err(of.invalid("x-dead-letter-routing-key", "routing_key_but_no_dlx_defined"));

@@ -9,7 +9,7 @@ use vfs::Vfs;
 use crate::broker::{Broker, Options};
 use crate::catalog::{self, Entry};
 use crate::declare::{Declared, QUEUE_ARGUMENTS, Settings};
-use crate::queue::Queue;
+use crate::queue::{Consumer, Queue};
 use crate::router::{BindingKey, ExchangeId, Kind, Target};
 use crate::topology::{Topology, is_predeclared};
 
@@ -158,11 +158,12 @@ impl Broker {
     }
 
     fn declared(&mut self, queue_id: LogId, durable_at: Option<Lsn>) -> Reply {
-        self.drop_overflow(queue_id);
+        self.drop_untaken(queue_id);
         let queue = self.topology.queues.get(&queue_id);
         Reply::QueueDeclared {
             name: queue.map(|queue| queue.name.clone()).unwrap_or_default(),
-            messages: queue.map_or(0, |queue| queue.ready),
+            // What is too much is about to be taken or dropped.
+            messages: queue.map_or(0, |queue| queue.ready.min(queue.settings.max_length.unwrap_or(u64::MAX))),
             subscriptions: queue.map_or(0, |queue| queue.consumers.len() as u64),
             durable_at,
         }
@@ -261,16 +262,12 @@ impl Broker {
         if let Some(owner) = queue.exclusive.and_then(|owner| self.sessions.get_mut(&owner)) {
             owner.exclusive.retain(|other| *other != id);
         }
-        for consumer in &queue.consumers {
-            self.subscriptions.remove(&consumer.subscription);
-            if let Some(scope) =
-                self.sessions.get_mut(&consumer.session).and_then(|session| session.scopes.get_mut(&consumer.scope))
-            {
-                scope.subscriptions.retain(|other| *other != consumer.subscription);
-            }
-            self.cancelled.push((consumer.session, consumer.scope, consumer.subscription));
+        self.end_subscriptions(&queue.consumers);
+        self.unanswered.extend(queue.getters.iter().map(|getter| (getter.session, getter.scope, None)));
+        if let Some(at) = queue.expires_at {
+            self.expiries.remove(&(at + 1, id));
         }
-        self.unanswered.extend(queue.getters.iter().map(|getter| (getter.session, getter.scope)));
+        self.unused.remove(&(queue.looked_at_ms, id));
         self.store.delete_log(id);
         let mut durable_at = None;
         if queue.durable {
@@ -283,17 +280,28 @@ impl Broker {
         durable_at
     }
 
+    /// Subscriptions end without their clients' doing: they are told in the next round.
+    pub(crate) fn end_subscriptions(&mut self, consumers: &[Consumer]) {
+        for consumer in consumers {
+            self.subscriptions.remove(&consumer.subscription);
+            if let Some(scope) =
+                self.sessions.get_mut(&consumer.session).and_then(|session| session.scopes.get_mut(&consumer.scope))
+            {
+                scope.subscriptions.retain(|other| *other != consumer.subscription);
+            }
+            self.cancelled.push((consumer.session, consumer.scope, consumer.subscription));
+        }
+    }
+
     pub(crate) fn purge_queue(&mut self, id: SessionId, name: &str) -> Result<Reply, Failure> {
         let queue_id = self.accessible_queue(id, name)?;
         let Some(queue) = self.topology.queues.get_mut(&queue_id) else { return Ok(Reply::Ok) };
-        let mut messages = 0;
-        while let Some(offset) = queue.next(&self.store) {
-            queue.take(offset);
-            queue.forget(offset);
-            self.store.settle(queue_id, offset);
-            messages += 1;
+        let messages = queue.ready;
+        for (from, to) in queue.purge(self.store.next_offset(queue_id)) {
+            self.store.settle_range(queue_id, from, to);
         }
-        self.store.flush_settles();
+        // What could not be read is gone too.
+        queue.damaged = false;
         let durable_at = queue.durable.then(|| self.store.appended());
         Ok(Reply::Removed { messages, durable_at })
     }

@@ -3,7 +3,7 @@
 use model::{Event, Now, Offset, limits};
 use storage::{Available, LogId, RecordRef};
 
-use crate::broker::{Broker, Sink};
+use crate::broker::{Broker, Sink, damaged};
 use crate::queue::Getter;
 use crate::scope::Unacked;
 
@@ -33,8 +33,8 @@ impl Broker {
         for (session, scope, subscription) in std::mem::take(&mut self.cancelled) {
             sink.send(session, Event::Cancelled { scope, subscription });
         }
-        for (session, scope) in std::mem::take(&mut self.unanswered) {
-            sink.send(session, Event::Empty { scope });
+        for (session, scope, failure) in std::mem::take(&mut self.unanswered) {
+            sink.send(session, failure.map_or(Event::Empty { scope }, Event::Failed));
         }
         let mut budget = ROUND_BATCH;
         while budget > 0
@@ -59,14 +59,7 @@ impl Broker {
     }
 
     fn serve(&mut self, id: LogId, left: &mut usize, sink: &mut impl Sink, now: Now) -> Stop {
-        if self
-            .topology
-            .queues
-            .get(&id)
-            .is_some_and(|queue| queue.consumers.is_empty() || queue.blocked || !queue.getters.is_empty())
-        {
-            self.drop_overflow(id);
-        }
+        self.drop_untaken(id);
         let stop = self.hand_out(id, left, sink, now);
         // What nobody took must fit; and the letters of what did not are sent on in the next round.
         if matches!(stop, Stop::Rest) {
@@ -130,8 +123,7 @@ impl Broker {
                     tracing::error!(
                         "queue '{name}' cannot be served at offset {offset}: {damage}; restore it from a copy or delete the queue"
                     );
-                    queue.damaged = true;
-                    self.unanswered.extend(queue.getters.drain(..).map(|getter| (getter.session, getter.scope)));
+                    self.condemn(id);
                     return Stop::Rest;
                 }
             };
@@ -144,16 +136,27 @@ impl Broker {
         }
     }
 
+    /// A queue cannot be served any more: tell those who wait for its messages.
+    fn condemn(&mut self, id: LogId) {
+        let Some(queue) = self.topology.queues.get_mut(&id) else { return };
+        queue.damaged = true;
+        let failure = damaged(queue);
+        let getters = std::mem::take(&mut queue.getters);
+        self.unanswered.extend(getters.into_iter().map(|getter| (getter.session, getter.scope, Some(failure.clone()))));
+        let consumers = queue.take_consumers();
+        self.end_subscriptions(&consumers);
+    }
+
     fn hand_to_consumer(&mut self, id: LogId, at: usize, offset: Offset, record: RecordRef, sink: &mut impl Sink) {
         let Some(queue) = self.topology.queues.get_mut(&id) else { return };
-        let redelivered = queue.is_redelivered(offset);
+        let (redelivered, returns) = (queue.is_redelivered(offset), queue.returns(offset));
         let consumer = &mut queue.consumers[at];
         let Some(session) = self.sessions.get_mut(&consumer.session) else { return };
         let Some(scope) = session.scopes.get_mut(&consumer.scope) else { return };
         let Some(stored) = self.store.record(&record) else { return };
         let tag = scope.next_tag();
-        let event =
-            Event::Deliver { scope: consumer.scope, subscription: consumer.subscription, tag, redelivered, record: stored };
+        let (scope_id, subscription) = (consumer.scope, consumer.subscription);
+        let event = Event::Deliver { scope: scope_id, subscription, tag, redelivered, returns, record: stored };
         let waiting = sink.send(consumer.session, event);
         session.paused |= waiting >= limits::OUTPUT_BYTES_HIGH;
         self.statistics.delivered += 1;
@@ -167,7 +170,7 @@ impl Broker {
 
     fn hand_to_getter(&mut self, id: LogId, getter: Getter, offset: Offset, record: RecordRef, sink: &mut impl Sink) {
         let Some(queue) = self.topology.queues.get_mut(&id) else { return };
-        let redelivered = queue.is_redelivered(offset);
+        let (redelivered, returns) = (queue.is_redelivered(offset), queue.returns(offset));
         // A getter whose session or scope is gone leaves the message where it is.
         let Some(scope) = self.sessions.get_mut(&getter.session).and_then(|session| session.scopes.get_mut(&getter.scope)) else {
             queue.getters.pop_front();
@@ -177,7 +180,7 @@ impl Broker {
         queue.getters.pop_front();
         let tag = scope.next_tag();
         let remaining = queue.ready - 1;
-        sink.send(getter.session, Event::Got { scope: getter.scope, tag, redelivered, remaining, record: stored });
+        sink.send(getter.session, Event::Got { scope: getter.scope, tag, redelivered, returns, remaining, record: stored });
         if !getter.auto_settle {
             scope.push(Unacked { tag: tag.0, queue: id, offset, subscription: None });
         }

@@ -8,7 +8,7 @@ use model::{Offset, Scope as ScopeId, SessionId, SubscriptionId, Table};
 use storage::{LogId, Store};
 use vfs::Vfs;
 
-use crate::declare::Settings;
+use crate::declare::{Overflow, Settings};
 use crate::router::ExchangeId;
 
 /// A subscriber's place in its queue.
@@ -56,6 +56,8 @@ pub(crate) struct Queue {
     /// Body lengths of everything in a queue that is bounded by bytes.
     sizes: HashMap<u64, u32, FixedState>,
     ready_bytes: u64,
+    /// How often each came back, where that is counted and it did. In memory only: a restart begins anew.
+    returns: HashMap<u64, u32, FixedState>,
     /// A message with an expiry of its own was put in.
     pub any_expires: bool,
     /// When its head is looked at next for expiry, in wall ms.
@@ -83,8 +85,10 @@ pub(crate) struct Queue {
     pub waiting: bool,
     /// Its next record cannot be read: nothing is served any more.
     pub damaged: bool,
-    /// When the queue expires for want of use, in mono ms; as long as nobody uses it.
+    /// When it was last used, in mono ms; as long as nobody uses it.
     pub unused_since_ms: u64,
+    /// When it is looked at next for want of use, in mono ms, if that ends it.
+    pub looked_at_ms: u64,
 }
 
 impl Queue {
@@ -107,6 +111,7 @@ impl Queue {
             unacked: 0,
             sizes: HashMap::default(),
             ready_bytes: 0,
+            returns: HashMap::default(),
             any_expires: false,
             expires_at: None,
             dying: VecDeque::new(),
@@ -122,6 +127,7 @@ impl Queue {
             waiting: false,
             damaged: false,
             unused_since_ms: 0,
+            looked_at_ms: 0,
         }
     }
 
@@ -173,6 +179,9 @@ impl Queue {
         if self.settings.max_length_bytes.is_some() {
             self.sizes.remove(&offset.0);
         }
+        if !self.returns.is_empty() {
+            self.returns.remove(&offset.0);
+        }
     }
 
     pub fn needs_offsets(&self) -> bool {
@@ -185,10 +194,11 @@ impl Queue {
             || self.settings.max_length_bytes.is_some_and(|max| self.ready_bytes > max)
     }
 
-    /// It holds as much as it may.
-    pub fn is_full(&self) -> bool {
-        self.settings.max_length.is_some_and(|max| self.ready >= max)
-            || self.settings.max_length_bytes.is_some_and(|max| self.ready_bytes >= max)
+    /// It holds as much as it may, with so many messages and bytes to come, and takes no more.
+    pub fn refuses(&self, (messages, bytes): (u64, u64)) -> bool {
+        self.settings.overflow != Overflow::DropHead
+            && (self.settings.max_length.is_some_and(|max| self.ready + messages >= max)
+                || self.settings.max_length_bytes.is_some_and(|max| self.ready_bytes + bytes >= max))
     }
 
     /// The next ready offset.
@@ -244,6 +254,50 @@ impl Queue {
         self.returned.insert(offset.0);
     }
 
+    /// `offset` was handed out and comes back. True: that has happened too often.
+    pub fn came_back_too_often(&mut self, offset: Offset) -> bool {
+        if !self.settings.counts_returns {
+            return false;
+        }
+        let returns = self.returns.entry(offset.0).or_default();
+        *returns = returns.saturating_add(1);
+        self.settings.delivery_limit.is_some_and(|limit| u64::from(*returns) > limit)
+    }
+
+    /// How often `offset` came back, where that is counted.
+    pub fn returns(&self, offset: Offset) -> u32 {
+        if self.returns.is_empty() { 0 } else { self.returns.get(&offset.0).copied().unwrap_or(0) }
+    }
+
+    /// Everything ready is dropped; `end`: behind the last record. Which offsets that are, in order, as ranges without
+    /// their ends.
+    pub fn purge(&mut self, end: Offset) -> Vec<(Offset, Offset)> {
+        let mut ranges: Vec<(Offset, Offset)> = Vec::new();
+        let by_offset = match &mut self.levels {
+            Some(levels) => levels.iter_mut().flat_map(std::mem::take).collect(),
+            None => std::mem::take(&mut self.returned),
+        };
+        for offset in by_offset.into_iter().map(Offset) {
+            match ranges.last_mut() {
+                Some((_, end)) if *end == offset => *end = offset.next(),
+                _ => ranges.push((offset, offset.next())),
+            }
+        }
+        if self.levels.is_none() {
+            ranges.push((self.cursor, end));
+        }
+        let dropped = |offset: u64| {
+            let next = ranges.partition_point(|(_, end)| end.0 <= offset);
+            ranges.get(next).is_some_and(|(first, _)| first.0 <= offset)
+        };
+        self.sizes.retain(|offset, _| !dropped(*offset));
+        self.returns.retain(|offset, _| !dropped(*offset));
+        self.returned.clear();
+        self.cursor = end;
+        (self.ready, self.ready_bytes) = (0, 0);
+        ranges
+    }
+
     /// One past the highest offset ever handed out.
     pub fn handed_out(&self) -> Offset {
         self.cursor
@@ -267,6 +321,12 @@ impl Queue {
         self.exclusive_consumer = false;
         self.blocked = false;
         Some(self.consumers.remove(at))
+    }
+
+    pub fn take_consumers(&mut self) -> Vec<Consumer> {
+        self.turn = 0;
+        self.exclusive_consumer = false;
+        std::mem::take(&mut self.consumers)
     }
 
     pub fn consumer_mut(&mut self, subscription: SubscriptionId) -> Option<&mut Consumer> {
@@ -301,8 +361,50 @@ impl Queue {
 
 #[cfg(test)]
 mod tests {
+    use model::request::DeclareQueue;
+    use model::{Event, NoHeaders, Now, Publish, RecordParts, Request, Value};
+
     use super::*;
-    use crate::broker::{Broker, Options};
+    use crate::broker::{Broker, Options, Sink};
+
+    struct Nobody;
+
+    impl Sink for Nobody {
+        fn send(&mut self, _session: SessionId, _event: Event<'_>) -> usize {
+            0
+        }
+    }
+
+    fn broker() -> (Broker, SessionId) {
+        let mut disk = vfs::simulated::SimulatedDisk::new(1);
+        let mut broker = Broker::open(Options::default(), storage::Options::default(), &mut disk).unwrap();
+        let session = SessionId(1);
+        broker.open_session(session, true);
+        broker.request(session, Request::OpenScope { scope: ScopeId(1) }, Now::default()).unwrap();
+        (broker, session)
+    }
+
+    fn declare(broker: &mut Broker, session: SessionId, arguments: &[(&str, Value)]) {
+        let arguments = Table(arguments.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect());
+        let declare = DeclareQueue { name: "q", passive: false, durable: true, exclusive: false, auto_delete: false, arguments };
+        broker.request(session, Request::DeclareQueue(declare), Now::default()).unwrap();
+    }
+
+    fn publish() -> Publish<'static> {
+        Publish {
+            scope: ScopeId(1),
+            exchange: "",
+            routing_key: "q",
+            more_keys: &[],
+            mandatory: false,
+            persistent: true,
+            expiration_ms: None,
+            priority: 0,
+            user_id: None,
+            headers: &NoHeaders,
+            record: RecordParts { key: b"q", value: b"body", ..RecordParts::default() },
+        }
+    }
 
     fn consumer(id: u64, priority: i64, prefetch: u32) -> Consumer {
         Consumer {
@@ -355,38 +457,27 @@ mod tests {
         assert_eq!(picked[..3].iter().filter(|&&id| id == 2).count(), 2);
     }
 
+    /// When its messages and it itself would have expired was remembered until then, one entry for each time that it
+    /// had been declared and deleted.
+    #[test]
+    fn a_deleted_queue_is_forgotten() {
+        let (mut broker, session) = broker();
+        let arguments = [("x-expires", Value::I32(1_000_000)), ("x-message-ttl", Value::I32(500_000))];
+        declare(&mut broker, session, &arguments);
+        broker.request(session, Request::Publish(publish()), Now::default()).unwrap();
+        let mut nobody = Nobody;
+        broker.deliver(&mut nobody, Now::default());
+        assert_eq!((broker.unused.len(), broker.expiries.len()), (1, 1));
+        broker.request(session, Request::DeleteQueue { name: "q", if_unused: false, if_empty: false }, Now::default()).unwrap();
+        assert_eq!((broker.unused.len(), broker.expiries.len()), (0, 0));
+    }
+
     /// Whatever became of its messages, a queue that is bounded by bytes remembers no lengths of those that are gone.
     #[test]
     fn a_purged_queue_remembers_nothing() {
-        use model::request::DeclareQueue;
-        use model::{NoHeaders, Now, Publish, RecordParts, Request, Value};
-
-        let mut disk = vfs::simulated::SimulatedDisk::new(1);
-        let mut broker = Broker::open(Options::default(), storage::Options::default(), &mut disk).unwrap();
-        let session = SessionId(1);
-        broker.open_session(session, true);
-        let publish = Publish {
-            scope: ScopeId(1),
-            exchange: "",
-            routing_key: "q",
-            more_keys: &[],
-            mandatory: false,
-            persistent: true,
-            expiration_ms: None,
-            priority: 0,
-            user_id: None,
-            headers: &NoHeaders,
-            record: RecordParts { key: b"q", value: b"body", ..RecordParts::default() },
-        };
-        let arguments = Table(vec![("x-max-length-bytes".into(), Value::I32(1_000))]);
-        let declare = DeclareQueue { name: "q", passive: false, durable: true, exclusive: false, auto_delete: false, arguments };
-        let requests = [
-            Request::OpenScope { scope: ScopeId(1) },
-            Request::DeclareQueue(declare),
-            Request::Publish(publish),
-            Request::PurgeQueue { name: "q" },
-        ];
-        for request in requests {
+        let (mut broker, session) = broker();
+        declare(&mut broker, session, &[("x-max-length-bytes", Value::I32(1_000))]);
+        for request in [Request::Publish(publish()), Request::PurgeQueue { name: "q" }] {
             broker.request(session, request, Now::default()).unwrap();
         }
         let queue = broker.topology.queues.values().next().unwrap();

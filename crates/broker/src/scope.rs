@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use model::{DeliveryTag, Offset, Outcome, SubscriptionId, limits};
+use model::{DeliveryTag, Header, Offset, Outcome, RecordParts, SubscriptionId, limits};
 use storage::{LogId, Tag};
 
 /// A delivery that its client has not settled.
@@ -31,6 +31,16 @@ pub(crate) struct Stored {
     pub key: Vec<u8>,
     pub value: Vec<u8>,
     pub headers: Vec<(String, Vec<u8>)>,
+}
+
+impl Stored {
+    pub fn headers(&self) -> Vec<Header<'_>> {
+        self.headers.iter().map(|(name, value)| Header { name, value }).collect()
+    }
+
+    pub fn record<'a>(&'a self, headers: &'a [Header<'a>]) -> RecordParts<'a> {
+        RecordParts { key: &self.key, value: &self.value, own: None, headers }
+    }
 }
 
 #[derive(Default)]

@@ -11,14 +11,16 @@ use crate::declare::{Declared, Settings};
 use crate::queue::Queue;
 use crate::router::{BindingKey, Bindings, ExchangeId, Kind, Target};
 
-/// Exchanges every virtual host has.
-const PREDECLARED: &[(&str, Kind)] = &[
-    ("", Kind::Direct),
-    ("amq.direct", Kind::Direct),
-    ("amq.fanout", Kind::Fanout),
-    ("amq.topic", Kind::Topic),
-    ("amq.headers", Kind::Headers),
-    ("amq.match", Kind::Headers),
+/// Exchanges every virtual host has: name, kind, and whether they are internal.
+const PREDECLARED: &[(&str, Kind, bool)] = &[
+    ("", Kind::Direct, false),
+    ("amq.direct", Kind::Direct, false),
+    ("amq.fanout", Kind::Fanout, false),
+    ("amq.topic", Kind::Topic, false),
+    ("amq.headers", Kind::Headers, false),
+    ("amq.match", Kind::Headers, false),
+    // Programs may bind to it; nothing is ever traced.
+    ("amq.rabbitmq.trace", Kind::Topic, true),
 ];
 
 pub(crate) struct Exchange {
@@ -63,8 +65,8 @@ impl Topology {
             next_exchange: 0,
             bindings: 0,
         };
-        for (name, kind) in PREDECLARED {
-            topology.add_exchange(0, name, *kind, true, false, false, Table::default(), None);
+        for (name, kind, internal) in PREDECLARED {
+            topology.add_exchange(0, name, *kind, true, false, *internal, Table::default(), None);
         }
         topology
     }
@@ -359,7 +361,7 @@ impl Topology {
 }
 
 pub(crate) fn is_predeclared(name: &str) -> bool {
-    PREDECLARED.iter().any(|(other, _)| *other == name)
+    PREDECLARED.iter().any(|(other, ..)| *other == name)
 }
 
 fn dedup(ids: &mut Vec<LogId>) {

@@ -101,6 +101,8 @@ pub struct Journal {
     block: Option<Block>,
     waiting: VecDeque<Block>,
     in_flight: Option<InFlight>,
+    /// The frame appended last belongs to a group that is not complete.
+    in_group: bool,
     /// Of the block closed last.
     seq: u64,
     block_bytes_last: usize,
@@ -136,6 +138,7 @@ impl Journal {
             block: None,
             waiting: VecDeque::new(),
             in_flight: None,
+            in_group: false,
             seq: 0,
             block_bytes_last: 0,
             appended: header.first_lsn,
@@ -164,12 +167,19 @@ impl Journal {
         fill(&mut self.open);
         assert_eq!(self.open.len() - at, total, "a frame has another length than was announced");
         frame::seal(&mut self.open[at..], lsn, self.seed, kind, if more { frame::FLAG_MORE } else { 0 });
+        self.in_group = more;
         self.appended += total as u64;
         self.unsynced += total as u64;
         if total >= OWN_BUFFER_BYTES_MIN {
             self.close_chunk();
         }
         Appended { start: Lsn(lsn + FRAME_HEADER_BYTES as u64), end: Lsn(self.appended) }
+    }
+
+    /// What is appended next belongs to the group of what was appended last.
+    #[must_use]
+    pub fn in_group(&self) -> bool {
+        self.in_group
     }
 
     /// Bytes that surely have their place on disk. Publishers wait while little is left (further files are

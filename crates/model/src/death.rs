@@ -14,19 +14,23 @@ pub struct DeadLetter {
     pub deaths: Vec<Death>,
     /// The very first one: queue, reason, exchange (`None`: the one it was published to).
     pub first: (String, String, Option<String>),
+    /// A queue's own key has taken the place of all the keys it was published with.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub rekeyed: bool,
 }
 
 /// Deaths in one queue for one reason.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Death {
     pub queue: String,
-    /// `rejected`, `expired` or `maxlen`.
+    /// `rejected`, `expired`, `maxlen` or `delivery_limit`.
     pub reason: String,
     pub count: u64,
     /// When it first died there, in ms since the Unix epoch.
     pub time_ms: u64,
     /// The exchange it had come through; `None`: the one it was published to.
     pub exchange: Option<String>,
+    /// The routing key, and whatever further keys it had.
     pub routing_keys: Vec<String>,
 }
 

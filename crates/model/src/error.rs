@@ -60,8 +60,6 @@ pub enum Failure {
     UnknownDeliveryTag(u64),
     #[error("user_id property set to '{claimed}' but authenticated user was '{user}'")]
     UserMismatch { claimed: String, user: String },
-    #[error("message size {size} is larger than configured max size {max}")]
-    TooLarge { size: usize, max: usize },
     /// A bound of [`crate::limits`] is reached; the text says which.
     #[error("{0}")]
     LimitReached(String),
@@ -74,7 +72,7 @@ pub enum Failure {
     /// As `Log`, with a word about what is wrong.
     #[error("{failure}: {text}")]
     LogBecause { failure: LogFailure, text: Box<str> },
-    /// The log is damaged or its file cannot be read; the text names it.
+    /// The queue cannot be served: what it holds is damaged or cannot be read; the text names it.
     #[error("{0}")]
     Damaged(String),
 }

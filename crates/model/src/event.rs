@@ -88,6 +88,8 @@ pub enum Event<'a> {
         subscription: SubscriptionId,
         tag: DeliveryTag,
         redelivered: bool,
+        /// How often it was handed out and came back, where its queue counts that; else 0.
+        returns: u32,
         record: StoredRecord<'a>,
     },
     /// The answer to `Request::Get`; `remaining`: messages still ready.
@@ -95,6 +97,8 @@ pub enum Event<'a> {
         scope: Scope,
         tag: DeliveryTag,
         redelivered: bool,
+        /// As in `Deliver`.
+        returns: u32,
         remaining: u64,
         record: StoredRecord<'a>,
     },

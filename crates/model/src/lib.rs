@@ -36,7 +36,7 @@ pub use error::{Failure, LogFailure, Subject};
 pub use event::{Event, Reply};
 pub use id::{DeliveryTag, Lsn, Now, Offset, Scope, SessionId, SubscriptionId};
 pub use output::Output;
-pub use record::{Header, RecordParts, RecordView};
+pub use record::{Dialect, Header, RecordParts, RecordView};
 pub use request::{Outcome, Publish, Request};
 pub use session::{Session, SessionState};
 pub use value::{Headers, NoHeaders, Table, Value};

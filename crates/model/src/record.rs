@@ -24,6 +24,8 @@
 use bytes::Bytes;
 use crc_fast::crc32_iscsi;
 
+use crate::Value;
+
 /// Bytes of a batch before its records.
 pub const HEADER_BYTES: usize = 61;
 /// Where the checksummed part begins.
@@ -45,6 +47,22 @@ pub struct RecordParts<'a> {
     /// It stands by itself because a session cannot own a slice of headers that borrow from it.
     pub own: Option<Header<'a>>,
     pub headers: &'a [Header<'a>],
+}
+
+/// What of a stored record only the protocol that wrote it can read.
+#[derive(Clone, Copy, Debug)]
+pub struct Dialect {
+    /// The value of a header of the client's, among a record's headers.
+    pub header: fn(&[Header<'_>], &str) -> Option<Value>,
+    /// Keys it was published with beside its routing key.
+    pub more_keys: fn(&[Header<'_>]) -> Vec<String>,
+}
+
+/// Records without anything of the kind.
+impl Default for Dialect {
+    fn default() -> Dialect {
+        Dialect { header: |_, _| None, more_keys: |_| Vec::new() }
+    }
 }
 
 /// A batch that cannot be read.

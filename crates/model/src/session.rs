@@ -33,6 +33,9 @@ pub trait Session {
     /// The moment of `poll_timeout` has come: heartbeats, handshakes that take too long.
     fn timeout(&mut self, now: Now, out: &mut Output);
 
+    /// What the peer says is not being read just now: that it is silent means nothing.
+    fn not_heard(&mut self, _now: Now) {}
+
     fn state(&self) -> SessionState;
 
     /// The smallest input worth offering: 0, or the length of the frame that has begun to arrive.

@@ -86,7 +86,8 @@ impl Node {
         storage.journal.sync = options.sync;
         storage.journal.cache_bytes = options.cache_bytes;
         storage.arena_bytes = options.transient_bytes;
-        let mut broker = Broker::open(broker::Options { users: options.users }, storage, vfs.as_mut())?;
+        let mut broker =
+            Broker::open(broker::Options { users: options.users, dialect: amqp::translate::DIALECT }, storage, vfs.as_mut())?;
         broker.start(now);
         let told = broker.store().durable();
         Ok(Node {
@@ -133,7 +134,7 @@ impl Node {
                 self.deferred.push(id);
                 waits = true;
             }
-            waits |= !connection.has_room() || (self.held && connection.publishes);
+            waits |= !connection.has_room() || connection.is_held(self.held);
             // One that must wait is asked without input: it may have confirms to send or scopes to close.
             let mut input = if waits { &[][..] } else { bytes.get(used..).unwrap_or_default() };
             let offered = input.len();
@@ -182,7 +183,7 @@ impl Node {
     /// False: do not read from this socket now.
     #[must_use]
     pub fn may_read(&self, id: SessionId) -> bool {
-        let open = |connection: &crate::sessions::Connection| connection.has_room() && !(self.held && connection.publishes);
+        let open = |connection: &crate::sessions::Connection| connection.has_room() && !connection.is_held(self.held);
         self.sessions.get(id).is_some_and(open)
     }
 
@@ -201,6 +202,7 @@ impl Node {
     pub fn sent(&mut self, id: SessionId) {
         let Some(connection) = self.sessions.get_mut(id) else { return };
         let waiting = connection.output.len();
+        connection.takes = true;
         if connection.paused && waiting < limits::OUTPUT_BYTES_HIGH / 2 {
             connection.paused = false;
             self.broker.set_paused(id, false);
@@ -242,7 +244,7 @@ impl Node {
         }
         if now.mono_ms >= self.next_sweep_ms {
             self.next_sweep_ms = now.mono_ms + SWEEP_MS;
-            self.sessions.timeouts(now);
+            self.sessions.timeouts(now, self.held);
         }
         self.broker.tick(now);
         if self.broker.store().wants_checkpoint() {

@@ -38,6 +38,8 @@ pub(crate) struct Connection {
     changed: bool,
     /// So much output waits that it is handed nothing more, or not listened to, until most of it is sent.
     pub paused: bool,
+    /// Output was sent since the last look.
+    pub takes: bool,
 }
 
 /// All connections of a node.
@@ -67,6 +69,7 @@ impl Sessions {
             awaiting: false,
             changed: false,
             paused: false,
+            takes: false,
         };
         let key = self.connections.insert(connection);
         SessionId(u64::from(self.generation) << 32 | key as u64)
@@ -135,12 +138,17 @@ impl Sessions {
         self.awaiting = awaiting;
     }
 
-    /// Call the sessions whose time-outs are due.
-    pub fn timeouts(&mut self, now: Now) {
+    /// Call the sessions whose time-outs are due. `held`: publishers are not read from.
+    pub fn timeouts(&mut self, now: Now, held: bool) {
         let due = |connection: &Connection| connection.session.poll_timeout().is_some_and(|at| at <= now.mono_ms);
         let keys: Vec<usize> = self.connections.iter().filter(|(_, connection)| due(connection)).map(|(key, _)| key).collect();
         for key in keys {
             let connection = &mut self.connections[key];
+            // One that takes none of what fills its output is not heard either, and is dead after a while.
+            let takes = std::mem::take(&mut connection.takes);
+            if connection.is_held(held) || (!connection.has_room() && takes) {
+                connection.session.not_heard(now);
+            }
             connection.session.timeout(now, &mut connection.output);
             let id = SessionId(u64::from(connection.generation) << 32 | key as u64);
             self.mark_changed(id);
@@ -152,6 +160,11 @@ impl Connection {
     /// Whether there is room for answers to what more input would ask.
     pub fn has_room(&self) -> bool {
         self.output.len() < 2 * limits::OUTPUT_BYTES_HIGH
+    }
+
+    /// Whether it must wait while publishers are held.
+    pub fn is_held(&self, held: bool) -> bool {
+        held && self.publishes
     }
 
     pub fn state(&self) -> SessionState {

@@ -1,12 +1,17 @@
 //! A node over a simulated disk, and one client by its own account.
 
-use amqp::client::{Client, ClientEvent, ConnectOptions, PublishTemplate};
-use amqp::codec::{Properties, basic, queue};
-use model::{Now, SessionId, Table, Value};
+use amqp::client::{Client, ClientEvent, ConnectOptions, Message, PublishTemplate};
+use amqp::codec::{Method, Properties, RawTable, basic, field, queue, tx};
+use model::{Now, SessionId, SessionState, Table, Value};
 use vfs::Vfs;
 use vfs::simulated::SimulatedDisk;
 
 use crate::{Node, Options, Peer, Protocol};
+
+mod dead_letters;
+mod held;
+mod queues;
+mod transactions;
 
 const NOW: Now = Now { mono_ms: 1_000, wall_ms: 1_700_000_000_000 };
 
@@ -20,6 +25,44 @@ struct World {
     said: Vec<u8>,
     /// What the node has answered and the client has not read.
     heard: Vec<u8>,
+    /// Messages that came, by delivery or as the answer to a get.
+    taken: Vec<Taken>,
+}
+
+/// A message that came.
+#[derive(Clone, Debug, PartialEq)]
+struct Taken {
+    tag: u64,
+    body: String,
+    exchange: String,
+    key: String,
+    headers: Table,
+}
+
+impl Taken {
+    fn new(tag: u64, message: &Message<'_>) -> Taken {
+        let headers = message.properties().unwrap().headers;
+        Taken {
+            tag,
+            body: String::from_utf8_lossy(message.body).into_owned(),
+            exchange: message.exchange.into(),
+            key: message.routing_key.into(),
+            headers: headers.map(|table| table.decode().unwrap()).unwrap_or_default(),
+        }
+    }
+
+    /// Queue, reason and count of each death, newest first.
+    fn deaths(&self) -> Vec<(String, String, i64)> {
+        let Some(Value::List(deaths)) = self.headers.get("x-death") else { return Vec::new() };
+        let deaths = deaths.iter().map(|death| match death {
+            Value::Table(death) => death,
+            other => panic!("not a table: {other:?}"),
+        });
+        let text = |death: &Table, name: &str| death.get(name).and_then(Value::as_text).unwrap().to_owned();
+        deaths
+            .map(|death| (text(death, "queue"), text(death, "reason"), death.get("count").unwrap().as_integer().unwrap()))
+            .collect()
+    }
 }
 
 impl World {
@@ -29,12 +72,16 @@ impl World {
     }
 
     fn over(disk: SimulatedDisk, options: Options) -> World {
+        World::with(disk, options, ConnectOptions::default())
+    }
+
+    fn with(disk: SimulatedDisk, options: Options, connect: ConnectOptions<'_>) -> World {
         let mut node = Node::open(options.clone(), Box::new(disk.clone()), NOW).unwrap();
         let peer = Peer { address: "here".into(), loopback: true };
         let session = node.connect(Protocol::Amqp, peer, NOW);
         let mut said = Vec::new();
-        let client = Client::connect(&ConnectOptions::default(), &mut said);
-        let mut world = World { options, node, disk, client, session, said, heard: Vec::new() };
+        let client = Client::connect(&connect, &mut said);
+        let mut world = World { options, node, disk, client, session, said, heard: Vec::new(), taken: Vec::new() };
         world.talk();
         world.client.open_channel(&mut world.said, 1);
         world.talk();
@@ -73,7 +120,15 @@ impl World {
             let mut rest = &heard[..];
             while let Some(event) = self.client.receive(&mut rest, &mut self.said).unwrap() {
                 events.push(match event {
-                    ClientEvent::Got { message, .. } => String::from_utf8_lossy(message.body).into_owned(),
+                    ClientEvent::Got { message, tag, .. } | ClientEvent::Delivered { message, tag, .. } => {
+                        self.taken.push(Taken::new(tag, &message));
+                        String::from_utf8_lossy(message.body).into_owned()
+                    }
+                    ClientEvent::ChannelClosed { code, text, .. } | ClientEvent::Closed { code, text } => {
+                        format!("{code} {text}")
+                    }
+                    ClientEvent::Method { method: Method::QueueDeclareOk(ok), .. } => format!("{} ready", ok.message_count),
+                    ClientEvent::Method { method: Method::QueuePurgeOk(ok), .. } => format!("{} purged", ok.message_count),
                     other => format!("{other:?}").split([' ', '{', '(']).next().unwrap_or_default().to_owned(),
                 });
             }
@@ -89,8 +144,14 @@ impl World {
     }
 
     fn declare_as(&mut self, declare: queue::Declare<'_>, arguments: &[(&str, Value)]) {
-        let arguments = Table(arguments.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect());
-        self.client.declare_queue(&mut self.said, 1, declare, &arguments);
+        self.client.declare_queue(&mut self.said, 1, declare, &table(arguments));
+        assert_eq!(self.talk(), ["0 ready"]);
+    }
+
+    fn bind(&mut self, name: &str, exchange: &str, arguments: &[(&str, Value)]) {
+        let arguments = field::encode_entries(&table(arguments));
+        let bind = queue::Bind { queue: name, exchange, arguments: RawTable(&arguments), ..Default::default() };
+        self.client.send(&mut self.said, 1, &bind);
         assert_eq!(self.talk(), ["Method"]);
     }
 
@@ -103,6 +164,24 @@ impl World {
         self.client.publish(&mut self.said, 1, "", queue, &Properties::default(), body.as_bytes());
     }
 
+    fn publish_with(&mut self, queue: &str, headers: &[(&str, Value)], body: &str) {
+        let headers = field::encode_entries(&table(headers));
+        let properties = Properties { headers: Some(RawTable(&headers)), ..Properties::default() };
+        self.client.publish(&mut self.said, 1, "", queue, &properties, body.as_bytes());
+    }
+
+    /// Take one message, to be settled.
+    fn get(&mut self, queue: &str) -> Option<Taken> {
+        self.client.get(&mut self.said, 1, queue, false);
+        self.talk();
+        self.taken.pop()
+    }
+
+    fn reject(&mut self, tag: u64, requeue: bool) {
+        self.client.send(&mut self.said, 1, &basic::Reject { delivery_tag: tag, requeue });
+        self.talk();
+    }
+
     /// Everything in a queue, oldest first.
     fn drain(&mut self, queue: &str) -> Vec<String> {
         let mut bodies = Vec::new();
@@ -111,10 +190,17 @@ impl World {
             let events = self.talk();
             match &events[..] {
                 [event] if event == "Empty" => return bodies,
-                _ => bodies.extend(events),
+                _ => {
+                    self.taken.clear();
+                    bodies.extend(events);
+                }
             }
         }
     }
+}
+
+fn table(entries: &[(&str, Value)]) -> Table {
+    Table(entries.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect())
 }
 
 fn text(text: &str) -> Value {

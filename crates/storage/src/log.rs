@@ -397,6 +397,18 @@ impl Log {
         Some(Freed { entry, segment })
     }
 
+    /// Take out the run that holds `offset`, if all of it lies from `from` to before `to`: whatever is live in it is
+    /// settled by that.
+    pub fn take_run(&mut self, offset: u64, from: u64, to: u64) -> Option<Run> {
+        let index = self.run_index(offset)?;
+        let run = &self.runs[index];
+        if run.first < from || run.end() > to || !run.sealed || self.paging {
+            return None;
+        }
+        self.live -= u64::from(run.live);
+        self.runs.remove(index)
+    }
+
     /// Drop sealed runs at the front in memory of which nothing is left.
     pub fn drop_dead_runs(&mut self) {
         if self.paging {
@@ -408,10 +420,10 @@ impl Log {
     }
 
     /// Note settled offsets for the journal. Neighbours melt into one range.
-    pub fn note_unwritten(&mut self, offset: u64) {
+    pub fn note_unwritten(&mut self, offset: u64, more: u32) {
         match self.unwritten.last_mut() {
-            Some((first, count)) if *first + u64::from(*count) == offset && *count < u32::MAX => *count += 1,
-            _ => self.unwritten.push((offset, 1)),
+            Some((first, count)) if *first + u64::from(*count) == offset && *count <= u32::MAX - more => *count += more,
+            _ => self.unwritten.push((offset, more)),
         }
     }
 }

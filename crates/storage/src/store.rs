@@ -311,7 +311,7 @@ impl Store {
         let Some(log) = self.logs.get_mut(&id) else { return };
         let Some(freed) = log.settle(offset.0) else { return };
         if log.durable && freed.entry.tag.persistent() {
-            log.note_unwritten(offset.0);
+            log.note_unwritten(offset.0, 1);
             if !log.dirty {
                 log.dirty = true;
                 self.dirty.push(id);
@@ -321,6 +321,52 @@ impl Store {
         if let Some(home) = freed.segment {
             // Its settles must be safe before the file may go.
             self.flush_settles();
+            self.remove_segment(id, &home);
+        }
+    }
+
+    /// Settle every record of the log from `from` to before `to`. Runs that lie within go as a whole.
+    pub fn settle_range(&mut self, id: LogId, from: Offset, to: Offset) {
+        let mut needless = Vec::new();
+        let mut at = from.0;
+        while let Some(log) = self.logs.get_mut(&id)
+            && let Some(offset) = log.next_live(at).filter(|offset| *offset < to.0)
+        {
+            let Some(run) = log.take_run(offset, from.0, to.0) else {
+                self.settle(id, Offset(offset));
+                at = offset + 1;
+                continue;
+            };
+            at = run.end();
+            let mut next = offset;
+            while let Some(offset) = run.next_live(next) {
+                next = offset + 1;
+                if let (Home::Memory, Some(entry)) = (&run.home, run.entry(offset)) {
+                    if entry.tag.persistent()
+                        && let Some(log) = self.logs.get_mut(&id).filter(|log| log.durable)
+                    {
+                        log.note_unwritten(offset, 1);
+                    }
+                    self.release(*entry);
+                }
+            }
+            if let Home::Segment(home) = run.home {
+                // Transient records among them are not in the journal, and not missed there.
+                if let Some(log) = self.logs.get_mut(&id).filter(|log| log.durable) {
+                    log.note_unwritten(run.first, run.count);
+                }
+                needless.push(home);
+            }
+        }
+        if let Some(log) = self.logs.get_mut(&id)
+            && !log.unwritten.is_empty()
+            && !std::mem::replace(&mut log.dirty, true)
+        {
+            self.dirty.push(id);
+        }
+        // Its settles must be safe before a file may go.
+        self.flush_settles();
+        for home in needless {
             self.remove_segment(id, &home);
         }
     }
@@ -347,6 +393,7 @@ impl Store {
         if self.dirty.is_empty() {
             return;
         }
+        assert!(!self.journal.in_group(), "settlements would end a group that is not complete");
         self.flushes += 1;
         for id in self.dirty.drain(..) {
             let Some(log) = self.logs.get_mut(&id) else { continue };

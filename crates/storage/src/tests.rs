@@ -142,6 +142,39 @@ fn payload(seed: u64) -> Vec<u8> {
     seed.to_le_bytes().into_iter().cycle().take(len).collect()
 }
 
+/// Whole runs go at once, wherever they lie; the rest one by one.
+#[test]
+fn a_range_is_settled_like_each_of_its_records() {
+    for seed in 1..=4 {
+        let mut world = World::new(seed);
+        let logs = [world.create(), world.create()];
+        for round in 0..7_000 {
+            let persistent = world.random(5) > 0;
+            world.publish(&logs[round % 5 / 4..], persistent);
+            if world.random(4) == 0 {
+                let offset = world.random(round as u64 + 1);
+                world.settle(logs[1], offset);
+            }
+            if world.random(3) == 0 {
+                world.turn();
+            }
+        }
+        let end = world.store.next_offset(logs[1]).0;
+        for (from, to) in [(end / 8, end / 4), (end / 2, end - 100), (end - 50, end)] {
+            world.logs.get_mut(&logs[1]).unwrap().retain(|offset, _| !(from..to).contains(offset));
+            world.store.settle_range(logs[1], Offset(from), Offset(to));
+            world.check();
+        }
+        world.restart(seed % 2 == 0);
+        world.check();
+        world.logs.get_mut(&logs[1]).unwrap().clear();
+        world.store.settle_range(logs[1], Offset(0), Offset(end));
+        world.publish(&logs, true);
+        world.drain();
+        world.check();
+    }
+}
+
 #[test]
 fn every_record_is_read_back_wherever_it_moved() {
     for seed in 1..=20 {

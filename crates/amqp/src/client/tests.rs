@@ -119,6 +119,7 @@ fn a_conversation_from_end_to_end() {
         subscription: SubscriptionId(1),
         tag: DeliveryTag(tag),
         redelivered: tag == 2,
+        returns: 0,
         record: StoredRecord { batch, buffer: None },
     };
     pair.serve(vec![Event::Durable(Lsn(1)), deliver(&small, 1), deliver(&large, 2)]);
@@ -135,6 +136,7 @@ fn a_conversation_from_end_to_end() {
         scope: Scope(1),
         tag: DeliveryTag(3),
         redelivered: false,
+        returns: 0,
         remaining: 9,
         record: StoredRecord { batch: &small, buffer: None },
     };

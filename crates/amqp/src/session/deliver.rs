@@ -18,7 +18,7 @@ impl AmqpSession {
         scope: Scope,
         subscription: SubscriptionId,
         tag: DeliveryTag,
-        redelivered: bool,
+        (redelivered, returns): (bool, u32),
         record: &StoredRecord<'_>,
         now: Now,
         out: &mut Output,
@@ -29,8 +29,8 @@ impl AmqpSession {
         let Ok(stored) = Stored::read(record) else {
             return self.fail(scope.0, damaged(), now, out);
         };
-        let letter = Rendered::of_dead(&stored);
-        let stored = letter.as_ref().map_or(stored, |rendered| rendered.of(&stored));
+        let rendered = Rendered::of(&stored, returns);
+        let stored = rendered.as_ref().map_or(stored, |rendered| rendered.shown(&stored));
         let tail = tail(tag, redelivered);
         let method = [&subscription.prefix, &tail[..], stored.exchange, &[stored.routing_key.len() as u8], stored.routing_key];
         put_message(out, scope.0, self.frame_max, &stored, record, &method);
@@ -41,7 +41,7 @@ impl AmqpSession {
         &mut self,
         scope: Scope,
         tag: DeliveryTag,
-        redelivered: bool,
+        (redelivered, returns): (bool, u32),
         remaining: u64,
         record: &StoredRecord<'_>,
         now: Now,
@@ -53,8 +53,8 @@ impl AmqpSession {
         let Ok(stored) = Stored::read(record) else {
             return self.fail(scope.0, damaged(), now, out);
         };
-        let letter = Rendered::of_dead(&stored);
-        let stored = letter.as_ref().map_or(stored, |rendered| rendered.of(&stored));
+        let rendered = Rendered::of(&stored, returns);
+        let stored = rendered.as_ref().map_or(stored, |rendered| rendered.shown(&stored));
         let remaining = u32::try_from(remaining).unwrap_or(u32::MAX);
         let [c0, c1] = scope.0.to_be_bytes();
         let prefix = [METHOD, c0, c1, 0, 0, 0, 0, 0, 60, 0, 71];

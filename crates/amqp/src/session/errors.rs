@@ -147,7 +147,8 @@ impl From<Failure> for Fault {
             | Failure::DefaultExchange
             | Failure::SystemExchange { .. }
             | Failure::InternalExchange { .. } => Code::AccessRefused,
-            Failure::NotFound { .. } => Code::NotFound,
+            // RabbitMQ's code for a queue that is declared and not to be had.
+            Failure::NotFound { .. } | Failure::Damaged(_) => Code::NotFound,
             Failure::Locked { .. } => {
                 text.push_str(
                     ". It could be originally declared on another connection or the exclusive property value does not \
@@ -163,13 +164,11 @@ impl From<Failure> for Fault {
             | Failure::InvalidBinding(_)
             | Failure::UnknownDeliveryTag(_)
             | Failure::UserMismatch { .. }
-            | Failure::TooLarge { .. }
             | Failure::Log(_)
             | Failure::LogBecause { .. }
             | Failure::LimitReached(_) => Code::PreconditionFailed,
             Failure::NoSuchHost { .. } => Code::NotAllowed,
             Failure::NotImplemented(_) => Code::NotImplemented,
-            Failure::Damaged(_) => Code::InternalError,
         };
         Fault::new(code, text)
     }

@@ -360,14 +360,16 @@ impl Session for AmqpSession {
     fn handle(&mut self, event: Event<'_>, now: Now, out: &mut Output) {
         let before = out.len();
         match event {
-            Event::Deliver { scope, subscription, tag, redelivered, record } => {
-                self.deliver(scope, subscription, tag, redelivered, &record, now, out);
+            Event::Deliver { scope, subscription, tag, redelivered, returns, record } => {
+                self.deliver(scope, subscription, tag, (redelivered, returns), &record, now, out);
             }
             Event::Reply(reply) => self.answered(reply, now, out),
             Event::Durable(lsn) => self.durable(lsn, out),
+            // A get that its channel did not outlive may still be answered.
+            Event::Failed(_) if self.awaited.kind == Kind::Nothing => {}
             Event::Failed(failure) => self.refused(failure, now, out),
-            Event::Got { scope, tag, redelivered, remaining, record } => {
-                self.got(scope, tag, redelivered, remaining, &record, now, out);
+            Event::Got { scope, tag, redelivered, returns, remaining, record } => {
+                self.got(scope, tag, (redelivered, returns), remaining, &record, now, out);
             }
             Event::Empty { scope } => self.got_nothing(scope, out),
             Event::Cancelled { scope, subscription } => self.cancelled(scope, subscription, out),
@@ -404,6 +406,10 @@ impl Session for AmqpSession {
                 self.phase = Phase::Closed;
             }
         }
+    }
+
+    fn not_heard(&mut self, now: Now) {
+        self.timers.received(now);
     }
 
     fn state(&self) -> SessionState {

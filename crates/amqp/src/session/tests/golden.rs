@@ -59,16 +59,17 @@ fn happen(harness: &mut Harness, what: &str) {
         "cancelled" => {
             harness.event(Event::Cancelled { scope: Scope(number(1) as u16), subscription: SubscriptionId(number(2)) })
         }
-        // channel, subscription, tag, redelivered, exchange, key, body
+        // channel, subscription, tag, redelivered (2 and more: so often, and counted), exchange, key, body
         "deliver" | "got" => {
             let batch = Bytes::from(record(words[6], words[5], &[0x10, 0, 2], words[7].as_bytes()));
             let stored = StoredRecord { batch: &batch, buffer: Some(&batch) };
             let (scope, tag, redelivered) = (Scope(number(1) as u16), DeliveryTag(number(3)), number(4) != 0);
+            let returns = if number(4) > 1 { number(4) as u32 } else { 0 };
             let subscription = SubscriptionId(number(2));
             harness.event(if words[0] == "got" {
-                Event::Got { scope, tag, redelivered, remaining: 4, record: stored }
+                Event::Got { scope, tag, redelivered, returns, remaining: 4, record: stored }
             } else {
-                Event::Deliver { scope, subscription, tag, redelivered, record: stored }
+                Event::Deliver { scope, subscription, tag, redelivered, returns, record: stored }
             });
         }
         other => panic!("the transcripts do not know {other}"),

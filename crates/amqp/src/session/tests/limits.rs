@@ -100,8 +100,8 @@ proptest! {
             let (scope, subscription, tag) = (Scope(n as u16 % 3), SubscriptionId(n), DeliveryTag(n));
             harness.event(match kind {
                 0 => Event::Durable(Lsn(n * 10)),
-                1 => Event::Deliver { scope, subscription, tag, redelivered: true, record: stored },
-                2 => Event::Got { scope, tag, redelivered: false, remaining: n, record: stored },
+                1 => Event::Deliver { scope, subscription, tag, redelivered: true, returns: 0, record: stored },
+                2 => Event::Got { scope, tag, redelivered: false, returns: 1, remaining: n, record: stored },
                 3 => Event::Cancelled { scope, subscription },
                 4 => Event::Blocked("low on disk"),
                 _ => Event::Unblocked,
@@ -130,6 +130,7 @@ fn a_large_body_is_shared_and_cut_at_the_frame_limit() {
                 subscription: SubscriptionId(1),
                 tag: DeliveryTag(5),
                 redelivered: false,
+                returns: 0,
                 record: StoredRecord { batch: &batch, buffer },
             });
             let bytes = harness.out.take();
@@ -164,6 +165,7 @@ fn a_record_of_another_protocol_has_a_sensible_header() {
             subscription: SubscriptionId(1),
             tag: DeliveryTag(1),
             redelivered: false,
+            returns: 0,
             record: StoredRecord { batch: &batch, buffer: Some(&batch) },
         });
         let deliver = format!(

