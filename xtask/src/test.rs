@@ -89,7 +89,7 @@ fn release_build() -> anyhow::Result<()> {
 
 /// The codecs' and readers' property tests once more, with many more cases than in `tests`.
 fn mutated_input(count: &mut Count) -> anyhow::Result<()> {
-    let packages = ["test", "-p", "amqp", "-p", "journal", "-p", "storage", "-p", "model"];
+    let packages = ["test", "-p", "amqp", "-p", "kafka", "-p", "journal", "-p", "storage", "-p", "model"];
     let filters = ["--", "mutation", "bytes", "panic", "cut"];
     cargo_test(count, &[&packages[..], &filters[..]].concat(), Some("4000"))
 }

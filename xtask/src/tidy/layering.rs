@@ -13,6 +13,7 @@ pub const MAY_NAME: &[(&str, &[&str])] = &[
     ("broker", &["model", "vfs", "storage"]),
     // A protocol names the waist and nothing else.
     ("amqp", &["model"]),
+    ("kafka", &["model"]),
     ("node", &["model", "vfs", "journal", "storage", "broker", "amqp"]),
     // The roofs. The server's command line speaks AMQP as a client.
     ("server", &["model", "vfs", "node", "amqp"]),
