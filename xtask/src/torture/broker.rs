@@ -8,6 +8,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
+use model::planted::Bug;
 
 pub struct Broker {
     child: Child,
@@ -16,12 +17,14 @@ pub struct Broker {
 
 impl Broker {
     /// Start it on a port of its own choice, with this much of the journal in memory. Its log is appended to `log`.
-    pub fn start(binary: &Path, data: &Path, log: &Path, cache: &str) -> anyhow::Result<Broker> {
+    /// `planted`: a bug that it shall have, for a binary that can have one.
+    pub fn start(binary: &Path, planted: Option<Bug>, data: &Path, log: &Path, cache: &str) -> anyhow::Result<Broker> {
         let log_file = File::options().create(true).append(true).open(log)?;
         let child = Command::new(binary)
             .args(["serve", "--amqp-listen", "127.0.0.1:0", "--cache-size", cache, "--data-dir"])
             .arg(data)
             .env_remove("YAM_CONFIG")
+            .envs(planted.map(|bug| ("YAM_PLANTED", bug.name())))
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(log_file)

@@ -29,6 +29,7 @@ use std::time::{Duration, Instant};
 use amqp::client::ClientEvent;
 use amqp::codec::{Method, RawTable, exchange, queue};
 use anyhow::{Context as _, bail};
+use model::planted::Bug;
 
 use broker::Broker;
 use checker::{Checker, Figures};
@@ -58,6 +59,13 @@ pub struct Arguments {
     /// The binary to torture; built where it is not given.
     #[arg(long)]
     binary: Option<PathBuf>,
+    /// Plant this bug in the broker, to see that the checker finds it: ends well only where a promise is broken.
+    #[arg(long, value_parser = bug)]
+    plant: Option<Bug>,
+}
+
+fn bug(name: &str) -> Result<Bug, String> {
+    Bug::parse(name).ok_or_else(|| format!("there are: {}", Bug::ALL.map(Bug::name).join(", ")))
 }
 
 /// What the threads of one run of the broker share.
@@ -88,6 +96,7 @@ impl Shared {
 
 struct Place {
     binary: PathBuf,
+    planted: Option<Bug>,
     data: PathBuf,
     log: PathBuf,
 }
@@ -96,7 +105,7 @@ impl Place {
     /// Start it, with little memory or much, so that backlogs are read from memory, journal and segments.
     fn start(&self, random: &mut Random) -> anyhow::Result<Broker> {
         let cache = ["1MiB", "8MiB", "64MiB"][usize::try_from(random.below(3))?];
-        Broker::start(&self.binary, &self.data, &self.log, cache)
+        Broker::start(&self.binary, self.planted, &self.data, &self.log, cache)
     }
 
     /// `yam check`: what a killed broker leaves behind is sound.
@@ -112,9 +121,13 @@ impl Place {
 
 /// Torture it.
 pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
-    let binary = match &arguments.binary {
-        Some(binary) => binary.clone(),
-        None => {
+    let binary = match (&arguments.binary, arguments.plant) {
+        (Some(binary), _) => binary.clone(),
+        (None, Some(_)) => {
+            crate::processes::cargo(&["build", "--profile", "planted", "--quiet", "-p", "server", "--features", "planted"])?;
+            crate::processes::built("planted", "yam")
+        }
+        (None, None) => {
             crate::processes::cargo(&["build", "--release", "--quiet", "-p", "server"])?;
             crate::processes::built("release", "yam")
         }
@@ -122,10 +135,23 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let base = crate::root().join(&arguments.directory);
     let _ = std::fs::remove_dir_all(&base);
     std::fs::create_dir_all(&base).with_context(|| format!("cannot create {}", base.display()))?;
-    let place = Place { binary, data: base.join("data"), log: base.join("broker.log") };
+    let place = Place { binary, planted: arguments.plant, data: base.join("data"), log: base.join("broker.log") };
     let seed = arguments.seed.unwrap_or_else(entropy);
     println!("torture: seed {seed}, {} cycles, data in {}", arguments.cycles, place.data.display());
+    let figures = cycles(arguments, &place, seed)?;
+    match arguments.plant.map(Bug::name) {
+        None if figures.violations == 0 => {
+            println!("torture: no confirmed message lost, order kept, nothing invented, nothing settled came back");
+        }
+        None => bail!("{} broken promises; seed {seed}, data and log in {}", figures.violations, place.data.display()),
+        Some(bug) if figures.violations == 0 => bail!("the planted bug {bug} was not found; seed {seed}"),
+        Some(bug) => println!("torture: the planted bug {bug} was found"),
+    }
+    Ok(())
+}
 
+/// Kill it until the cycles or the time are over, or a promise is broken; then see that nothing is missing.
+fn cycles(arguments: &Arguments, place: &Place, seed: u64) -> anyhow::Result<Figures> {
     let checker = Arc::new(Mutex::new(Checker::default()));
     let mut random = Random::new(seed);
     let begin = Instant::now();
@@ -136,7 +162,15 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
             break;
         }
         let before = figures(&checker);
-        let words = kill_once(&place, &checker, &mut random, &mut declared)?;
+        let words = match kill_once(place, &checker, &mut random, &mut declared) {
+            Ok(words) => words,
+            // It has worked before: whatever stops it now is what it did to itself.
+            Err(error) if declared => {
+                checker.lock().unwrap_or_else(PoisonError::into_inner).violation(format!("{error:#}"));
+                break;
+            }
+            Err(error) => return Err(error),
+        };
         kills += 1;
         if random.one_in(4) {
             place.check(&checker)?;
@@ -156,10 +190,16 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
             break;
         }
     }
-    if figures(&checker).violations == 0 {
-        drain(&place, &checker, &mut random)?;
+    let drained = if figures(&checker).violations == 0 { drain(place, &checker, &mut random) } else { Ok(()) };
+    let mut checker = checker.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Err(error) = drained {
+        checker.violation(format!("{error:#}"));
     }
-    report(&checker, kills, begin.elapsed(), seed, &place)
+    println!("torture: {kills} kills in {:.0} s: {}", begin.elapsed().as_secs_f64(), outline(&checker.figures()));
+    // Of a planted bug one example is enough.
+    let shown = if place.planted.is_some() { 1 } else { usize::MAX };
+    checker.words().iter().take(shown).for_each(|words| println!("  BROKEN: {words}"));
+    Ok(checker.figures())
 }
 
 /// One run of the broker that ends with SIGKILL. Says when.
@@ -327,20 +367,6 @@ fn outline(figures: &Figures) -> String {
         figures.forgotten,
         figures.unflagged
     )
-}
-
-fn report(checker: &Arc<Mutex<Checker>>, kills: u32, elapsed: Duration, seed: u64, place: &Place) -> anyhow::Result<()> {
-    let checker = checker.lock().unwrap_or_else(PoisonError::into_inner);
-    let figures = checker.figures();
-    println!("torture: {kills} kills in {:.0} s: {}", elapsed.as_secs_f64(), outline(&figures));
-    for words in checker.words() {
-        println!("  BROKEN: {words}");
-    }
-    if figures.violations > 0 {
-        bail!("{} broken promises; seed {seed}, data and log in {}", figures.violations, place.data.display());
-    }
-    println!("torture: no confirmed message lost, order kept, nothing invented, nothing settled came back");
-    Ok(())
 }
 
 /// A seed for those who gave none.

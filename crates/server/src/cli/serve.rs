@@ -25,6 +25,8 @@ When it is ready it prints a line for each listener on standard output; logs go 
 pub fn run(flags: &Flags) -> anyhow::Result<()> {
     let config = config::load(flags, &|name| std::env::var(name).ok())?;
     logging::start(&config);
+    #[cfg(feature = "planted")]
+    plant()?;
     let open_files = raise_open_files();
     let event_loop = Loop::new().context("cannot watch sockets")?;
     let signals = Signals::catch(event_loop.waker()).context("cannot catch signals")?;
@@ -46,6 +48,16 @@ pub fn run(flags: &Flags) -> anyhow::Result<()> {
         super::print(format!("amqp listening on {address}\n").as_bytes())?;
     }
     server.run()?;
+    Ok(())
+}
+
+/// From now on this process has the bug that `YAM_PLANTED` names.
+#[cfg(feature = "planted")]
+fn plant() -> anyhow::Result<()> {
+    let Ok(name) = std::env::var("YAM_PLANTED") else { return Ok(()) };
+    let bug = model::planted::Bug::parse(&name).with_context(|| format!("YAM_PLANTED: no bug is called {name:?}"))?;
+    tracing::warn!(bug = name, "this broker has a bug on purpose");
+    model::planted::plant(Some(bug));
     Ok(())
 }
 
