@@ -60,6 +60,10 @@ impl storage::Recovery for Recovered {
             Err(error) => self.damage = Some(error.to_string()),
         }
     }
+
+    fn take_damage(&mut self) -> Option<String> {
+        self.damage.take()
+    }
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use model::planted::{self, Bug};
 use model::request::{Binding, DeclareExchange, DeclareQueue, Destination};
 use model::{Failure, Lsn, Now, Reply, SessionId, Subject, limits};
-use storage::{LogId, OpenError, Store};
+use storage::{LogId, OpenError, Store, Verified};
 use vfs::Vfs;
 
 use crate::broker::{Broker, Options};
@@ -32,6 +32,14 @@ impl Broker {
             queue.recover(&mut store, vfs);
         }
         Ok(Broker::with(options, store, topology, vfs.random()))
+    }
+
+    /// Read and verify a data directory offline; see [`storage::verify`].
+    ///
+    /// # Errors
+    /// [`OpenError::Io`] where a directory cannot be listed.
+    pub fn verify(vfs: &mut dyn Vfs, report: &mut dyn FnMut(String, String)) -> Result<Verified, OpenError> {
+        storage::verify(vfs, &mut catalog::Recovered::default(), report)
     }
 
     /// Hand the store the catalog it wants for its checkpoint.

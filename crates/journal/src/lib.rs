@@ -27,7 +27,7 @@ mod writer;
 
 pub use cache::StoredBytes;
 pub use file::JournalFile;
-pub use recovery::{Entry, RecoverError, Recovered, recover};
+pub use recovery::{Entry, RecoverError, Recovered, recover, survey};
 pub use start::OpenError;
 pub use writer::{Appended, Journal, Options, Poisoned};
 

@@ -56,10 +56,10 @@ pub struct Recovered {
 #[derive(Debug, thiserror::Error)]
 pub enum RecoverError {
     #[error(
-        "{path} is damaged at position {lsn}: {reason}, and what was confirmed lies behind it. \
+        "{path} is damaged at byte {offset} (position {lsn}): {reason}, and what was confirmed lies behind it. \
          Nothing was changed. Run `yam check` to see what else is damaged, and restore the file from a copy"
     )]
-    Corrupt { path: vfs::Path, lsn: Lsn, reason: &'static str },
+    Corrupt { path: vfs::Path, offset: u64, lsn: Lsn, reason: &'static str },
     #[error(
         "the journal has no file for position {lsn} ({found}). \
          Nothing was changed. Run `yam check`, and restore the missing files of `journal/` from a copy"
@@ -71,17 +71,80 @@ pub enum RecoverError {
     Io { path: vfs::Path, source: io::Error },
 }
 
+impl RecoverError {
+    /// The damaged file or directory, and what is wrong with it.
+    #[must_use]
+    pub fn place(self) -> (vfs::Path, String) {
+        match self {
+            RecoverError::Corrupt { path, offset, lsn, reason } => {
+                (path, format!("at byte {offset} (journal position {lsn}): {reason}"))
+            }
+            RecoverError::Missing { lsn, found } => {
+                (file::DIRECTORY.into(), format!("a file with position {lsn} is missing ({found})"))
+            }
+            RecoverError::Version { path, version } => (path, format!("it was written by a later version (format {version})")),
+            RecoverError::Io { path, source } => (path, format!("cannot be read: {source}")),
+        }
+    }
+}
+
+/// Hears of a damaged place. Reading goes on behind it where this says so.
+type OnDamage<'a> = dyn FnMut(RecoverError) -> Result<(), RecoverError> + 'a;
+
 /// Read everything from `from` on (`None`: all there is), check every frame, and hand the frames of whole groups to
 /// `visit` in order.
 ///
 /// # Errors
 /// [`RecoverError`] where the journal cannot be trusted. `visit` may have been called before.
 pub fn recover(vfs: &mut dyn Vfs, from: Option<Lsn>, visit: &mut dyn FnMut(Entry<'_>)) -> Result<Recovered, RecoverError> {
-    let directory = Directory::read(vfs)?;
+    let recovered = read(vfs, from, false, visit, &mut Err)?;
+    if recovered.torn_bytes > 0 {
+        tracing::info!(bytes = recovered.torn_bytes, at = recovered.end.0, "cut off a write that had not ended");
+    }
+    Ok(recovered)
+}
+
+/// Read all there is past every damage, as far as that can be done: `report` hears of each damaged place, `visit` of
+/// every whole group that is left. `from`: where [`recover`] would begin.
+pub fn survey(
+    vfs: &mut dyn Vfs,
+    from: Option<Lsn>,
+    visit: &mut dyn FnMut(Entry<'_>),
+    report: &mut dyn FnMut(RecoverError),
+) -> Recovered {
+    let mut go_on = |error| {
+        report(error);
+        Ok(())
+    };
+    match read(vfs, from, true, visit, &mut go_on) {
+        Ok(recovered) => recovered,
+        Err(error) => {
+            report(error);
+            Recovered::default()
+        }
+    }
+}
+
+/// `all`: what lies before `from` is read too.
+fn read(
+    vfs: &mut dyn Vfs,
+    from: Option<Lsn>,
+    all: bool,
+    visit: &mut dyn FnMut(Entry<'_>),
+    damage: &mut OnDamage<'_>,
+) -> Result<Recovered, RecoverError> {
+    let directory = Directory::read(vfs, damage)?;
     let mut recovered = Recovered { next_first: directory.next_first()?, ..Recovered::default() };
-    let first = directory.file_of(from)?;
-    let mut walk =
-        Walk { vfs, from: from.map_or(0, |lsn| lsn.0), visit, group: Vec::new(), seq: None, tail: None, torn_bytes: 0 };
+    let first = match directory.file_of(from) {
+        Ok(first) if !all => first,
+        Ok(_) => 0,
+        Err(error) => {
+            damage(error)?;
+            0
+        }
+    };
+    let start = if all { 0 } else { from.map_or(0, |lsn| lsn.0) };
+    let mut walk = Walk { vfs, from: start, visit, damage, group: Vec::new(), seq: None, tail: None, torn_bytes: 0 };
     let live = directory.live.get(first..).unwrap_or_default();
     // Where the content goes on, as far as the files before say.
     let mut pos = live.first().map_or(recovered.next_first, |file| file.header.previous_end);
@@ -89,13 +152,21 @@ pub fn recover(vfs: &mut dyn Vfs, from: Option<Lsn>, visit: &mut dyn FnMut(Entry
     for (index, file) in live.iter().enumerate() {
         if file.header.previous_end != pos && index > 0 {
             let found = format!("the file before ends at {pos}, {} begins at {}", file.path, file.header.first_lsn);
-            return Err(RecoverError::Missing { lsn: Lsn(pos), found });
+            (walk.damage)(RecoverError::Missing { lsn: Lsn(pos), found })?;
+            walk.lose_track();
         }
         if index > 0 && live[index - 1].header.incarnation != file.header.incarnation {
             walk.group.clear();
             walk.seq = Some(0);
         }
-        let (end, torn) = walk.file(file, live.get(index + 1..).unwrap_or_default())?;
+        let (end, torn) = match walk.file(file, live.get(index + 1..).unwrap_or_default()) {
+            Ok(found) => found,
+            Err(error) => {
+                (walk.damage)(error)?;
+                walk.lose_track();
+                (file.limit(), false)
+            }
+        };
         pos = end;
         used = index + 1;
         let end = Lsn(end.max(file.header.first_lsn));
@@ -109,6 +180,7 @@ pub fn recover(vfs: &mut dyn Vfs, from: Option<Lsn>, visit: &mut dyn FnMut(Entry
     for damaged in &directory.damaged {
         walk.damaged(damaged, recovered.incarnation)?;
     }
+    let damage = walk.damage;
     (recovered.tail, recovered.torn_bytes) = (walk.tail, walk.torn_bytes);
     recovered.cut = pos;
     recovered.end = Lsn(pos);
@@ -116,9 +188,10 @@ pub fn recover(vfs: &mut dyn Vfs, from: Option<Lsn>, visit: &mut dyn FnMut(Entry
         && from.0 > pos
     {
         if !live.last().is_some_and(|file| file.header.relaxed) {
-            return Err(RecoverError::Missing { lsn: from, found: format!("the journal ends at {pos}") });
+            damage(RecoverError::Missing { lsn: from, found: format!("the journal ends at {pos}") })?;
+        } else {
+            tracing::warn!(%from, end = pos, "the relaxed journal lost its end; going on from the checkpoint");
         }
-        tracing::warn!(%from, end = pos, "the relaxed journal lost its end; going on from the checkpoint");
         recovered.end = from;
     }
     recovered.next_first = recovered.next_first.max(frame::align_up(recovered.end.0));
@@ -129,9 +202,6 @@ pub fn recover(vfs: &mut dyn Vfs, from: Option<Lsn>, visit: &mut dyn FnMut(Entry
     recovered.sizes.splice(..0, older.iter().map(|file| file.size));
     recovered.leftovers = directory.leftovers;
     recovered.leftovers.extend(live.iter().skip(used).map(|file| (file.path.clone(), file.size)));
-    if recovered.torn_bytes > 0 {
-        tracing::info!(bytes = recovered.torn_bytes, at = pos, "cut off a write that had not ended");
-    }
     Ok(recovered)
 }
 
@@ -147,6 +217,7 @@ struct Walk<'a> {
     vfs: &'a mut dyn Vfs,
     from: u64,
     visit: &'a mut dyn FnMut(Entry<'_>),
+    damage: &'a mut OnDamage<'a>,
     group: Vec<Waiting>,
     /// Of the last block; `None` where the walk began in the middle of an incarnation.
     seq: Option<u64>,
@@ -169,7 +240,17 @@ struct Block {
     end: u64,
 }
 
+fn corrupt(file: &Live, pos: u64, reason: &'static str) -> RecoverError {
+    RecoverError::Corrupt { path: file.path.clone(), offset: file.offset(pos), lsn: Lsn(pos), reason }
+}
+
 impl Walk<'_> {
+    /// Something is missing from here on: no group goes on behind it, and any block may be the next.
+    fn lose_track(&mut self) {
+        self.group.clear();
+        self.seq = None;
+    }
+
     /// Read one file. Returns where its content ends, and whether that is a torn tail, the end of the journal.
     fn file(&mut self, file: &Live, later: &[Live]) -> Result<(u64, bool), RecoverError> {
         let mut window = Window::new(&file.path, file.size);
@@ -185,8 +266,11 @@ impl Walk<'_> {
             match step {
                 Step::To(next) => pos = next,
                 Step::NextFile => pos = file.range_end(),
-                Step::Bad(reason) => {
-                    self.judge(file, later, &mut window, pos, reason)?;
+                Step::Bad(reason) if self.was_confirmed(file, later, &mut window, pos, reason)? => {
+                    (self.damage)(corrupt(file, pos, reason))?;
+                    pos = self.resume(file, &mut window, pos, &mut block)?;
+                }
+                Step::Bad(_) => {
                     self.torn_bytes = block.end - pos;
                     self.note_tail(file, block.start, pos);
                     return Ok((pos, true));
@@ -194,11 +278,48 @@ impl Walk<'_> {
             }
         }
         if pos != limit {
-            let reason = "its content goes on where the next file says that it ends";
-            return Err(RecoverError::Corrupt { path: file.path.clone(), lsn: Lsn(limit), reason });
+            (self.damage)(corrupt(file, limit, "its content goes on where the next file says that it ends"))?;
+            self.lose_track();
+            return Ok((limit, false));
         }
         self.note_tail(file, block.start, pos.min(block.end));
         Ok((pos, false))
+    }
+
+    /// Where reading goes on behind the damage at `pos`.
+    fn resume(&mut self, file: &Live, window: &mut Window<'_>, pos: u64, block: &mut Block) -> Result<u64, RecoverError> {
+        let seed = file::seed(file.header.incarnation);
+        if pos < block.end {
+            self.group.clear();
+            // Its length may be intact.
+            let len = window.get(self.vfs, file.offset(pos), FRAME_HEADER_BYTES)?.and_then(frame::claimed_len);
+            let next = pos + len.unwrap_or(0) as u64;
+            if next > pos && next + FRAME_HEADER_BYTES as u64 <= block.end {
+                let len = window.get(self.vfs, file.offset(next), FRAME_HEADER_BYTES)?.and_then(frame::claimed_len);
+                if let Some(len) = len.filter(|&len| len as u64 <= block.end - next)
+                    && window
+                        .get(self.vfs, file.offset(next), len)?
+                        .is_some_and(|bytes| frame::parse(bytes, next, seed).is_some())
+                {
+                    return Ok(next);
+                }
+            }
+            return Ok(block.end);
+        }
+        // Where only a block before it is missing, this one is the next.
+        let mut next = if self.seq.is_some() { pos } else { pos + ALIGN_BYTES };
+        self.lose_track();
+        while next < file.limit() {
+            let bytes = window.get(self.vfs, file.offset(next), BLOCK_FRAME_BYTES)?;
+            let found = bytes.and_then(|bytes| frame::parse_block(bytes, next, seed));
+            if found.is_some_and(|(_, len)| len <= file.range_end() - next) {
+                break;
+            }
+            next += ALIGN_BYTES;
+        }
+        let next = next.min(file.limit());
+        *block = Block { start: next, end: next };
+        Ok(next)
     }
 
     fn note_tail(&mut self, file: &Live, start: u64, end: u64) {
@@ -280,19 +401,18 @@ impl Walk<'_> {
         }
     }
 
-    /// A bad frame at `pos`: an error where something proves that it had been confirmed.
-    fn judge(
+    /// Whether something proves that a bad frame at `pos` had been confirmed.
+    fn was_confirmed(
         &mut self,
         file: &Live,
         later: &[Live],
         window: &mut Window<'_>,
         pos: u64,
         reason: &'static str,
-    ) -> Result<(), RecoverError> {
-        let corrupt = || RecoverError::Corrupt { path: file.path.clone(), lsn: Lsn(pos), reason };
+    ) -> Result<bool, RecoverError> {
         let incarnation = file.header.incarnation;
         if later.iter().any(|later| later.header.incarnation != incarnation) {
-            return Err(corrupt());
+            return Ok(true);
         }
         let seed = file::seed(incarnation);
         let mut found = self.any_block(window, file.header.first_lsn, frame::align_up(pos + 1), seed)?;
@@ -302,10 +422,9 @@ impl Walk<'_> {
         }
         if found && file.header.relaxed {
             tracing::warn!(path = file.path, lsn = pos, "{reason}; written without syncs, cut here with all behind it");
-        } else if found {
-            return Err(corrupt());
+            found = false;
         }
-        Ok(())
+        Ok(found)
     }
 
     /// A file whose header is unreadable must never have held anything.
@@ -315,7 +434,8 @@ impl Walk<'_> {
             let (first, seed) = (damaged.first_lsn, file::seed(incarnation));
             if self.any_block(&mut Window::new(&damaged.path, damaged.size), first, first, seed)? {
                 let path = damaged.path.clone();
-                return Err(RecoverError::Corrupt { path, lsn: Lsn(first), reason: "its header is unreadable" });
+                let reason = "its header is unreadable";
+                return (self.damage)(RecoverError::Corrupt { path, offset: 0, lsn: Lsn(first), reason });
             }
         }
         Ok(())

@@ -1,11 +1,12 @@
 //! A data directory verified offline: every frame, every checkpoint, every segment.
 
+use broker::Broker;
 use vfs::Vfs;
 
 /// Something that is not as it should be.
 #[derive(Clone, Debug)]
 pub struct Finding {
-    /// The damaged file, below the data directory.
+    /// The damaged file, or the directory in which one is missing, below the data directory.
     pub path: String,
     pub what: String,
 }
@@ -28,6 +29,6 @@ pub struct CheckError(#[from] storage::OpenError);
 /// # Errors
 /// [`CheckError`] where files cannot be read.
 pub fn check(vfs: &mut dyn Vfs, report: &mut dyn FnMut(Finding)) -> Result<Summary, CheckError> {
-    let found = storage::recovery::verify(vfs, &mut |path, what| report(Finding { path, what }))?;
+    let found = Broker::verify(vfs, &mut |path, what| report(Finding { path, what }))?;
     Ok(Summary { files: found.files, bytes: found.bytes, records: found.records })
 }

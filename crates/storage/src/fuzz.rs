@@ -1,12 +1,10 @@
 //! The readers of this crate on any bytes: the entry for fuzzing.
 
-use std::collections::BTreeMap;
-
 use crc_fast::crc32_iscsi;
 use model::Lsn;
 
 use crate::log::{Log, Run};
-use crate::recovery::{Recovery, apply};
+use crate::recovery::{Logs, Recovery, apply};
 use crate::{LogId, checkpoint, segment};
 
 struct Nobody;
@@ -45,7 +43,7 @@ pub fn readers(data: &[u8]) {
 
 /// Frames one after another: kind, length u16, payload.
 fn frames(mut bytes: &[u8]) {
-    let mut logs: BTreeMap<LogId, Log> = (1..4).map(|id| (LogId(id), Log::new(true))).collect();
+    let mut logs: Logs = (1..4).map(|id| (LogId(id), Log::new(true))).collect();
     let mut next_log = 1;
     while let Some((&[kind, low, high], rest)) = bytes.split_first_chunk::<3>() {
         let (payload, after) = rest.split_at(usize::from(u16::from_le_bytes([low, high])).min(rest.len()));

@@ -18,6 +18,7 @@
 //! - [`paging`]: evacuation: page out, carry forward, cut
 //! - [`checkpoint`]: the state at one position, as a file
 //! - [`recovery`]: from files to state
+//! - [`verify`]: every file looked at, every damage named
 //! - [`fuzz`]: the readers on any bytes
 
 mod arena;
@@ -27,15 +28,17 @@ pub mod fuzz;
 mod log;
 mod paging;
 mod reading;
-pub mod recovery;
+mod recovery;
 mod segment;
 mod store;
 mod stream;
 #[cfg(test)]
 mod tests;
+mod verify;
 
 pub use frame::{LogId, Tag};
 pub use reading::{Available, RecordRef};
 pub use recovery::{OpenError, Recovery};
 pub use store::{Options, Sizes, Statistics, Stopped, Store};
 pub use stream::{Batch, BatchAppended, Sought, Stretch};
+pub use verify::{Verified, verify};

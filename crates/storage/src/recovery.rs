@@ -1,8 +1,9 @@
 //! From files to state: the newest checkpoint, then every later frame of the journal, in order.
 
+use std::collections::BTreeMap;
 use std::io;
 
-use journal::{Journal, RecoverError};
+use journal::{Journal, JournalFile, RecoverError};
 use model::Lsn;
 use vfs::{Done, Extent, Job, Vfs};
 
@@ -21,7 +22,7 @@ pub enum OpenError {
     Create(#[from] journal::OpenError),
     #[error("checkpoint {0} is damaged; run `yam check` on the data directory, and restore it from a copy")]
     Checkpoint(String),
-    #[error("segment {0} is missing, though its records are not settled; restore it from a copy")]
+    #[error("segment {0} is missing or cut short, though its records are not settled; restore it from a copy")]
     SegmentMissing(String),
     #[error("the catalog holds an entry that cannot be read ({0}); it was written by another version, or restore it from a copy")]
     Catalog(String),
@@ -35,6 +36,10 @@ pub trait Recovery {
     fn snapshot(&mut self, catalog: &[u8]);
     /// An entry of the catalog appended later.
     fn entry(&mut self, entry: &[u8]);
+    /// Why the catalog handed in last cannot be read, if that is so. Asked once for each.
+    fn take_damage(&mut self) -> Option<String> {
+        None
+    }
     /// A batch appended to a stream later, between the entries as it was then: the offset of its first record, and the
     /// batch itself.
     fn batch(&mut self, _log: LogId, _base: u64, _batch: &[u8]) {}
@@ -46,9 +51,15 @@ impl Store {
     /// # Errors
     /// [`OpenError`]; nothing was changed.
     pub fn open(options: Options, vfs: &mut dyn Vfs, above: &mut dyn Recovery) -> Result<Store, OpenError> {
-        let fold = Fold::read(options.journal.segment_bytes, vfs, above)?;
+        let fold = Fold::read(vfs, above)?;
         let segments = list(vfs, "segments")?;
-        fold.check_segments(&segments)?;
+        if let Some(path) = missing_segments(&fold.logs, &segments).next() {
+            return Err(OpenError::SegmentMissing(path));
+        }
+        if let Some(&lsn) = missing_records(&fold.logs, &fold.recovered.files).first() {
+            let found = "an unsettled record lies there".into();
+            return Err(RecoverError::Missing { lsn: Lsn(lsn), found }.into());
+        }
         let journal = Journal::create(options.journal.clone(), fold.recovered, vfs)?;
         let mut store = Store::new(options, journal);
         store.logs = fold.logs.into_iter().collect();
@@ -118,7 +129,7 @@ impl Store {
     }
 }
 
-fn list(vfs: &mut dyn Vfs, directory: &str) -> Result<Vec<(String, u64)>, OpenError> {
+pub(crate) fn list(vfs: &mut dyn Vfs, directory: &str) -> Result<Vec<(String, u64)>, OpenError> {
     vfs.list(directory).map_err(|error| OpenError::Io { path: directory.into(), error })
 }
 
@@ -131,9 +142,12 @@ pub(crate) fn read_file(vfs: &mut dyn Vfs, path: &str, size: u64) -> Result<byte
     }
 }
 
+/// The logs while they are read.
+pub(crate) type Logs = BTreeMap<LogId, Log>;
+
 /// The state as it grows from the checkpoint and the frames behind it.
 struct Fold {
-    logs: std::collections::BTreeMap<LogId, Log>,
+    logs: Logs,
     next_log: u32,
     next_file: u64,
     checkpoint: Option<Lsn>,
@@ -141,8 +155,8 @@ struct Fold {
 }
 
 impl Fold {
-    fn read(_segment_bytes: u64, vfs: &mut dyn Vfs, above: &mut dyn Recovery) -> Result<Fold, OpenError> {
-        let mut logs = std::collections::BTreeMap::new();
+    fn read(vfs: &mut dyn Vfs, above: &mut dyn Recovery) -> Result<Fold, OpenError> {
+        let mut logs = Logs::new();
         let (mut next_log, mut next_file, mut from) = (1, 1, None);
         let files = list(vfs, "checkpoint")?;
         if let Some((name, size)) = files.iter().rev().find(|(name, _)| checkpoint::parse_name(name).is_some()) {
@@ -158,25 +172,47 @@ impl Fold {
         })?;
         Ok(Fold { logs, next_log, next_file, checkpoint: from, recovered })
     }
+}
 
-    fn check_segments(&self, segments: &[(String, u64)]) -> Result<(), OpenError> {
-        for (id, log) in &self.logs {
-            for run in &log.runs {
-                if let Home::Segment(home) = &run.home {
-                    let path = segment::path(*id, home.file);
-                    let size = segment::HEADER_BYTES + home.data_len + segment::index_len(run.count) as u64;
-                    if !segments.iter().any(|(name, len)| path.ends_with(name.as_str()) && *len == size) {
-                        return Err(OpenError::SegmentMissing(path));
-                    }
-                }
+/// The paths of segments that logs need and that are not there, or shorter or longer than they were written.
+pub(crate) fn missing_segments<'a>(logs: &'a Logs, segments: &'a [(String, u64)]) -> impl Iterator<Item = String> + 'a {
+    let runs = logs.iter().flat_map(|(id, log)| log.runs.iter().map(move |run| (*id, run)));
+    runs.filter_map(|(id, run)| {
+        let Home::Segment(home) = &run.home else { return None };
+        let path = segment::path(id, home.file);
+        let size = segment::HEADER_BYTES + home.data_len + segment::index_len(run.count) as u64;
+        let name = path.rsplit('/').next().unwrap_or_default();
+        let at = segments.binary_search_by(|(known, _)| known.as_str().cmp(name));
+        let whole = at.is_ok_and(|at| segments[at].1 == size);
+        (!whole).then_some(path)
+    })
+}
+
+/// Journal positions of unsettled records that lie in none of the files, in order.
+pub(crate) fn missing_records(logs: &Logs, files: &[JournalFile]) -> Vec<u64> {
+    // What lies behind the last file is cut off, and said.
+    let last = files.last().map_or(0, |file| file.end.0);
+    let lost = |position: u64| {
+        let after = files.partition_point(|file| file.first_lsn.0 <= position);
+        position < last && after.checked_sub(1).is_none_or(|at| files[at].end.0 <= position)
+    };
+    let mut missing = Vec::new();
+    for run in logs.values().flat_map(|log| &log.runs).filter(|run| matches!(run.home, Home::Memory)) {
+        for (index, entry) in run.entries.iter().enumerate() {
+            if let Some(position) = entry.place.as_journal()
+                && lost(position)
+                && !run.is_settled(run.first + index as u64)
+            {
+                missing.push(position);
             }
         }
-        Ok(())
     }
+    missing.sort_unstable();
+    missing
 }
 
 pub(crate) fn apply(
-    logs: &mut std::collections::BTreeMap<LogId, Log>,
+    logs: &mut Logs,
     next_log: &mut u32,
     above: &mut dyn Recovery,
     kind: u8,
@@ -243,83 +279,4 @@ pub(crate) fn apply(
         _ => {}
     }
     Some(())
-}
-
-/// What [`verify`] looked at.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Verified {
-    pub files: u64,
-    pub bytes: u64,
-    pub records: u64,
-}
-
-/// Read and verify every file; `report` hears of each damaged one: its path and what is wrong.
-///
-/// # Errors
-/// [`OpenError::Io`] where a directory cannot be listed.
-pub fn verify(vfs: &mut dyn Vfs, report: &mut dyn FnMut(String, String)) -> Result<Verified, OpenError> {
-    let mut seen = Verified::default();
-    for (name, size) in list(vfs, "checkpoint")? {
-        let path = format!("checkpoint/{name}");
-        seen.files += 1;
-        seen.bytes += size;
-        match read_file(vfs, &path, size) {
-            Ok(bytes) if checkpoint::parse(&bytes).is_some() => {}
-            Ok(_) => report(path, "fails its checksum".into()),
-            Err(error) => report(path, error.to_string()),
-        }
-    }
-    for (name, size) in list(vfs, "segments")? {
-        let path = format!("segments/{name}");
-        seen.files += 1;
-        seen.bytes += size;
-        match read_file(vfs, &path, size) {
-            Ok(bytes) => match verify_segment(&bytes) {
-                Ok(records) => seen.records += records,
-                Err(what) => report(path, what),
-            },
-            Err(error) => report(path, error.to_string()),
-        }
-    }
-    for (_, size) in list(vfs, "journal")? {
-        seen.files += 1;
-        seen.bytes += size;
-    }
-    let mut records = 0;
-    let mut damaged = Vec::new();
-    let read = journal::recover(vfs, None, &mut |found| {
-        if matches!(found.kind, frame::PUBLISH | frame::CARRY) {
-            records += 1;
-            let whole = PublishFrame::parse(found.payload)
-                .is_some_and(|frame| model::record::verify(frame.batch) == Ok(frame.batch.len()));
-            if !whole {
-                damaged.push(found.start);
-            }
-        }
-    });
-    seen.records += records;
-    for start in damaged {
-        report("journal".into(), format!("the record at position {:#x} fails its checksum", start.0));
-    }
-    if let Err(error) = read {
-        report("journal".into(), error.to_string());
-    }
-    Ok(seen)
-}
-
-fn verify_segment(bytes: &[u8]) -> Result<u64, String> {
-    let (_, _, count, data_len) = segment::parse_header(bytes).ok_or("its header fails its checksum")?;
-    let index_at = (segment::HEADER_BYTES + data_len) as usize;
-    let index = bytes.get(index_at..).ok_or("it is cut short")?;
-    let entries = segment::parse_index(index, count).ok_or("its index fails its checksum")?;
-    let mut records = 0;
-    for entry in entries.iter().filter(|entry| entry.len > 0) {
-        let from = entry.place.as_segment().unwrap_or(0) as usize;
-        let record = bytes.get(from..from + entry.len as usize).ok_or("its index points beyond its end")?;
-        if model::record::verify(record) != Ok(record.len()) {
-            return Err(format!("the record at byte {from} fails its checksum"));
-        }
-        records += 1;
-    }
-    Ok(records)
 }

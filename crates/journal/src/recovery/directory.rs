@@ -6,7 +6,7 @@ use bytes::Bytes;
 use model::Lsn;
 use vfs::{Done, Extent, Job, Vfs};
 
-use super::RecoverError;
+use super::{OnDamage, RecoverError};
 use crate::file::{self, DIRECTORY, FILE_HEADER_BYTES, FileHeader, Found};
 use crate::frame::ALIGN_BYTES;
 
@@ -54,7 +54,7 @@ pub(super) struct Directory {
 }
 
 impl Directory {
-    pub(super) fn read(vfs: &mut dyn Vfs) -> Result<Directory, RecoverError> {
+    pub(super) fn read(vfs: &mut dyn Vfs, damage: &mut OnDamage<'_>) -> Result<Directory, RecoverError> {
         let failed = |path: &str, source| RecoverError::Io { path: path.to_owned(), source };
         let names = vfs.list(DIRECTORY).map_err(|error| failed(DIRECTORY, error))?;
         let mut directory = Directory { live: vec![], damaged: vec![], leftovers: vec![], ranges: vec![] };
@@ -62,10 +62,16 @@ impl Directory {
             let Some(first_lsn) = file::parse_name(&name) else { continue };
             let path = file::path(first_lsn);
             directory.ranges.push((first_lsn, size));
-            let bytes = read(vfs, &path, 0, FILE_HEADER_BYTES as usize).map_err(|error| failed(&path, error))?;
+            let bytes = match read(vfs, &path, 0, FILE_HEADER_BYTES as usize) {
+                Ok(bytes) => bytes,
+                Err(error) => {
+                    damage(failed(&path, error))?;
+                    continue;
+                }
+            };
             match FileHeader::decode(&bytes, first_lsn) {
                 Found::Header(header) => directory.live.push(Live { path, size, header, said_end: None }),
-                Found::Version(version) => return Err(RecoverError::Version { path, version }),
+                Found::Version(version) => damage(RecoverError::Version { path, version })?,
                 Found::Blank => directory.leftovers.push((path, size)),
                 Found::Damaged(incarnations) => {
                     directory.damaged.push(DamagedFile { path: path.clone(), size, first_lsn, incarnations });
