@@ -14,7 +14,9 @@ use crate::dead_letter::Promised;
 use crate::declare::Overflow;
 use crate::queue::{Consumer, Getter, Queue};
 use crate::scope::{Scope, Stored, Transaction, Unacked};
+use crate::topic::Topics;
 use crate::topology::Topology;
+use crate::transaction::Transactions;
 
 /// How the broker behaves.
 #[derive(Clone, Debug)]
@@ -22,11 +24,12 @@ pub struct Options {
     pub users: Vec<User>,
     /// How to read what is stored.
     pub dialect: Dialect,
+    pub topics: crate::topic::Options,
 }
 
 impl Default for Options {
     fn default() -> Options {
-        Options { users: vec![User::guest()], dialect: Dialect::default() }
+        Options { users: vec![User::guest()], topics: crate::topic::Options::default(), dialect: Dialect::default() }
     }
 }
 
@@ -68,6 +71,8 @@ pub struct Broker {
     pub(crate) options: Options,
     pub(crate) store: Store,
     pub(crate) topology: Topology,
+    pub(crate) topics: Topics,
+    pub(crate) transactions: Transactions,
     pub(crate) sessions: HashMap<SessionId, Session, FixedState>,
     pub(crate) subscriptions: HashMap<SubscriptionId, LogId, FixedState>,
     /// Queues with something to do.
@@ -91,11 +96,20 @@ pub struct Broker {
 
 impl Broker {
     /// A broker over a store whose catalog recovery has read.
-    pub(crate) fn with(options: Options, store: Store, topology: Topology, names: u64) -> Broker {
+    pub(crate) fn with(
+        options: Options,
+        store: Store,
+        topology: Topology,
+        topics: Topics,
+        transactions: Transactions,
+        names: u64,
+    ) -> Broker {
         Broker {
             options,
             store,
             topology,
+            topics,
+            transactions,
             sessions: HashMap::default(),
             subscriptions: HashMap::default(),
             active: VecDeque::new(),
@@ -163,6 +177,7 @@ impl Broker {
         for queue in exclusive {
             self.remove_queue(queue);
         }
+        self.forget_fetch(id);
     }
 
     /// The session's client reads again, or does not.
@@ -261,6 +276,34 @@ impl Broker {
                 }
                 Ok(Reply::Ok)
             }
+            Request::Produce(produce) => self.produce(&produce, now),
+            Request::Fetch(fetch) => Ok(self.fetch(id, &fetch, now)),
+            Request::CreateTopic(create) => self.create_topic(&create),
+            Request::DeleteTopic { topic } => self.delete_topic(topic),
+            Request::AddPartitions { topic, total, validate_only } => self.add_partitions(topic, total, validate_only),
+            Request::DescribeTopics { topic } => self.describe_topics(topic),
+            Request::DescribeConfig { of } => self.describe_config(of),
+            Request::AlterConfig { topic, changes, replace, validate_only } => {
+                self.alter_config(topic, changes, replace, validate_only)
+            }
+            Request::ListOffset { topic, partition, at, committed_only, current_epoch } => {
+                self.list_offset(id, (topic, partition), at, committed_only, current_epoch)
+            }
+            Request::EpochEnd { topic, partition, epoch, current_epoch } => {
+                self.epoch_end(topic, partition, epoch, current_epoch)
+            }
+            Request::DeleteRecords { topic, partition, before } => self.delete_records(topic, partition, before),
+            Request::DescribeProducers { topic, partition } => self.describe_producers(topic, partition),
+            Request::DescribeSize { topic, partition } => self.describe_size(topic, partition),
+            Request::InitProducer { transactional_id, timeout_ms, known } => {
+                self.init_producer(transactional_id, timeout_ms, known, now)
+            }
+            Request::AddToTransaction { transaction, topic, partition } => {
+                self.add_to_transaction(&transaction, topic, partition, now)
+            }
+            Request::AddGroupToTransaction { transaction, group } => self.add_group_to_transaction(&transaction, group, now),
+            Request::EndTransaction { transaction, commit, bump } => self.end_transaction(&transaction, commit, bump, now),
+            Request::DescribeTransactions { transactional_id } => self.describe_transactions(transactional_id),
             _ => Err(Failure::NotImplemented("topics and groups are not served yet".into())),
         }
     }
@@ -628,6 +671,11 @@ impl Broker {
         }
         self.wake_queue(queue_id);
         Ok(Reply::Pending)
+    }
+
+    /// A number nobody can guess.
+    pub(crate) fn random(&mut self) -> u64 {
+        splitmix(&mut self.names)
     }
 
     /// A name for a queue whose client gave none: `amq.gen-` and 22 characters.

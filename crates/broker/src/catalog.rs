@@ -2,19 +2,95 @@
 //!
 //! State = fold of all entries; a snapshot is the list of entries that would make the state afresh.
 
+use std::collections::BTreeMap;
+
 use model::Table;
+use model::record::{BatchHead, attribute, parse_marker};
 use serde::{Deserialize, Serialize};
 
 /// One change of what exists. Only durable things have entries.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "do", rename_all = "snake_case", deny_unknown_fields)]
 pub(crate) enum Entry {
-    DeclareExchange { host: String, name: String, kind: String, auto_delete: bool, internal: bool, arguments: Table },
-    DeleteExchange { host: String, name: String },
-    DeclareQueue { host: String, name: String, log: u32, auto_delete: bool, arguments: Table },
-    DeleteQueue { host: String, name: String },
+    DeclareExchange {
+        host: String,
+        name: String,
+        kind: String,
+        auto_delete: bool,
+        internal: bool,
+        arguments: Table,
+    },
+    DeleteExchange {
+        host: String,
+        name: String,
+    },
+    DeclareQueue {
+        host: String,
+        name: String,
+        log: u32,
+        auto_delete: bool,
+        arguments: Table,
+    },
+    DeleteQueue {
+        host: String,
+        name: String,
+    },
     Bind(Arrow),
     Unbind(Arrow),
+    /// `id`: 32 hex digits.
+    CreateTopic {
+        name: String,
+        id: String,
+        partitions: Vec<u32>,
+        config: BTreeMap<String, String>,
+    },
+    DeleteTopic {
+        name: String,
+    },
+    AddPartitions {
+        name: String,
+        partitions: Vec<u32>,
+    },
+    ConfigureTopic {
+        name: String,
+        config: BTreeMap<String, String>,
+    },
+    LogStart {
+        log: u32,
+        offset: u64,
+    },
+    /// Producer ids below this may have been given out.
+    ProducerIds {
+        below: i64,
+    },
+    /// Who may write under a transactional id.
+    Producer {
+        transactional_id: String,
+        producer_id: i64,
+        epoch: i16,
+        timeout_ms: i32,
+        at_ms: u64,
+    },
+    /// What belongs to its open transaction.
+    TransactionAdd {
+        transactional_id: String,
+        started_ms: u64,
+        partitions: Vec<u32>,
+        groups: Vec<String>,
+    },
+    /// The end of its transaction; the markers of its partitions are in the same atomic group.
+    EndTransaction {
+        transactional_id: String,
+        producer_id: i64,
+        epoch: i16,
+        commit: bool,
+        at_ms: u64,
+    },
+    /// Only in snapshots: what else there is would follow from the batches before.
+    Partition {
+        log: u32,
+        state: Box<crate::topic::partition::Snapshot>,
+    },
 }
 
 /// A binding.
@@ -38,10 +114,23 @@ pub(crate) fn encode_all(entries: &[Entry]) -> Vec<u8> {
     serde_json::to_vec(entries).unwrap_or_else(|error| unreachable!("entries are always JSON: {error}"))
 }
 
+/// What was read at recovery, in its order.
+#[derive(Debug, PartialEq)]
+pub(crate) enum Step {
+    Entry(Entry),
+    /// A producer's batch in a stream. `marker`: as [`parse_marker`] has it.
+    Batch {
+        log: storage::LogId,
+        base: u64,
+        head: BatchHead,
+        marker: Option<bool>,
+    },
+}
+
 /// All entries read at recovery, to be applied when the store is open.
 #[derive(Default)]
 pub(crate) struct Recovered {
-    pub entries: Vec<Entry>,
+    pub steps: Vec<Step>,
     /// The first entry that could not be read.
     pub damage: Option<String>,
 }
@@ -49,20 +138,29 @@ pub(crate) struct Recovered {
 impl storage::Recovery for Recovered {
     fn snapshot(&mut self, catalog: &[u8]) {
         match serde_json::from_slice(catalog) {
-            Ok(entries) => self.entries = entries,
+            Ok(entries) => self.steps = Vec::into_iter(entries).map(Step::Entry).collect(),
             Err(error) => self.damage = Some(error.to_string()),
         }
     }
 
     fn entry(&mut self, entry: &[u8]) {
         match serde_json::from_slice(entry) {
-            Ok(entry) => self.entries.push(entry),
+            Ok(entry) => self.steps.push(Step::Entry(entry)),
             Err(error) => self.damage = Some(error.to_string()),
         }
     }
 
     fn take_damage(&mut self) -> Option<String> {
         self.damage.take()
+    }
+
+    fn batch(&mut self, log: storage::LogId, base: u64, batch: &[u8]) {
+        if let Ok(head) = BatchHead::parse(batch)
+            && head.producer_id >= 0
+        {
+            let marker = if head.is(attribute::CONTROL) { parse_marker(batch) } else { None };
+            self.steps.push(Step::Batch { log, base, head, marker });
+        }
     }
 }
 
@@ -95,7 +193,7 @@ mod tests {
         storage::Recovery::snapshot(&mut read, &encode_all(&entries[..1]));
         storage::Recovery::entry(&mut read, &encode(&entries[1]));
         storage::Recovery::entry(&mut read, &encode(&entries[2]));
-        assert_eq!(read.entries, entries);
+        assert_eq!(read.steps, entries.into_iter().map(Step::Entry).collect::<Vec<_>>());
         assert_eq!(read.damage, None);
     }
 }

@@ -255,11 +255,14 @@ impl Broker {
     pub fn poll_timeout(&self, now: Now) -> Option<u64> {
         let message = self.expiries.first().map(|(at, _)| now.mono_ms + at.saturating_sub(now.wall_ms));
         let queue = self.unused.first().map(|(at, _)| *at);
-        message.into_iter().chain(queue).min()
+        let transaction = self.transactions.next_due_ms().map(|at| now.mono_ms + at.saturating_sub(now.wall_ms));
+        message.into_iter().chain(queue).chain(self.topics.poll_timeout()).chain(transaction).min()
     }
 
     /// Time has passed: messages and queues may have expired.
     pub fn tick(&mut self, now: Now) {
+        self.retain(now);
+        self.sweep_transactions(now);
         while let Some(&(at, id)) = self.expiries.first()
             && at <= now.wall_ms
         {

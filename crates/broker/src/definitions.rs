@@ -7,11 +7,13 @@ use storage::{LogId, OpenError, Store, Verified};
 use vfs::Vfs;
 
 use crate::broker::{Broker, Options};
-use crate::catalog::{self, Entry};
+use crate::catalog::{self, Entry, Step};
 use crate::declare::{Declared, QUEUE_ARGUMENTS, Settings};
 use crate::queue::{Consumer, Queue};
 use crate::router::{BindingKey, ExchangeId, Kind, Target};
+use crate::topic::Topics;
 use crate::topology::{Topology, is_predeclared};
+use crate::transaction::Transactions;
 
 impl Broker {
     /// Recover everything durable from the disk.
@@ -24,14 +26,22 @@ impl Broker {
         if let Some(damage) = recovered.damage {
             return Err(OpenError::Catalog(damage));
         }
-        let mut topology = Topology::new();
-        for entry in recovered.entries {
-            topology.apply(entry);
+        let (mut topology, mut topics, mut transactions) = (Topology::new(), Topics::default(), Transactions::default());
+        for step in recovered.steps {
+            match step {
+                Step::Batch { log, base, head, marker } => topics.note(log, base, &head, marker),
+                Step::Entry(entry) => {
+                    let other = topics.apply(entry).and_then(|entry| transactions.apply(entry));
+                    if let Some(entry) = other {
+                        topology.apply(entry);
+                    }
+                }
+            }
         }
         for queue in topology.queues.values_mut() {
             queue.recover(&mut store, vfs);
         }
-        Ok(Broker::with(options, store, topology, vfs.random()))
+        Ok(Broker::with(options, store, topology, topics, transactions, vfs.random()))
     }
 
     /// Read and verify a data directory offline; see [`storage::verify`].
@@ -44,8 +54,18 @@ impl Broker {
 
     /// Hand the store the catalog it wants for its checkpoint.
     pub fn checkpoint(&mut self) {
-        let catalog = catalog::encode_all(&self.topology.snapshot());
+        let catalog = catalog::encode_all(&self.snapshot());
         self.store.checkpoint(&catalog);
+    }
+
+    /// The entries that would make everything durable afresh.
+    fn snapshot(&self) -> Vec<Entry> {
+        let mut entries = Vec::new();
+        // Topics first: what is bound to them must find them.
+        self.topics.snapshot(&mut entries);
+        self.transactions.snapshot(&mut entries);
+        entries.extend(self.topology.snapshot());
+        entries
     }
 
     /// Write a last checkpoint; see [`Store::close`].
@@ -53,11 +73,11 @@ impl Broker {
     /// # Errors
     /// Those of the disk.
     pub fn close(&mut self, vfs: &mut dyn Vfs) -> std::io::Result<()> {
-        let catalog = catalog::encode_all(&self.topology.snapshot());
+        let catalog = catalog::encode_all(&self.snapshot());
         self.store.close(&catalog, vfs)
     }
 
-    fn record(&mut self, entry: &Entry) -> Lsn {
+    pub(crate) fn record(&mut self, entry: &Entry) -> Lsn {
         self.catalog_end = self.store.append_catalog(&catalog::encode(entry));
         self.catalog_end
     }

@@ -29,7 +29,9 @@ impl Broker {
                 queue.waiting = false;
             }
             self.wake_queue(id);
+            self.wake_readers(id);
         }
+        self.answer_fetches(sink, now);
         for (session, scope, subscription) in std::mem::take(&mut self.cancelled) {
             sink.send(session, Event::Cancelled { scope, subscription });
         }
@@ -55,7 +57,7 @@ impl Broker {
     /// Whether there may be more to hand out at once.
     #[must_use]
     pub fn busy(&self) -> bool {
-        !self.active.is_empty() || !self.cancelled.is_empty() || !self.unanswered.is_empty()
+        !self.active.is_empty() || self.topics.busy() || !self.cancelled.is_empty() || !self.unanswered.is_empty()
     }
 
     fn serve(&mut self, id: LogId, left: &mut usize, sink: &mut impl Sink, now: Now) -> Stop {

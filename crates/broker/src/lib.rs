@@ -15,6 +15,8 @@
 //! - [`delivery`]: handing messages out
 //! - [`dead_letter`]: what was rejected, expired or did not fit
 //! - [`scope`]: unsettled deliveries by tag
+//! - [`topic`]: partitions that are read by offset
+//! - [`transaction`]: producers and their transactions
 //! - [`authorization`]: who may enter
 
 mod authorization;
@@ -27,8 +29,11 @@ mod delivery;
 mod queue;
 mod router;
 mod scope;
+mod topic;
 mod topology;
+mod transaction;
 
 pub use authorization::User;
 pub use broker::{Broker, Options, Sink, Statistics};
 pub use delivery::ROUND_BATCH;
+pub use topic::Options as TopicOptions;

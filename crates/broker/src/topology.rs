@@ -344,6 +344,7 @@ impl Topology {
                 let (source, target, key) = self.find(arrow)?;
                 self.unbind(source, target, &key);
             }
+            _ => return None,
         }
         Some(())
     }

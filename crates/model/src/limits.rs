@@ -25,6 +25,10 @@ pub const UNSYNCED_BYTES_HIGH: u64 = 32 * 1024 * 1024;
 pub const QUEUES_MAX: usize = 200_000;
 /// Exchanges of one node.
 pub const EXCHANGES_MAX: usize = 100_000;
+/// Partitions of all topics of one node.
+pub const PARTITIONS_MAX: usize = 100_000;
+/// Transactional ids of one node.
+pub const TRANSACTIONAL_IDS_MAX: usize = 100_000;
 /// Bindings of one node.
 pub const BINDINGS_MAX: usize = 2_000_000;
 

@@ -115,11 +115,15 @@ fn take<'a>(input: &mut &'a [u8], len: usize) -> Result<&'a [u8], RecordError> {
     Ok(taken)
 }
 
-fn take_sized<'a>(input: &mut &'a [u8]) -> Result<&'a [u8], RecordError> {
+fn take_nullable<'a>(input: &mut &'a [u8]) -> Result<Option<&'a [u8]>, RecordError> {
     match take_varint(input)? {
-        -1 => Ok(&[]),
-        len => take(input, usize::try_from(len).map_err(|_| RecordError::Malformed)?),
+        -1 => Ok(None),
+        len => take(input, usize::try_from(len).map_err(|_| RecordError::Malformed)?).map(Some),
     }
+}
+
+fn take_sized<'a>(input: &mut &'a [u8]) -> Result<&'a [u8], RecordError> {
+    Ok(take_nullable(input)?.unwrap_or_default())
 }
 
 impl RecordParts<'_> {
@@ -325,6 +329,79 @@ pub fn parse_marker(batch: &[u8]) -> Option<bool> {
 fn seal(batch: &mut [u8]) {
     let crc = crc32_iscsi(&batch[CHECKED_FROM..]);
     batch[17..21].copy_from_slice(&crc.to_be_bytes());
+}
+
+/// The records of a batch, one after another: [`HEADER_BYTES`] behind its beginning, decompressed.
+pub struct Records<'a> {
+    input: &'a [u8],
+    left: i32,
+}
+
+/// One record of a batch of several.
+#[derive(Clone, Copy, Debug)]
+pub struct BatchRecord<'a> {
+    pub timestamp_delta: i64,
+    pub offset_delta: i64,
+    /// `None`: it has no key.
+    pub key: Option<&'a [u8]>,
+    /// `None`: its key is deleted.
+    pub value: Option<&'a [u8]>,
+    header_count: usize,
+    header_bytes: &'a [u8],
+    /// All of it, with the length before it.
+    pub bytes: &'a [u8],
+}
+
+impl<'a> Records<'a> {
+    /// `count`: as the batch's head says.
+    #[must_use]
+    pub fn new(input: &'a [u8], count: i32) -> Records<'a> {
+        Records { input, left: count }
+    }
+
+    fn take_record(&mut self) -> Result<BatchRecord<'a>, RecordError> {
+        let whole = self.input;
+        let len = usize::try_from(take_varint(&mut self.input)?).map_err(|_| RecordError::Malformed)?;
+        let mut input = take(&mut self.input, len)?;
+        let bytes = &whole[..whole.len() - self.input.len()];
+        take(&mut input, 1)?;
+        let timestamp_delta = take_varint(&mut input)?;
+        let offset_delta = take_varint(&mut input)?;
+        let key = take_nullable(&mut input)?;
+        let value = take_nullable(&mut input)?;
+        let header_count = usize::try_from(take_varint(&mut input)?).map_err(|_| RecordError::Malformed)?;
+        Ok(BatchRecord { timestamp_delta, offset_delta, key, value, header_count, header_bytes: input, bytes })
+    }
+}
+
+impl<'a> Iterator for Records<'a> {
+    type Item = Result<BatchRecord<'a>, RecordError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.left <= 0 {
+            return None;
+        }
+        self.left -= 1;
+        let record = self.take_record();
+        if record.is_err() {
+            self.left = 0;
+        }
+        Some(record)
+    }
+}
+
+impl<'a> BatchRecord<'a> {
+    /// The record by itself, at its time.
+    #[must_use]
+    pub fn view(&self, base_timestamp_ms: i64) -> RecordView<'a> {
+        RecordView {
+            timestamp_ms: u64::try_from(base_timestamp_ms.saturating_add(self.timestamp_delta)).unwrap_or(0),
+            key: self.key.unwrap_or_default(),
+            value: self.value.unwrap_or_default(),
+            header_count: self.header_count,
+            header_bytes: self.header_bytes,
+        }
+    }
 }
 
 /// The length of the batch at the front of `bytes`, and whether its checksum holds.

@@ -19,6 +19,8 @@ const DISK_CHECK_MS: u64 = 1000;
 #[derive(Clone, Debug)]
 pub struct Options {
     pub users: Vec<User>,
+    /// How topics are made and bounded.
+    pub topics: broker::TopicOptions,
     /// Confirm only what is synced to disk. `false` confirms what is merely written: a power cut may lose it.
     pub sync: bool,
     /// Recent journal kept in memory, in bytes.
@@ -36,6 +38,7 @@ impl Default for Options {
     fn default() -> Options {
         Options {
             users: vec![User::guest()],
+            topics: broker::TopicOptions::default(),
             sync: true,
             cache_bytes: 64 * 1024 * 1024,
             transient_bytes: 64 * 1024 * 1024,
@@ -86,8 +89,8 @@ impl Node {
         storage.journal.sync = options.sync;
         storage.journal.cache_bytes = options.cache_bytes;
         storage.arena_bytes = options.transient_bytes;
-        let mut broker =
-            Broker::open(broker::Options { users: options.users, dialect: amqp::translate::DIALECT }, storage, vfs.as_mut())?;
+        let broker_options = broker::Options { users: options.users, topics: options.topics, dialect: amqp::translate::DIALECT };
+        let mut broker = Broker::open(broker_options, storage, vfs.as_mut())?;
         broker.start(now);
         let told = broker.store().durable();
         Ok(Node {

@@ -1,0 +1,373 @@
+//! Settings of topics, under the names and with the defaults that Kafka's tools know (Apache Kafka 4, "Topic Configs").
+//!
+//! Every setting is listed, taken and given back as it was set. Those that say how a file is cut or flushed have no
+//! meaning here: every batch is synced before it is confirmed.
+
+use std::collections::BTreeMap;
+
+use model::topic::{ConfigChange, ConfigEntry, ConfigKind, ConfigOperation, ConfigSource};
+use model::{Failure, LogFailure};
+
+/// What a value must be.
+#[derive(Clone, Copy)]
+enum Rule {
+    Any,
+    /// At least.
+    From(i64),
+    Between(i64, i64),
+    OneOf(&'static [&'static str]),
+    /// A list of these, at least one.
+    SomeOf(&'static [&'static str]),
+    Ratio,
+}
+
+struct Setting {
+    name: &'static str,
+    kind: ConfigKind,
+    default: &'static str,
+    rule: Rule,
+    documentation: &'static str,
+}
+
+const fn setting(
+    name: &'static str,
+    kind: ConfigKind,
+    default: &'static str,
+    rule: Rule,
+    documentation: &'static str,
+) -> Setting {
+    Setting { name, kind, default, rule, documentation }
+}
+
+use ConfigKind::{Boolean, Double, Int, List, Long, String as Text};
+
+const FOREVER: &str = "9223372036854775807";
+const CODECS: &[&str] = &["uncompressed", "zstd", "lz4", "snappy", "gzip", "producer"];
+const FLAGS: &[&str] = &["true", "false"];
+
+/// In alphabetical order.
+static SETTINGS: &[Setting] = &[
+    setting(
+        "cleanup.policy",
+        List,
+        "delete",
+        Rule::SomeOf(&["delete", "compact"]),
+        "What happens to old records: delete, compact, or both.",
+    ),
+    setting("compression.gzip.level", Int, "-1", Rule::Between(-1, 9), "Level where the broker compresses with gzip."),
+    setting("compression.lz4.level", Int, "9", Rule::Between(1, 17), "Level where the broker compresses with lz4."),
+    setting("compression.type", Text, "producer", Rule::OneOf(CODECS), "Batches are kept as their producers compressed them."),
+    setting("compression.zstd.level", Int, "3", Rule::Between(-131_072, 22), "Level where the broker compresses with zstd."),
+    setting("delete.retention.ms", Long, "86400000", Rule::From(0), "How long a tombstone is kept in a compacted topic."),
+    setting("file.delete.delay.ms", Long, "60000", Rule::From(0), "Without effect: files go once their going is durable."),
+    setting("flush.messages", Long, FOREVER, Rule::From(1), "Without effect: every batch is synced before it is confirmed."),
+    setting("flush.ms", Long, FOREVER, Rule::From(0), "Without effect: every batch is synced before it is confirmed."),
+    setting("follower.replication.throttled.replicas", List, "", Rule::Any, "Without effect: one node has no followers."),
+    setting("index.interval.bytes", Int, "4096", Rule::From(0), "Without effect: every batch is indexed."),
+    setting("leader.replication.throttled.replicas", List, "", Rule::Any, "Without effect: one node has no followers."),
+    setting("local.retention.bytes", Long, "-2", Rule::From(-2), "Without effect: nothing is tiered."),
+    setting("local.retention.ms", Long, "-2", Rule::From(-2), "Without effect: nothing is tiered."),
+    setting("max.compaction.lag.ms", Long, FOREVER, Rule::From(1), "How long a record may stay uncompacted."),
+    setting(
+        "max.message.bytes",
+        Int,
+        "1048588",
+        Rule::Between(0, 16 * 1024 * 1024 + 61),
+        "The largest batch that is taken, compressed, in bytes.",
+    ),
+    setting(
+        "message.timestamp.after.max.ms",
+        Long,
+        "3600000",
+        Rule::From(0),
+        "How far ahead of the broker's clock a record's time may be.",
+    ),
+    setting(
+        "message.timestamp.before.max.ms",
+        Long,
+        FOREVER,
+        Rule::From(0),
+        "How far behind the broker's clock a record's time may be.",
+    ),
+    setting(
+        "message.timestamp.type",
+        Text,
+        "CreateTime",
+        Rule::OneOf(&["CreateTime", "LogAppendTime"]),
+        "Whose clock stamps the records.",
+    ),
+    setting(
+        "min.cleanable.dirty.ratio",
+        Double,
+        "0.5",
+        Rule::Ratio,
+        "How much of a topic must be uncompacted before it is compacted.",
+    ),
+    setting("min.compaction.lag.ms", Long, "0", Rule::From(0), "How long a record stays uncompacted at least."),
+    setting("min.insync.replicas", Int, "1", Rule::From(1), "Without effect: the one copy is always in sync."),
+    setting("preallocate", Boolean, "false", Rule::OneOf(FLAGS), "Without effect: the journal is always preallocated."),
+    setting("remote.log.copy.disable", Boolean, "false", Rule::OneOf(FLAGS), "Without effect: nothing is tiered."),
+    setting("remote.log.delete.on.disable", Boolean, "false", Rule::OneOf(FLAGS), "Without effect: nothing is tiered."),
+    setting("remote.storage.enable", Boolean, "false", Rule::OneOf(&["false"]), "Nothing is tiered."),
+    setting("retention.bytes", Long, "-1", Rule::From(-1), "The oldest records of a partition go when it is larger; -1: never."),
+    setting("retention.ms", Long, "604800000", Rule::From(-1), "Records go when they are older; -1: never."),
+    setting("segment.bytes", Int, "1073741824", Rule::From(14), "Without effect: the broker cuts segments as it finds best."),
+    setting("segment.index.bytes", Int, "10485760", Rule::From(4), "Without effect: an index is as long as its segment needs."),
+    setting("segment.jitter.ms", Long, "0", Rule::From(0), "Without effect: segments are not cut by time."),
+    setting("segment.ms", Long, "604800000", Rule::From(1), "Without effect: segments are not cut by time."),
+    setting(
+        "unclean.leader.election.enable",
+        Boolean,
+        "false",
+        Rule::OneOf(FLAGS),
+        "Without effect: nothing that was confirmed is ever given up.",
+    ),
+];
+
+fn find(name: &str) -> Option<&'static Setting> {
+    SETTINGS.iter().find(|setting| setting.name == name)
+}
+
+/// What was set for a topic, by name.
+pub(crate) type Config = BTreeMap<String, String>;
+
+/// The settings that the broker acts upon.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Settings {
+    pub batch_bytes_max: usize,
+    /// The broker's clock stamps records.
+    pub append_time: bool,
+    pub before_max_ms: i64,
+    pub after_max_ms: i64,
+    /// Old records are deleted.
+    pub delete: bool,
+    /// Of each key the latest record is kept.
+    pub compact: bool,
+    /// -1: for ever.
+    pub retention_ms: i64,
+    /// -1: any.
+    pub retention_bytes: i64,
+    pub tombstone_ms: i64,
+    pub min_compaction_lag_ms: i64,
+}
+
+impl Settings {
+    /// The settings of a topic whose changes have been checked.
+    pub fn new(config: &Config) -> Settings {
+        let text = |name: &str| config.get(name).map_or_else(|| find(name).map_or("", |setting| setting.default), String::as_str);
+        let number = |name: &str| text(name).parse::<i64>().unwrap_or(-1);
+        let policy = |word: &str| text("cleanup.policy").split(',').any(|part| part.trim() == word);
+        Settings {
+            batch_bytes_max: usize::try_from(number("max.message.bytes")).unwrap_or(0),
+            append_time: text("message.timestamp.type") == "LogAppendTime",
+            before_max_ms: number("message.timestamp.before.max.ms"),
+            after_max_ms: number("message.timestamp.after.max.ms"),
+            delete: policy("delete"),
+            compact: policy("compact"),
+            retention_ms: number("retention.ms"),
+            retention_bytes: number("retention.bytes"),
+            tombstone_ms: number("delete.retention.ms"),
+            min_compaction_lag_ms: number("min.compaction.lag.ms"),
+        }
+    }
+}
+
+fn refuse(text: String) -> Failure {
+    Failure::LogBecause { failure: LogFailure::InvalidConfig, text: text.into() }
+}
+
+fn check(setting: &Setting, value: &str) -> Result<(), Failure> {
+    let bad = |what: &str| refuse(format!("Invalid value {value} for configuration {}: {what}", setting.name));
+    let number = || match setting.kind {
+        Int => value.parse::<i32>().map(i64::from).map_err(|_| bad("Not a number of type INT")),
+        _ => value.parse::<i64>().map_err(|_| bad("Not a number of type LONG")),
+    };
+    match setting.rule {
+        Rule::Any => Ok(()),
+        Rule::From(least) if number()? < least => Err(bad(&format!("Value must be at least {least}"))),
+        Rule::Between(least, most) if !(least..=most).contains(&number()?) => {
+            Err(bad(&format!("Value must be between {least} and {most}")))
+        }
+        Rule::From(_) | Rule::Between(..) => Ok(()),
+        Rule::OneOf(words) if !words.contains(&value) => Err(bad(&format!("String must be one of: {}", words.join(", ")))),
+        Rule::OneOf(_) => Ok(()),
+        Rule::SomeOf(words) => {
+            let all = value.split(',').all(|part| words.contains(&part.trim()));
+            if all { Ok(()) } else { Err(bad(&format!("String must be one of: {}", words.join(", ")))) }
+        }
+        Rule::Ratio => {
+            let fits = value.parse::<f64>().is_ok_and(|ratio| (0.0..=1.0).contains(&ratio));
+            if fits { Ok(()) } else { Err(bad("Value must be between 0 and 1")) }
+        }
+    }
+}
+
+/// Set what a creation asks for. No value: the default.
+pub(crate) fn of_creation(asked: &[(String, Option<String>)]) -> Result<Config, Failure> {
+    let mut config = Config::new();
+    for (name, value) in asked {
+        let Some(setting) = find(name) else { return Err(refuse(format!("Unknown topic config name: {name}"))) };
+        let Some(value) = value else { continue };
+        check(setting, value)?;
+        config.insert(name.clone(), value.clone());
+    }
+    Ok(config)
+}
+
+/// Change what is set. `replace`: what is not named goes back to its default.
+pub(crate) fn changed(config: &Config, changes: &[ConfigChange], replace: bool) -> Result<Config, Failure> {
+    let mut new = if replace { Config::new() } else { config.clone() };
+    for change in changes {
+        let Some(setting) = find(&change.name) else {
+            return Err(refuse(format!("Unknown topic config name: {}", change.name)));
+        };
+        let listed = |new: &Config| -> Vec<String> {
+            let now = new.get(&change.name).map_or(setting.default, String::as_str);
+            now.split(',').map(str::trim).filter(|part| !part.is_empty()).map(str::to_owned).collect()
+        };
+        let needs_list = || match setting.kind {
+            List => Ok(()),
+            _ => Err(refuse(format!("Config value append/subtract is not allowed for config key: {}", setting.name))),
+        };
+        let value = match &change.operation {
+            ConfigOperation::Set(value) => value.clone(),
+            ConfigOperation::Delete => {
+                new.remove(&change.name);
+                continue;
+            }
+            ConfigOperation::Append(value) => {
+                needs_list()?;
+                let mut list = listed(&new);
+                for part in value.split(',').map(str::trim).filter(|part| !part.is_empty()) {
+                    if !list.iter().any(|other| other == part) {
+                        list.push(part.into());
+                    }
+                }
+                list.join(",")
+            }
+            ConfigOperation::Subtract(value) => {
+                needs_list()?;
+                let mut list = listed(&new);
+                list.retain(|part| !value.split(',').any(|gone| gone.trim() == part));
+                list.join(",")
+            }
+        };
+        check(setting, &value)?;
+        new.insert(change.name.clone(), value);
+    }
+    Ok(new)
+}
+
+/// Every setting of a topic as it stands.
+pub(crate) fn describe(config: &Config) -> Vec<ConfigEntry> {
+    let entry = |setting: &Setting| {
+        let set = config.get(setting.name);
+        ConfigEntry {
+            name: setting.name,
+            value: Some(set.cloned().unwrap_or_else(|| setting.default.into())),
+            default: Some(setting.default.into()),
+            source: if set.is_some() { ConfigSource::Topic } else { ConfigSource::Default },
+            kind: setting.kind,
+            read_only: false,
+            documentation: setting.documentation,
+        }
+    };
+    SETTINGS.iter().map(entry).collect()
+}
+
+/// What the broker itself is set to, as far as Kafka's tools ask. Read only.
+pub(crate) fn describe_broker(options: &super::Options) -> Vec<ConfigEntry> {
+    let fixed = |name: &'static str, kind: ConfigKind, value: String, documentation: &'static str| ConfigEntry {
+        name,
+        default: Some(value.clone()),
+        value: Some(value),
+        source: ConfigSource::Broker,
+        kind,
+        read_only: true,
+        documentation,
+    };
+    let default = |name: &str| find(name).map_or("", |setting| setting.default).to_owned();
+    vec![
+        fixed("auto.create.topics.enable", Boolean, options.auto_create.to_string(), "A topic that is used is made."),
+        fixed("broker.id", Int, "1".into(), "This broker's number."),
+        fixed("compression.type", Text, default("compression.type"), "Default of the topics' compression.type."),
+        fixed("default.replication.factor", Int, "1".into(), "One node keeps one copy."),
+        fixed("delete.topic.enable", Boolean, "true".into(), "Topics can be deleted."),
+        fixed("group.initial.rebalance.delay.ms", Int, "3000".into(), "How long a new group waits for more members."),
+        fixed("group.max.session.timeout.ms", Int, "1800000".into(), "The longest session time-out of a member."),
+        fixed("group.min.session.timeout.ms", Int, "6000".into(), "The shortest session time-out of a member."),
+        fixed("log.cleaner.delete.retention.ms", Long, default("delete.retention.ms"), "Default of delete.retention.ms."),
+        fixed("log.cleaner.enable", Boolean, "true".into(), "Compacted topics are compacted."),
+        fixed(
+            "log.cleaner.min.cleanable.ratio",
+            Double,
+            default("min.cleanable.dirty.ratio"),
+            "Default of min.cleanable.dirty.ratio.",
+        ),
+        fixed("log.cleaner.min.compaction.lag.ms", Long, default("min.compaction.lag.ms"), "Default of min.compaction.lag.ms."),
+        fixed("log.cleanup.policy", List, default("cleanup.policy"), "Default of cleanup.policy."),
+        fixed("log.flush.interval.messages", Long, "1".into(), "Every batch is synced before it is confirmed."),
+        fixed("log.index.interval.bytes", Int, default("index.interval.bytes"), "Every batch is indexed."),
+        fixed("log.message.timestamp.type", Text, default("message.timestamp.type"), "Default of message.timestamp.type."),
+        fixed("log.retention.bytes", Long, default("retention.bytes"), "Default of retention.bytes."),
+        fixed(
+            "log.retention.check.interval.ms",
+            Long,
+            options.retention_check_ms.to_string(),
+            "How often old records are looked for.",
+        ),
+        fixed("log.retention.hours", Int, "168".into(), "Default of retention.ms, in hours."),
+        fixed("log.retention.ms", Long, default("retention.ms"), "Default of retention.ms."),
+        fixed("log.roll.hours", Int, "168".into(), "Without effect."),
+        fixed("log.segment.bytes", Int, default("segment.bytes"), "Without effect."),
+        fixed("message.max.bytes", Int, default("max.message.bytes"), "Default of max.message.bytes."),
+        fixed("min.insync.replicas", Int, "1".into(), "The one copy is always in sync."),
+        fixed("num.partitions", Int, options.partitions.to_string(), "Partitions of a topic that does not say how many."),
+        fixed("offsets.retention.minutes", Int, "10080".into(), "How long offsets of an empty group are kept."),
+        fixed("offsets.topic.replication.factor", Int, "1".into(), "One node keeps one copy."),
+        fixed("socket.request.max.bytes", Int, "104857600".into(), "The largest request."),
+        fixed(
+            "transaction.max.timeout.ms",
+            Int,
+            options.transaction_timeout_ms_max.to_string(),
+            "The longest a transaction may be open.",
+        ),
+        fixed("transaction.state.log.min.isr", Int, "1".into(), "One node keeps one copy."),
+        fixed("transaction.state.log.replication.factor", Int, "1".into(), "One node keeps one copy."),
+        fixed("transactional.id.expiration.ms", Int, "604800000".into(), "How long an unused transactional id is remembered."),
+        fixed("unclean.leader.election.enable", Boolean, "false".into(), "Nothing that was confirmed is ever given up."),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_listed_is_accepted_back() {
+        let all: Vec<_> = describe(&Config::new()).into_iter().map(|entry| (entry.name.to_owned(), entry.value)).collect();
+        let config = of_creation(&all).unwrap();
+        assert_eq!(Settings::new(&config), Settings::new(&Config::new()));
+        let again: Vec<_> = describe(&config).into_iter().map(|entry| entry.value).collect();
+        assert_eq!(again, all.into_iter().map(|(_, value)| value).collect::<Vec<_>>());
+        assert!(SETTINGS.is_sorted_by_key(|setting| setting.name));
+    }
+
+    #[test]
+    fn values_are_checked_and_lists_grow_and_shrink() {
+        let set = |name: &str, operation: ConfigOperation| ConfigChange { name: name.into(), operation };
+        for (name, value) in [("retention.ms", "x"), ("retention.ms", "-2"), ("cleanup.policy", "both"), ("no.such", "1")] {
+            let refused = changed(&Config::new(), &[set(name, ConfigOperation::Set(value.into()))], false);
+            assert!(matches!(refused, Err(Failure::LogBecause { failure: LogFailure::InvalidConfig, .. })), "{name}={value}");
+        }
+        let both = changed(&Config::new(), &[set("cleanup.policy", ConfigOperation::Append("compact".into()))], false).unwrap();
+        assert_eq!(both["cleanup.policy"], "delete,compact");
+        assert!(Settings::new(&both).compact && Settings::new(&both).delete);
+        let one = changed(&both, &[set("cleanup.policy", ConfigOperation::Subtract("delete".into()))], false).unwrap();
+        assert_eq!(one["cleanup.policy"], "compact");
+        let number = changed(&both, &[set("retention.ms", ConfigOperation::Append("1".into()))], false);
+        assert!(number.is_err());
+        let replaced = changed(&both, &[set("retention.ms", ConfigOperation::Set("5".into()))], true).unwrap();
+        assert_eq!(replaced.into_iter().collect::<Vec<_>>(), [("retention.ms".to_owned(), "5".to_owned())]);
+    }
+}

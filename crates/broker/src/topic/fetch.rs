@@ -1,0 +1,376 @@
+//! Reading partitions: at once, or when there is more; and finding offsets by time.
+
+use std::collections::VecDeque;
+
+use model::record::BatchHead;
+use model::topic::{Fetch, FetchFrom, Fetched, FetchedBatch, ListedOffset, OffsetAt, TopicRef};
+use model::{Event, Failure, LogFailure, Now, Offset, Reply, SessionId};
+use storage::{Batch, LogId, Sought};
+
+use crate::broker::{Broker, Sink};
+
+/// The leader epoch of every record: one node never loses what it confirmed, so that no epoch ever ends.
+pub(crate) const LEADER_EPOCH: i32 = 0;
+/// How long a read of the disk may keep a fetch waiting beyond its own time, in milliseconds.
+const DISK_PATIENCE_MS: u64 = 30_000;
+/// Batches looked at in one go while an offset is sought by time.
+const SCAN_BATCHES_MAX: usize = 4096;
+
+/// A request that is answered later.
+pub(crate) enum Waiting {
+    Fetch(WaitingFetch),
+    List(WaitingList),
+}
+
+pub(crate) struct WaitingFetch {
+    partitions: Vec<FetchFrom>,
+    min_bytes: usize,
+    max_bytes: usize,
+    committed_only: bool,
+    /// When it is answered with whatever there is, in [`Now::mono_ms`].
+    until_ms: u64,
+}
+
+pub(crate) struct WaitingList {
+    log: LogId,
+    at: OffsetAt,
+    committed_only: bool,
+    scan: Option<Scan>,
+}
+
+/// Where a search by time stands.
+#[derive(Clone, Copy)]
+struct Scan {
+    next: Offset,
+    /// Look no further.
+    end: u64,
+}
+
+/// What came of reading.
+enum Read {
+    Done,
+    /// The disk is asked.
+    Soon,
+}
+
+fn check_epoch(current: Option<i32>) -> Result<(), LogFailure> {
+    match current {
+        Some(epoch) if epoch > LEADER_EPOCH => Err(LogFailure::UnknownLeaderEpoch),
+        // There is no older one to be fenced; below 0 it is not known.
+        _ => Ok(()),
+    }
+}
+
+impl Broker {
+    pub(crate) fn fetch(&mut self, id: SessionId, fetch: &Fetch<'_>, now: Now) -> Reply {
+        let waiting = WaitingFetch {
+            partitions: fetch.partitions.to_vec(),
+            min_bytes: fetch.min_bytes,
+            max_bytes: fetch.max_bytes,
+            committed_only: fetch.committed_only,
+            until_ms: now.mono_ms.saturating_add(fetch.max_wait_ms),
+        };
+        if let Some(fetched) = self.try_fetch(&waiting, now) {
+            return Reply::Fetched(fetched);
+        }
+        for from in &waiting.partitions {
+            if let Ok(log) = self.topics.partition_log(from.topic.as_ref(), from.partition)
+                && let Some(partition) = self.topics.partitions.get_mut(&log)
+                && !partition.waiting.contains(&id)
+            {
+                partition.waiting.push(id);
+            }
+        }
+        self.topics.due.insert((waiting.until_ms, id));
+        self.topics.waiting.insert(id, Waiting::Fetch(waiting));
+        Reply::Pending
+    }
+
+    /// Read what is there; `None`: wait.
+    fn try_fetch(&mut self, fetch: &WaitingFetch, now: Now) -> Option<Vec<Fetched>> {
+        let mut all = Vec::with_capacity(fetch.partitions.len());
+        let mut left = fetch.max_bytes;
+        let (mut bytes, mut failed, mut soon) = (0, false, false);
+        for from in &fetch.partitions {
+            let mut fetched = Fetched { high_watermark: -1, last_stable: -1, log_start: -1, ..Fetched::default() };
+            match self.read_partition(from, fetch.committed_only, left, bytes == 0, &mut fetched) {
+                Ok(Read::Done) => {}
+                Ok(Read::Soon) => soon = true,
+                Err(failure) => {
+                    fetched.failure = Some(failure);
+                    failed = true;
+                }
+            }
+            let read = fetched.bytes();
+            bytes += read;
+            left = left.saturating_sub(read);
+            all.push(fetched);
+        }
+        let until_ms = if soon && bytes == 0 { fetch.until_ms.saturating_add(DISK_PATIENCE_MS) } else { fetch.until_ms };
+        let enough = failed || bytes >= fetch.min_bytes.min(fetch.max_bytes).max(usize::from(soon));
+        (enough || now.mono_ms >= until_ms).then_some(all)
+    }
+
+    fn read_partition(
+        &mut self,
+        from: &FetchFrom,
+        committed_only: bool,
+        left: usize,
+        first: bool,
+        fetched: &mut Fetched,
+    ) -> Result<Read, LogFailure> {
+        let log = self.topics.partition_log(from.topic.as_ref(), from.partition)?;
+        let Some(partition) = self.topics.partitions.get(&log) else { return Err(LogFailure::UnknownTopic) };
+        check_epoch(from.current_epoch)?;
+        let high = self.store.stream_end(log);
+        let stable = partition.last_stable(high);
+        fetched.high_watermark = high as i64;
+        fetched.last_stable = stable as i64;
+        fetched.log_start = partition.start as i64;
+        // What was appended and is not durable yet exists, but is not shown.
+        let next = self.store.stream_next(log);
+        let offset = u64::try_from(from.offset).map_err(|_| LogFailure::OffsetOutOfRange)?;
+        if offset < partition.start || offset > next {
+            return Err(LogFailure::OffsetOutOfRange);
+        }
+        let end = if committed_only { stable } else { high };
+        let most = from.max_bytes.min(left);
+        if offset >= end || (most == 0 && !first) {
+            return Ok(Read::Done);
+        }
+        let (read, to) = read_batches(&mut self.store, log, offset, end, most, first, &mut fetched.batches)?;
+        if committed_only && !fetched.batches.is_empty() {
+            let Some(partition) = self.topics.partitions.get(&log) else { return Ok(read) };
+            fetched.aborted = partition.aborted(offset, to);
+        }
+        Ok(read)
+    }
+
+    pub(crate) fn list_offset(
+        &mut self,
+        id: SessionId,
+        (topic, partition): (&str, u32),
+        at: OffsetAt,
+        committed_only: bool,
+        current_epoch: Option<i32>,
+    ) -> Result<Reply, Failure> {
+        let log = self.topics.partition_log(TopicRef::Name(topic), partition)?;
+        check_epoch(current_epoch)?;
+        let mut waiting = WaitingList { log, at, committed_only, scan: None };
+        if let Some(found) = self.try_list(&mut waiting)? {
+            return Ok(Reply::Offset(found));
+        }
+        if let Some(partition) = self.topics.partitions.get_mut(&log) {
+            partition.waiting.push(id);
+        }
+        self.topics.waiting.insert(id, Waiting::List(waiting));
+        Ok(Reply::Pending)
+    }
+
+    fn try_list(&mut self, list: &mut WaitingList) -> Result<Option<ListedOffset>, LogFailure> {
+        let log = list.log;
+        let Some(partition) = self.topics.partitions.get(&log) else { return Err(LogFailure::UnknownTopic) };
+        let high = self.store.stream_end(log);
+        let end = if list.committed_only { partition.last_stable(high) } else { high };
+        let start = partition.start;
+        // An empty partition has no record whose epoch could be told.
+        let leader_epoch = if self.store.stream_next(log) > 0 { LEADER_EPOCH } else { -1 };
+        let plain = |offset: u64| ListedOffset { offset: offset as i64, timestamp_ms: -1, leader_epoch };
+        let none = ListedOffset { offset: -1, timestamp_ms: -1, leader_epoch: -1 };
+        let wanted = match list.at {
+            OffsetAt::Earliest => return Ok(Some(plain(start))),
+            OffsetAt::Latest => return Ok(Some(plain(end))),
+            OffsetAt::Timestamp(at) => at,
+            OffsetAt::MaxTimestamp => {
+                let newest =
+                    self.store.stretches(log).filter(|stretch| stretch.base < end).map(|stretch| stretch.newest_ms).max();
+                let Some(newest) = newest else { return Ok(Some(none)) };
+                newest as i64
+            }
+        };
+        let mut scan = match list.scan {
+            Some(scan) => scan,
+            None => {
+                let holds = |stretch: &storage::Stretch| stretch.end > start && stretch.newest_ms as i64 >= wanted;
+                let Some(stretch) = self.store.stretches(log).find(holds) else { return Ok(Some(none)) };
+                let next = match self.store.seek(log, start.max(stretch.base)) {
+                    Sought::At(entry) => entry,
+                    Sought::End => return Ok(Some(none)),
+                    Sought::Soon => return Ok(None),
+                    Sought::Damaged(_) => return Err(LogFailure::Damaged),
+                };
+                Scan { next, end }
+            }
+        };
+        for _ in 0..SCAN_BATCHES_MAX {
+            match self.store.batch_at(log, scan.next) {
+                Batch::Here { entry, base, bytes } => {
+                    if base >= scan.end {
+                        break;
+                    }
+                    scan.next = entry.next();
+                    let Ok(head) = BatchHead::parse(&bytes) else { continue };
+                    if head.is(model::record::attribute::CONTROL) || head.max_timestamp_ms < wanted {
+                        continue;
+                    }
+                    let found = super::records::first_at(&bytes, base, start, wanted);
+                    if let Some((offset, timestamp_ms)) = found {
+                        return Ok(Some(ListedOffset { offset: offset as i64, timestamp_ms, leader_epoch: LEADER_EPOCH }));
+                    }
+                }
+                Batch::End => break,
+                Batch::Soon => {
+                    list.scan = Some(scan);
+                    return Ok(None);
+                }
+                Batch::Damaged(_) => return Err(LogFailure::Damaged),
+            }
+        }
+        Ok(Some(none))
+    }
+
+    pub(crate) fn epoch_end(
+        &self,
+        topic: &str,
+        partition: u32,
+        epoch: i32,
+        current_epoch: Option<i32>,
+    ) -> Result<Reply, Failure> {
+        let log = self.topics.partition_log(TopicRef::Name(topic), partition)?;
+        check_epoch(current_epoch)?;
+        if epoch == LEADER_EPOCH {
+            return Ok(Reply::EpochEnd { epoch, end: self.store.stream_next(log) as i64 });
+        }
+        Ok(Reply::EpochEnd { epoch: -1, end: -1 })
+    }
+
+    /// Answer what waited for more, for the disk, or for its time.
+    pub(crate) fn answer_fetches(&mut self, sink: &mut impl Sink, now: Now) {
+        while let Some(log) = self.store.poll_grown() {
+            self.wake_readers(log);
+        }
+        while let Some(&(until_ms, id)) = self.topics.due.first()
+            && until_ms <= now.mono_ms
+        {
+            self.topics.due.pop_first();
+            self.topics.woken.push_back(id);
+        }
+        let woken: VecDeque<SessionId> = std::mem::take(&mut self.topics.woken);
+        for id in woken {
+            let Some(mut waiting) = self.topics.waiting.remove(&id) else { continue };
+            let answer = match &mut waiting {
+                Waiting::Fetch(fetch) => self.try_fetch(fetch, now).map(|fetched| Ok(Reply::Fetched(fetched))),
+                Waiting::List(list) => self.try_list(list).map(|found| found.map(Reply::Offset)).transpose(),
+            };
+            let Some(answer) = answer else {
+                // Its time may be over while the disk is still reading.
+                if let Waiting::Fetch(fetch) = &waiting
+                    && fetch.until_ms <= now.mono_ms
+                {
+                    self.topics.due.insert((now.mono_ms + 100, id));
+                }
+                self.topics.waiting.insert(id, waiting);
+                continue;
+            };
+            self.stop_waiting(id, &waiting);
+            let event = match answer {
+                Ok(reply) => Event::Reply(reply),
+                Err(failure) => Event::Failed(failure.into()),
+            };
+            sink.send(id, event);
+        }
+    }
+
+    /// Look again at what waits for this partition.
+    pub(crate) fn wake_readers(&mut self, log: LogId) {
+        let Some(partition) = self.topics.partitions.get(&log) else { return };
+        for id in &partition.waiting {
+            if !self.topics.woken.contains(id) {
+                self.topics.woken.push_back(*id);
+            }
+        }
+    }
+
+    fn stop_waiting(&mut self, id: SessionId, waiting: &Waiting) {
+        let mut forget = |log: LogId| {
+            if let Some(partition) = self.topics.partitions.get_mut(&log) {
+                partition.waiting.retain(|other| *other != id);
+            }
+        };
+        match waiting {
+            Waiting::List(list) => forget(list.log),
+            Waiting::Fetch(fetch) => {
+                self.topics.due.retain(|(_, other)| *other != id);
+                for from in &fetch.partitions {
+                    if let Ok(log) = self.topics.partition_log(from.topic.as_ref(), from.partition)
+                        && let Some(partition) = self.topics.partitions.get_mut(&log)
+                    {
+                        partition.waiting.retain(|other| *other != id);
+                    }
+                }
+            }
+        }
+    }
+
+    /// The session is gone.
+    pub(crate) fn forget_fetch(&mut self, id: SessionId) {
+        if let Some(waiting) = self.topics.waiting.remove(&id) {
+            self.stop_waiting(id, &waiting);
+        }
+    }
+}
+
+/// Read batches from `offset` up to `end`, as far as they fit into `most` bytes; the first whatever its size, if `first`.
+/// Also returns the offset after the last one.
+fn read_batches(
+    store: &mut storage::Store,
+    log: LogId,
+    offset: u64,
+    end: u64,
+    most: usize,
+    first: bool,
+    batches: &mut Vec<FetchedBatch>,
+) -> Result<(Read, u64), LogFailure> {
+    let mut to = offset;
+    let mut at = match store.seek(log, offset) {
+        Sought::At(entry) => entry,
+        Sought::End => return Ok((Read::Done, to)),
+        Sought::Soon => return Ok((Read::Soon, to)),
+        Sought::Damaged(damage) => {
+            tracing::error!("{damage}");
+            return Err(LogFailure::Damaged);
+        }
+    };
+    let mut bytes_read = 0;
+    loop {
+        match store.batch_at(log, at) {
+            Batch::Here { entry, base, bytes } => {
+                if base >= end {
+                    return Ok((Read::Done, to));
+                }
+                at = entry.next();
+                let after = base + BatchHead::parse(&bytes).map_or(1, |head| u64::from(head.offsets));
+                // Compaction leaves holes: what was sought may be behind this batch.
+                if after <= offset {
+                    continue;
+                }
+                if bytes_read + bytes.len() > most && !(first && batches.is_empty()) {
+                    return Ok((Read::Done, to));
+                }
+                bytes_read += bytes.len();
+                to = after;
+                batches.push(FetchedBatch { base_offset: base as i64, bytes });
+                if bytes_read >= most {
+                    return Ok((Read::Done, to));
+                }
+            }
+            Batch::End => return Ok((Read::Done, to)),
+            Batch::Soon => return Ok((Read::Soon, to)),
+            Batch::Damaged(_) if !batches.is_empty() => return Ok((Read::Done, to)),
+            Batch::Damaged(damage) => {
+                tracing::error!("{damage}");
+                return Err(LogFailure::Damaged);
+            }
+        }
+    }
+}

@@ -1,0 +1,342 @@
+//! Topics: named sets of partitions, which are streams of the store.
+//!
+//! # Layout
+//! - this file: which topics there are; creating, changing and deleting them
+//! - [`config`]: their settings
+//! - [`partition`]: producers, open transactions, what readers may see
+//! - [`produce`]: appending batches
+//! - [`fetch`]: reading, now or when there is more; finding offsets
+//! - [`records`]: what is inside a batch
+//! - [`retention`]: dropping what is old
+
+mod config;
+mod fetch;
+pub(crate) mod partition;
+mod produce;
+mod records;
+mod retention;
+
+use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::sync::Arc;
+
+use foldhash::fast::RandomState;
+use model::record::BatchHead;
+use model::topic::{ConfigChange, ConfigOf, CreateTopic, TopicId, TopicInfo, TopicRef};
+use model::{Failure, LogFailure, Reply, SessionId, limits};
+use storage::LogId;
+
+use crate::broker::Broker;
+use crate::catalog::Entry;
+use config::{Config, Settings};
+use fetch::Waiting;
+use partition::Partition;
+
+/// How topics are made and bounded, where they do not say so themselves.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// A topic that is used without having been made is made.
+    pub auto_create: bool,
+    /// Partitions of a topic that does not say how many.
+    pub partitions: u32,
+    /// The longest a transaction may be open.
+    pub transaction_timeout_ms_max: i32,
+    /// How often old records are looked for.
+    pub retention_check_ms: u64,
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        Options { auto_create: true, partitions: 1, transaction_timeout_ms_max: 900_000, retention_check_ms: 300_000 }
+    }
+}
+
+pub(crate) struct Topic {
+    pub id: TopicId,
+    pub partitions: Vec<LogId>,
+    config: Config,
+    pub settings: Settings,
+}
+
+/// All topics. They belong to the virtual host `/`.
+#[derive(Default)]
+pub(crate) struct Topics {
+    pub names: HashMap<Arc<str>, Topic, RandomState>,
+    ids: HashMap<TopicId, Arc<str>, RandomState>,
+    pub partitions: HashMap<LogId, Partition, foldhash::fast::FixedState>,
+    /// Fetches that wait, at most one for each session.
+    waiting: HashMap<SessionId, Waiting, foldhash::fast::FixedState>,
+    /// When fetches are answered at the latest: (mono ms, session).
+    due: BTreeSet<(u64, SessionId)>,
+    /// Sessions whose fetch must be looked at again.
+    woken: VecDeque<SessionId>,
+    next_retention_ms: u64,
+}
+
+impl Topics {
+    /// The name of the topic that is meant.
+    pub fn find(&self, topic: TopicRef<'_>) -> Result<&Arc<str>, LogFailure> {
+        match topic {
+            TopicRef::Name(name) => self.names.get_key_value(name).map(|(name, _)| name).ok_or(LogFailure::UnknownTopic),
+            TopicRef::Id(id) => self.ids.get(&id).ok_or(LogFailure::UnknownTopicId),
+        }
+    }
+
+    pub fn partition_log(&self, topic: TopicRef<'_>, partition: u32) -> Result<LogId, LogFailure> {
+        let topic = match topic {
+            TopicRef::Name(name) => self.names.get(name).ok_or(LogFailure::UnknownTopic)?,
+            TopicRef::Id(id) => self.ids.get(&id).and_then(|name| self.names.get(name)).ok_or(LogFailure::UnknownTopicId)?,
+        };
+        topic.partitions.get(partition as usize).copied().ok_or(LogFailure::UnknownTopic)
+    }
+
+    pub fn settings_of(&self, log: LogId) -> Option<&Settings> {
+        let partition = self.partitions.get(&log)?;
+        self.names.get(&partition.topic).map(|topic| &topic.settings)
+    }
+
+    fn info(&self, name: &Arc<str>) -> Option<TopicInfo> {
+        let topic = self.names.get(name)?;
+        let partitions = topic.partitions.len() as u32;
+        Some(TopicInfo { name: name.clone(), id: topic.id, internal: false, partitions })
+    }
+
+    pub fn add(&mut self, name: &str, id: TopicId, partitions: &[u32], config: Config) {
+        let name: Arc<str> = name.into();
+        let settings = Settings::new(&config);
+        self.ids.insert(id, name.clone());
+        self.names.insert(name.clone(), Topic { id, partitions: Vec::new(), config, settings });
+        self.add_partitions(&name, partitions);
+    }
+
+    pub fn add_partitions(&mut self, name: &str, logs: &[u32]) {
+        let Some((name, _)) = self.names.get_key_value(name) else { return };
+        let name = name.clone();
+        let Some(topic) = self.names.get_mut(&name) else { return };
+        for &log in logs {
+            let index = topic.partitions.len() as u32;
+            topic.partitions.push(LogId(log));
+            self.partitions.insert(LogId(log), Partition::new(name.clone(), index));
+        }
+    }
+
+    pub fn configure(&mut self, name: &str, config: Config) {
+        if let Some(topic) = self.names.get_mut(name) {
+            topic.settings = Settings::new(&config);
+            topic.config = config;
+        }
+    }
+
+    pub fn remove(&mut self, name: &str) -> Vec<LogId> {
+        let Some(topic) = self.names.remove(name) else { return Vec::new() };
+        self.ids.remove(&topic.id);
+        for log in &topic.partitions {
+            if let Some(partition) = self.partitions.remove(log) {
+                self.woken.extend(partition.waiting);
+            }
+        }
+        topic.partitions
+    }
+
+    /// Take in an entry of the catalog; one that is not about topics is handed back.
+    pub fn apply(&mut self, entry: Entry) -> Option<Entry> {
+        match entry {
+            Entry::CreateTopic { name, id, partitions, config } => self.add(&name, parse_id(&id), &partitions, config),
+            Entry::DeleteTopic { name } => {
+                self.remove(&name);
+            }
+            Entry::AddPartitions { name, partitions } => self.add_partitions(&name, &partitions),
+            Entry::ConfigureTopic { name, config } => self.configure(&name, config),
+            Entry::LogStart { log, offset } => {
+                if let Some(partition) = self.partitions.get_mut(&LogId(log)) {
+                    partition.start = partition.start.max(offset);
+                }
+            }
+            Entry::Partition { log, state } => {
+                if let Some(partition) = self.partitions.get_mut(&LogId(log)) {
+                    partition.restore(*state);
+                }
+            }
+            other => return Some(other),
+        }
+        None
+    }
+
+    /// Take in a producer's batch that was read back at recovery.
+    pub fn note(&mut self, log: LogId, base: u64, head: &BatchHead, marker: Option<bool>) {
+        if let Some(partition) = self.partitions.get_mut(&log) {
+            partition.note(base, head, marker, model::Lsn(0));
+        }
+    }
+
+    /// When the next fetch is to be answered, or old records looked for, in [`model::Now::mono_ms`].
+    pub fn poll_timeout(&self) -> Option<u64> {
+        let retention = (!self.partitions.is_empty()).then_some(self.next_retention_ms);
+        self.due.first().map(|(at, _)| *at).into_iter().chain(retention).min()
+    }
+
+    /// Whether fetches are to be looked at again at once.
+    pub fn busy(&self) -> bool {
+        !self.woken.is_empty()
+    }
+
+    /// The entries that would make all topics afresh.
+    pub fn snapshot(&self, entries: &mut Vec<Entry>) {
+        let mut names: Vec<_> = self.names.iter().collect();
+        names.sort_unstable_by_key(|(name, _)| *name);
+        for (name, topic) in names {
+            entries.push(Entry::CreateTopic {
+                name: name.to_string(),
+                id: hex(topic.id),
+                partitions: topic.partitions.iter().map(|log| log.0).collect(),
+                config: topic.config.clone(),
+            });
+            for log in &topic.partitions {
+                let Some(partition) = self.partitions.get(log) else { continue };
+                let state = partition.snapshot();
+                if state != partition::Snapshot::default() {
+                    entries.push(Entry::Partition { log: log.0, state: Box::new(state) });
+                }
+            }
+        }
+    }
+}
+
+fn hex(id: TopicId) -> String {
+    format!("{:032x}", id.0)
+}
+
+fn parse_id(text: &str) -> TopicId {
+    TopicId(u128::from_str_radix(text, 16).unwrap_or(0))
+}
+
+/// Whether a topic may have this name (Kafka's rule).
+fn is_name(name: &str) -> bool {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
+    (1..=249).contains(&name.len()) && name != "." && name != ".." && name.bytes().all(allowed)
+}
+
+impl Broker {
+    pub(crate) fn create_topic(&mut self, create: &CreateTopic<'_>) -> Result<Reply, Failure> {
+        if !is_name(create.name) {
+            return Err(LogFailure::InvalidTopicName.into());
+        }
+        if self.topics.names.contains_key(create.name) || self.topology.queue_id(0, create.name).is_ok() {
+            return Err(LogFailure::TopicExists.into());
+        }
+        if create.automatic && !self.options.topics.auto_create {
+            return Err(LogFailure::UnknownTopic.into());
+        }
+        let partitions = create.partitions.unwrap_or(self.options.topics.partitions);
+        if partitions == 0 {
+            return Err(LogFailure::InvalidPartitions.into());
+        }
+        self.check_partitions(partitions as usize)?;
+        let config = config::of_creation(create.config)?;
+        let described = config::describe(&config);
+        let id = self.make_topic_id();
+        let info = TopicInfo { name: create.name.into(), id, internal: false, partitions };
+        if create.validate_only {
+            return Ok(Reply::TopicCreated { topic: info, config: described, durable_at: None });
+        }
+        let logs: Vec<u32> = (0..partitions).map(|_| self.store.create_stream().0).collect();
+        let entry =
+            Entry::CreateTopic { name: create.name.into(), id: hex(id), partitions: logs.clone(), config: config.clone() };
+        let durable_at = Some(self.record(&entry));
+        self.topics.add(create.name, id, &logs, config);
+        Ok(Reply::TopicCreated { topic: info, config: described, durable_at })
+    }
+
+    fn check_partitions(&self, more: usize) -> Result<(), Failure> {
+        let all = self.topics.partitions.len() + more;
+        if all > limits::PARTITIONS_MAX {
+            let text = format!("this broker holds {} partitions, its limit", limits::PARTITIONS_MAX);
+            return Err(Failure::LogBecause { failure: LogFailure::InvalidPartitions, text: text.into() });
+        }
+        Ok(())
+    }
+
+    fn make_topic_id(&mut self) -> TopicId {
+        loop {
+            let id = TopicId(u128::from(self.random()) << 64 | u128::from(self.random()));
+            // Zero means none, and one is the metadata log's (KIP-516).
+            if id.0 > 1 && !self.topics.ids.contains_key(&id) {
+                return id;
+            }
+        }
+    }
+
+    pub(crate) fn delete_topic(&mut self, topic: TopicRef<'_>) -> Result<Reply, Failure> {
+        let name = self.topics.find(topic)?.clone();
+        for log in self.topics.remove(&name) {
+            self.store.delete_log(log);
+        }
+        let durable_at = self.record(&Entry::DeleteTopic { name: name.to_string() });
+        Ok(Reply::DurableAt(durable_at))
+    }
+
+    pub(crate) fn add_partitions(&mut self, topic: &str, total: u32, validate_only: bool) -> Result<Reply, Failure> {
+        let found = self.topics.names.get(topic).ok_or(LogFailure::UnknownTopic)?;
+        let now = found.partitions.len() as u32;
+        if total <= now {
+            let text = format!("Topic currently has {now} partitions, which is higher than the requested {total}.");
+            let failure = LogFailure::InvalidPartitions;
+            let text = if total == now { format!("Topic already has {now} partition(s).") } else { text };
+            return Err(Failure::LogBecause { failure, text: text.into() });
+        }
+        self.check_partitions((total - now) as usize)?;
+        if validate_only {
+            return Ok(Reply::Ok);
+        }
+        let logs: Vec<u32> = (now..total).map(|_| self.store.create_stream().0).collect();
+        let durable_at = self.record(&Entry::AddPartitions { name: topic.into(), partitions: logs.clone() });
+        self.topics.add_partitions(topic, &logs);
+        Ok(Reply::DurableAt(durable_at))
+    }
+
+    pub(crate) fn describe_topics(&self, topic: Option<TopicRef<'_>>) -> Result<Reply, Failure> {
+        let mut topics: Vec<TopicInfo> = match topic {
+            Some(topic) => self.topics.info(self.topics.find(topic)?).into_iter().collect(),
+            None => self.topics.names.keys().filter_map(|name| self.topics.info(name)).collect(),
+        };
+        topics.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+        Ok(Reply::Topics(topics))
+    }
+
+    pub(crate) fn describe_config(&self, of: ConfigOf<'_>) -> Result<Reply, Failure> {
+        let config = match of {
+            ConfigOf::Topic(name) => {
+                let topic = self.topics.names.get(name).ok_or(LogFailure::UnknownTopic)?;
+                config::describe(&topic.config)
+            }
+            ConfigOf::Broker => config::describe_broker(&self.options.topics),
+        };
+        Ok(Reply::Config(config))
+    }
+
+    pub(crate) fn alter_config(
+        &mut self,
+        topic: &str,
+        changes: &[ConfigChange],
+        replace: bool,
+        validate_only: bool,
+    ) -> Result<Reply, Failure> {
+        let found = self.topics.names.get(topic).ok_or(LogFailure::UnknownTopic)?;
+        let config = config::changed(&found.config, changes, replace)?;
+        if validate_only || config == found.config {
+            return Ok(Reply::DurableAt(self.catalog_end));
+        }
+        let durable_at = self.record(&Entry::ConfigureTopic { name: topic.into(), config: config.clone() });
+        self.topics.configure(topic, config);
+        Ok(Reply::DurableAt(durable_at))
+    }
+
+    pub(crate) fn describe_producers(&self, topic: &str, partition: u32) -> Result<Reply, Failure> {
+        let log = self.topics.partition_log(TopicRef::Name(topic), partition)?;
+        Ok(Reply::Producers(self.topics.partitions.get(&log).map(Partition::describe).unwrap_or_default()))
+    }
+
+    pub(crate) fn describe_size(&self, topic: &str, partition: u32) -> Result<Reply, Failure> {
+        let log = self.topics.partition_log(TopicRef::Name(topic), partition)?;
+        Ok(Reply::Size { bytes: self.store.stream_bytes(log) })
+    }
+}

@@ -1,0 +1,321 @@
+//! One partition: who has written to it, which transactions are open, and what readers may see.
+//!
+//! All of it follows from the batches in the log: [`Partition::note`] is the one fold, live and at recovery. A checkpoint
+//! holds the [`Snapshot`] in between.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+
+use foldhash::fast::FixedState;
+use model::record::{BatchHead, attribute};
+use model::topic::ProducerState;
+use model::{LogFailure, Lsn, SessionId};
+use serde::{Deserialize, Serialize};
+
+/// Batches of a producer that are remembered, so that their repetition is noticed.
+const BATCHES_REMEMBERED: usize = 5;
+
+/// A batch that its producer may send again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Sent {
+    first: i32,
+    last: i32,
+    base: u64,
+    timestamp_ms: i64,
+    /// Safe from here on; 0 for those from before the start.
+    #[serde(skip)]
+    end: Lsn,
+}
+
+/// A producer as the partition knows it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Producer {
+    epoch: i16,
+    sent: VecDeque<Sent>,
+    /// Where its open transaction begins.
+    open: Option<u64>,
+    last_ms: i64,
+}
+
+/// A transaction that has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Ended {
+    producer_id: i64,
+    first: u64,
+    /// The offset of its marker.
+    marker: u64,
+    committed: bool,
+}
+
+/// A partition's state without its records.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Snapshot {
+    start: u64,
+    producers: Vec<(i64, Producer)>,
+    ended: Vec<Ended>,
+}
+
+pub(crate) struct Partition {
+    pub topic: std::sync::Arc<str>,
+    pub index: u32,
+    /// Nothing before is shown.
+    pub start: u64,
+    producers: HashMap<i64, Producer, FixedState>,
+    /// Open transactions by their first offset.
+    open: BTreeMap<u64, i64>,
+    /// Ended transactions: committed ones until their marker is durable, aborted ones while their records are there.
+    ended: VecDeque<Ended>,
+    /// Fetches that wait for more.
+    pub waiting: Vec<SessionId>,
+}
+
+/// What a checked batch is to its producer.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Checked {
+    New,
+    /// It was appended before.
+    Duplicate {
+        base: u64,
+        timestamp_ms: i64,
+        end: Lsn,
+    },
+}
+
+fn next_sequence(sequence: i32) -> i32 {
+    if sequence == i32::MAX { 0 } else { sequence + 1 }
+}
+
+/// The last sequence number of a batch: they wrap from 2^31-1 to 0.
+fn last_sequence(first: i32, offsets: u32) -> i32 {
+    ((i64::from(first) + i64::from(offsets) - 1) & i64::from(i32::MAX)) as i32
+}
+
+impl Partition {
+    pub fn new(topic: std::sync::Arc<str>, index: u32) -> Partition {
+        Partition {
+            topic,
+            index,
+            start: 0,
+            producers: HashMap::default(),
+            open: BTreeMap::new(),
+            ended: VecDeque::new(),
+            waiting: Vec::new(),
+        }
+    }
+
+    pub fn snapshot(&self) -> Snapshot {
+        let mut producers: Vec<_> = self.producers.iter().map(|(id, producer)| (*id, producer.clone())).collect();
+        producers.sort_unstable_by_key(|(id, _)| *id);
+        Snapshot { start: self.start, producers, ended: self.ended.iter().copied().collect() }
+    }
+
+    pub fn restore(&mut self, snapshot: Snapshot) {
+        self.start = snapshot.start;
+        self.open = snapshot.producers.iter().filter_map(|(id, producer)| Some((producer.open?, *id))).collect();
+        self.producers = snapshot.producers.into_iter().collect();
+        self.ended = snapshot.ended.into();
+    }
+
+    /// Whether a producer's batch may be appended (KIP-98, "Idempotent Producer").
+    ///
+    /// # Errors
+    /// Why it may not.
+    pub fn check(&self, head: &BatchHead) -> Result<Checked, LogFailure> {
+        if head.producer_id < 0 {
+            return Ok(Checked::New);
+        }
+        let Some(producer) = self.producers.get(&head.producer_id) else { return Ok(Checked::New) };
+        if head.producer_epoch < producer.epoch {
+            return Err(LogFailure::InvalidProducerEpoch);
+        }
+        // What does not take part in the transaction that its producer has open here.
+        if producer.open.is_some() && !head.is(attribute::TRANSACTIONAL) && head.producer_epoch == producer.epoch {
+            return Err(LogFailure::InvalidTransactionState);
+        }
+        if head.base_sequence < 0 {
+            return Ok(Checked::New);
+        }
+        if head.producer_epoch > producer.epoch {
+            let known = !producer.sent.is_empty();
+            return if head.base_sequence == 0 || !known { Ok(Checked::New) } else { Err(LogFailure::OutOfOrderSequence) };
+        }
+        let last = last_sequence(head.base_sequence, head.offsets);
+        if let Some(sent) = producer.sent.iter().find(|sent| sent.first == head.base_sequence && sent.last == last) {
+            return Ok(Checked::Duplicate { base: sent.base, timestamp_ms: sent.timestamp_ms, end: sent.end });
+        }
+        match producer.sent.back() {
+            Some(sent) if next_sequence(sent.last) != head.base_sequence => Err(LogFailure::OutOfOrderSequence),
+            _ => Ok(Checked::New),
+        }
+    }
+
+    /// A batch is in the log. `marker`: it is the end of a transaction, and commits it or not.
+    pub fn note(&mut self, base: u64, head: &BatchHead, marker: Option<bool>, end: Lsn) {
+        if head.producer_id < 0 {
+            return;
+        }
+        let new = Producer { epoch: head.producer_epoch, sent: VecDeque::new(), open: None, last_ms: 0 };
+        let producer = self.producers.entry(head.producer_id).or_insert(new);
+        if head.producer_epoch > producer.epoch {
+            producer.epoch = head.producer_epoch;
+            producer.sent.clear();
+        }
+        producer.last_ms = head.max_timestamp_ms;
+        if let Some(committed) = marker {
+            if let Some(first) = producer.open.take() {
+                self.open.remove(&first);
+                self.ended.push_back(Ended { producer_id: head.producer_id, first, marker: base, committed });
+            }
+            return;
+        }
+        if head.base_sequence >= 0 {
+            let last = last_sequence(head.base_sequence, head.offsets);
+            if producer.sent.len() == BATCHES_REMEMBERED {
+                producer.sent.pop_front();
+            }
+            let timestamp_ms = if head.is(attribute::APPEND_TIME) { head.max_timestamp_ms } else { -1 };
+            producer.sent.push_back(Sent { first: head.base_sequence, last, base, timestamp_ms, end });
+        }
+        if head.is(attribute::TRANSACTIONAL) && producer.open.is_none() {
+            producer.open = Some(base);
+            self.open.insert(base, head.producer_id);
+        }
+    }
+
+    /// Readers of committed records see nothing at or above this, given the high watermark: below it every transaction
+    /// has ended, durably.
+    pub fn last_stable(&self, high_watermark: u64) -> u64 {
+        let open = self.open.keys().next().copied().unwrap_or(u64::MAX);
+        // A marker that is not durable may be taken back by a crash.
+        let pending = self.ended.iter().filter(|ended| ended.marker >= high_watermark).map(|ended| ended.first).min();
+        high_watermark.min(open).min(pending.unwrap_or(u64::MAX))
+    }
+
+    /// Aborted transactions that touch the offsets from `from` to `to` (exclusive): (producer id, first offset).
+    pub fn aborted(&self, from: u64, to: u64) -> Vec<(i64, i64)> {
+        let touches = |ended: &&Ended| !ended.committed && ended.marker >= from && ended.first < to;
+        self.ended.iter().filter(touches).map(|ended| (ended.producer_id, ended.first as i64)).collect()
+    }
+
+    /// Forget ended transactions that nobody needs to hear of any more.
+    pub fn forget_ended(&mut self, high_watermark: u64) {
+        let start = self.start;
+        self.ended.retain(|ended| ended.marker >= high_watermark || (!ended.committed && ended.marker >= start));
+    }
+
+    /// Forget producers that have not written for long and have nothing open.
+    pub fn forget_producers(&mut self, before_ms: i64) {
+        self.producers.retain(|_, producer| producer.open.is_some() || producer.last_ms >= before_ms);
+    }
+
+    /// Whether this producer has a transaction open here.
+    pub fn is_open(&self, producer_id: i64) -> bool {
+        self.producers.get(&producer_id).is_some_and(|producer| producer.open.is_some())
+    }
+
+    pub fn describe(&self) -> Vec<ProducerState> {
+        let state = |(id, producer): (&i64, &Producer)| ProducerState {
+            producer_id: *id,
+            epoch: producer.epoch,
+            last_sequence: producer.sent.back().map_or(-1, |sent| sent.last),
+            last_timestamp_ms: producer.last_ms,
+            transaction_start: producer.open.map_or(-1, |first| first as i64),
+        };
+        let mut all: Vec<_> = self.producers.iter().map(state).collect();
+        all.sort_unstable_by_key(|state| state.producer_id);
+        all
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn head(producer_id: i64, producer_epoch: i16, base_sequence: i32, offsets: u32) -> BatchHead {
+        BatchHead {
+            len: 100,
+            attributes: 0,
+            offsets,
+            base_timestamp_ms: 0,
+            max_timestamp_ms: 0,
+            producer_id,
+            producer_epoch,
+            base_sequence,
+            records: offsets as i32,
+        }
+    }
+
+    fn partition() -> Partition {
+        Partition::new("t".into(), 0)
+    }
+
+    fn append(partition: &mut Partition, next: &mut u64, head: &BatchHead) -> Result<Checked, LogFailure> {
+        let checked = partition.check(head)?;
+        if checked == Checked::New {
+            partition.note(*next, head, None, Lsn(*next));
+            *next += u64::from(head.offsets);
+        }
+        Ok(checked)
+    }
+
+    /// Reference, section 2, item 7.
+    #[test]
+    fn pitfall_07_idempotence() {
+        let (mut partition, mut next) = (partition(), 0);
+        for round in 0..7 {
+            assert_eq!(append(&mut partition, &mut next, &head(1, 0, round * 10, 10)), Ok(Checked::New));
+        }
+        // One of the last five: success, with the offset it had.
+        let again = append(&mut partition, &mut next, &head(1, 0, 20, 10));
+        assert_eq!(again, Ok(Checked::Duplicate { base: 20, timestamp_ms: -1, end: Lsn(20) }));
+        // Older than that, or a gap.
+        assert_eq!(append(&mut partition, &mut next, &head(1, 0, 0, 10)), Err(LogFailure::OutOfOrderSequence));
+        assert_eq!(append(&mut partition, &mut next, &head(1, 0, 80, 10)), Err(LogFailure::OutOfOrderSequence));
+        // An unknown producer may begin anywhere, a new epoch only at 0.
+        assert_eq!(append(&mut partition, &mut next, &head(2, 0, 7, 1)), Ok(Checked::New));
+        assert_eq!(append(&mut partition, &mut next, &head(1, 1, 70, 1)), Err(LogFailure::OutOfOrderSequence));
+        assert_eq!(append(&mut partition, &mut next, &head(1, 1, 0, 1)), Ok(Checked::New));
+        assert_eq!(append(&mut partition, &mut next, &head(1, 0, 70, 1)), Err(LogFailure::InvalidProducerEpoch));
+        // The numbers wrap.
+        assert_eq!(append(&mut partition, &mut next, &head(3, 0, i32::MAX - 1, 4)), Ok(Checked::New));
+        assert_eq!(append(&mut partition, &mut next, &head(3, 0, 2, 1)), Ok(Checked::New));
+    }
+
+    #[test]
+    fn producers_survive_a_checkpoint_and_a_replay() {
+        let (mut before, mut next) = (partition(), 0);
+        append(&mut before, &mut next, &head(1, 0, 0, 3)).unwrap();
+        let transactional = BatchHead { attributes: attribute::TRANSACTIONAL, ..head(2, 5, 0, 2) };
+        append(&mut before, &mut next, &transactional).unwrap();
+        let text = serde_json::to_string(&before.snapshot()).unwrap();
+        let mut after = partition();
+        after.restore(serde_json::from_str(&text).unwrap());
+        assert_eq!(after.snapshot(), before.snapshot().clone());
+        assert!(after.is_open(2) && !after.is_open(1));
+        assert!(matches!(after.check(&head(1, 0, 0, 3)), Ok(Checked::Duplicate { base: 0, .. })));
+        assert_eq!(after.last_stable(9), 3);
+    }
+
+    /// Reference, section 2, item 8.
+    #[test]
+    fn pitfall_08_last_stable_offset() {
+        let mut partition = partition();
+        let transactional =
+            |id: i64, sequence: i32| BatchHead { attributes: attribute::TRANSACTIONAL, ..head(id, 0, sequence, 1) };
+        partition.note(0, &transactional(1, 0), None, Lsn(0));
+        partition.note(1, &transactional(2, 0), None, Lsn(0));
+        assert_eq!((partition.last_stable(1), partition.last_stable(2)), (0, 0));
+        partition.note(2, &transactional(1, -1), Some(false), Lsn(0));
+        // The marker at 2 is durable once the high watermark is above it.
+        assert_eq!((partition.last_stable(2), partition.last_stable(3)), (0, 1));
+        assert_eq!(partition.aborted(0, 3), [(1, 0)]);
+        assert_eq!(partition.aborted(3, 9), []);
+        partition.note(3, &transactional(2, -1), Some(true), Lsn(0));
+        assert_eq!(partition.last_stable(4), 4);
+        assert_eq!(partition.aborted(0, 4), [(1, 0)]);
+        partition.forget_ended(4);
+        assert_eq!(partition.aborted(0, 4), [(1, 0)], "aborted records are still there");
+        partition.start = 4;
+        partition.forget_ended(4);
+        assert_eq!(partition.aborted(0, 4), []);
+    }
+}

@@ -1,0 +1,110 @@
+//! Appending batches.
+
+use model::record::{self, BatchHead, RecordError, attribute};
+use model::topic::{Produce, Produced, TopicRef};
+use model::{Failure, LogFailure, Lsn, Now, Reply};
+use storage::LogId;
+
+use super::config::Settings;
+use super::partition::Checked;
+use crate::broker::Broker;
+
+/// Codecs 0 to 4: none, gzip, snappy, lz4, zstd.
+const CODEC_MAX: i16 = 4;
+
+impl Broker {
+    pub(crate) fn produce(&mut self, produce: &Produce<'_>, now: Now) -> Result<Reply, Failure> {
+        if let TopicRef::Name(name) = produce.topic
+            && !super::is_name(name)
+        {
+            return Err(LogFailure::InvalidTopicName.into());
+        }
+        let log = self.topics.partition_log(produce.topic, produce.partition)?;
+        let Some(settings) = self.topics.settings_of(log) else { return Err(LogFailure::UnknownTopic.into()) };
+        let append_time = settings.append_time;
+        let head = check(produce.records, settings, now)?;
+        if head.is(attribute::TRANSACTIONAL) {
+            self.check_transaction(produce, &head, log, now)?;
+        }
+        let Some(partition) = self.topics.partitions.get(&log) else { return Err(LogFailure::UnknownTopic.into()) };
+        let log_start = partition.start as i64;
+        if let Checked::Duplicate { base, timestamp_ms, end } = partition.check(&head)? {
+            let reply = Produced { base_offset: base as i64, append_time_ms: timestamp_ms, log_start, durable_at: end };
+            return Ok(Reply::Produced(reply));
+        }
+        if !append_time {
+            let (base, end) = self.append_batch(log, produce.records, &head, None, false).ok_or(LogFailure::UnknownTopic)?;
+            return Ok(Reply::Produced(Produced { base_offset: base, append_time_ms: -1, log_start, durable_at: end }));
+        }
+        let mut batch = produce.records.to_vec();
+        record::stamp(&mut batch, now.wall_ms);
+        let head =
+            BatchHead { attributes: head.attributes | attribute::APPEND_TIME, max_timestamp_ms: now.wall_ms as i64, ..head };
+        let (base, end) = self.append_batch(log, &batch, &head, None, false).ok_or(LogFailure::UnknownTopic)?;
+        let append_time_ms = now.wall_ms as i64;
+        Ok(Reply::Produced(Produced { base_offset: base, append_time_ms, log_start, durable_at: end }))
+    }
+
+    /// Append a batch that has been checked; `marker` as in `Partition::note`. Returns its first offset, and from where on
+    /// it is safe.
+    pub(crate) fn append_batch(
+        &mut self,
+        log: LogId,
+        batch: &[u8],
+        head: &BatchHead,
+        marker: Option<bool>,
+        group: bool,
+    ) -> Option<(i64, Lsn)> {
+        let appended = self.store.append_batch(log, batch, 0, group)?;
+        let partition = self.topics.partitions.get_mut(&log)?;
+        partition.note(appended.base, head, marker, appended.end);
+        self.statistics.published += u64::from(head.offsets);
+        Some((appended.base as i64, appended.end))
+    }
+}
+
+/// Whether a partition takes these bytes: exactly one sound batch.
+fn check(records: &[u8], settings: &Settings, now: Now) -> Result<BatchHead, Failure> {
+    let because = |failure: LogFailure, text: &str| Failure::LogBecause { failure, text: text.into() };
+    let head = match BatchHead::parse(records) {
+        Ok(head) => head,
+        Err(RecordError::Magic(0 | 1)) => {
+            return Err(because(LogFailure::UnsupportedFormat, "message formats before v2 are not supported"));
+        }
+        Err(RecordError::Magic(_)) => return Err(because(LogFailure::InvalidRecord, "unknown record format")),
+        Err(_) => return Err(LogFailure::CorruptBatch.into()),
+    };
+    if head.len > settings.batch_bytes_max {
+        return Err(LogFailure::BatchTooLarge.into());
+    }
+    if head.len < records.len() {
+        return Err(because(LogFailure::InvalidRecord, "more than one batch for a partition"));
+    }
+    if record::verify(records) != Ok(records.len()) {
+        return Err(LogFailure::CorruptBatch.into());
+    }
+    if head.attributes & attribute::COMPRESSION > CODEC_MAX {
+        return Err(LogFailure::UnsupportedCompression.into());
+    }
+    if head.is(attribute::CONTROL) {
+        return Err(because(LogFailure::InvalidRecord, "clients do not write control records"));
+    }
+    if i64::from(head.records) != i64::from(head.offsets) {
+        return Err(because(LogFailure::InvalidRecord, "the number of records is not that of their offsets"));
+    }
+    if head.is(attribute::TRANSACTIONAL) && head.producer_id < 0 {
+        return Err(because(LogFailure::InvalidRecord, "a transactional batch without a producer id"));
+    }
+    if head.producer_id >= 0 && head.base_sequence < 0 {
+        return Err(because(LogFailure::InvalidRecord, "a producer's batch without a sequence number"));
+    }
+    if !settings.append_time {
+        let now_ms = now.wall_ms as i64;
+        let too_old = now_ms.saturating_sub(head.max_timestamp_ms) > settings.before_max_ms;
+        let too_new = head.max_timestamp_ms.saturating_sub(now_ms) > settings.after_max_ms;
+        if head.max_timestamp_ms >= 0 && (too_old || too_new) {
+            return Err(LogFailure::InvalidTimestamp.into());
+        }
+    }
+    Ok(head)
+}

@@ -1,0 +1,71 @@
+//! The records inside a batch, whatever it is compressed with.
+
+use std::borrow::Cow;
+use std::io::Read;
+
+use model::record::{BatchHead, HEADER_BYTES, RecordError, Records, attribute};
+
+/// A batch never holds more than this, decompressed, in bytes: what is larger is not looked into.
+const DECOMPRESSED_BYTES_MAX: u64 = 128 * 1024 * 1024;
+
+/// The records of a batch, decompressed.
+///
+/// # Errors
+/// [`RecordError::Malformed`] where they cannot be.
+pub(crate) fn decompress(batch: &[u8]) -> Result<Cow<'_, [u8]>, RecordError> {
+    let head = BatchHead::parse(batch)?;
+    let packed = batch.get(HEADER_BYTES..head.len).ok_or(RecordError::Short)?;
+    let read = |reader: &mut dyn Read| {
+        let mut out = Vec::new();
+        reader.take(DECOMPRESSED_BYTES_MAX).read_to_end(&mut out).map_err(|_| RecordError::Malformed)?;
+        Ok(Cow::Owned(out))
+    };
+    match head.attributes & attribute::COMPRESSION {
+        0 => Ok(Cow::Borrowed(packed)),
+        1 => read(&mut flate2::read::MultiGzDecoder::new(packed)),
+        2 => snappy(packed).map(Cow::Owned),
+        3 => read(&mut lz4_flex::frame::FrameDecoder::new(packed)),
+        4 => read(&mut zstd::stream::read::Decoder::with_buffer(packed).map_err(|_| RecordError::Malformed)?),
+        _ => Err(RecordError::Malformed),
+    }
+}
+
+/// Snappy comes raw, or in the frames of the Java library: a magic of 8 bytes, two versions of 4, then blocks with their
+/// lengths before them.
+fn snappy(packed: &[u8]) -> Result<Vec<u8>, RecordError> {
+    const MAGIC: &[u8] = b"\x82SNAPPY\0";
+    let block = |packed: &[u8]| {
+        let len = snap::raw::decompress_len(packed).map_err(|_| RecordError::Malformed)?;
+        if len as u64 > DECOMPRESSED_BYTES_MAX {
+            return Err(RecordError::Malformed);
+        }
+        snap::raw::Decoder::new().decompress_vec(packed).map_err(|_| RecordError::Malformed)
+    };
+    if !packed.starts_with(MAGIC) {
+        return block(packed);
+    }
+    let mut rest = packed.get(16..).ok_or(RecordError::Short)?;
+    let mut out = Vec::new();
+    while let Some((len, behind)) = rest.split_first_chunk::<4>() {
+        let (bytes, behind) = behind.split_at_checked(u32::from_be_bytes(*len) as usize).ok_or(RecordError::Short)?;
+        out.extend_from_slice(&block(bytes)?);
+        if out.len() as u64 > DECOMPRESSED_BYTES_MAX {
+            return Err(RecordError::Malformed);
+        }
+        rest = behind;
+    }
+    Ok(out)
+}
+
+/// The first record at or after `from` whose time is at least `wanted_ms`: its offset and its time.
+pub(crate) fn first_at(batch: &[u8], base: u64, from: u64, wanted_ms: i64) -> Option<(u64, i64)> {
+    let head = BatchHead::parse(batch).ok()?;
+    let bytes = decompress(batch).ok()?;
+    let time = |delta: i64| if head.is(attribute::APPEND_TIME) { head.max_timestamp_ms } else { head.base_timestamp_ms + delta };
+    let mut records = Records::new(&bytes, head.records);
+    records.find_map(|record| {
+        let record = record.ok()?;
+        let offset = base.checked_add_signed(record.offset_delta)?;
+        (offset >= from && time(record.timestamp_delta) >= wanted_ms).then(|| (offset, time(record.timestamp_delta)))
+    })
+}

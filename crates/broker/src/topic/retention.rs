@@ -1,0 +1,88 @@
+//! Dropping what is old: by time, by size, or because somebody asks.
+
+use model::topic::TopicRef;
+use model::{Failure, LogFailure, Now, Reply};
+use storage::LogId;
+
+use crate::broker::Broker;
+use crate::catalog::Entry;
+
+/// How long a producer that does not write is remembered (Kafka's `producer.id.expiration.ms`), in milliseconds.
+const PRODUCER_MS: i64 = 86_400_000;
+
+impl Broker {
+    pub(crate) fn delete_records(&mut self, topic: &str, partition: u32, before: Option<i64>) -> Result<Reply, Failure> {
+        let log = self.topics.partition_log(TopicRef::Name(topic), partition)?;
+        let high = self.store.stream_end(log);
+        let before = match before {
+            None => high,
+            Some(before) => u64::try_from(before).map_err(|_| LogFailure::OffsetOutOfRange)?,
+        };
+        if before > high {
+            return Err(LogFailure::OffsetOutOfRange.into());
+        }
+        self.move_start(log, before);
+        let offset = self.topics.partitions.get(&log).map_or(0, |partition| partition.start as i64);
+        Ok(Reply::LogStart { offset, durable_at: self.store.appended() })
+    }
+
+    /// Nothing before `start` is shown any more, and what can be is dropped.
+    fn move_start(&mut self, log: LogId, start: u64) {
+        let Some(partition) = self.topics.partitions.get_mut(&log) else { return };
+        if start <= partition.start {
+            return;
+        }
+        partition.start = start;
+        self.record(&Entry::LogStart { log: log.0, offset: start });
+        self.store.drop_before(log, start);
+        self.store.flush_settles();
+        let high = self.store.stream_end(log);
+        if let Some(partition) = self.topics.partitions.get_mut(&log) {
+            partition.forget_ended(high);
+        }
+        self.wake_readers(log);
+    }
+
+    /// From time to time, drop what the topics' settings say is too old or too much.
+    pub(crate) fn retain(&mut self, now: Now) {
+        if now.mono_ms < self.topics.next_retention_ms {
+            return;
+        }
+        self.topics.next_retention_ms = now.mono_ms + self.options.topics.retention_check_ms;
+        let logs: Vec<LogId> = self.topics.partitions.keys().copied().collect();
+        for log in logs {
+            if let Some(start) = self.retained_from(log, now) {
+                self.move_start(log, start);
+            }
+            let high = self.store.stream_end(log);
+            if let Some(partition) = self.topics.partitions.get_mut(&log) {
+                partition.forget_ended(high);
+                partition.forget_producers(now.wall_ms as i64 - PRODUCER_MS);
+            }
+        }
+    }
+
+    /// Where the partition begins once what is too old or too much is gone.
+    fn retained_from(&self, log: LogId, now: Now) -> Option<u64> {
+        let settings = self.topics.settings_of(log)?;
+        if !settings.delete {
+            return None;
+        }
+        // Readers must have seen an end of it.
+        let stable = self.topics.partitions.get(&log)?.last_stable(self.store.stream_end(log));
+        let mut excess =
+            u64::try_from(settings.retention_bytes).ok().map(|most| self.store.stream_bytes(log).saturating_sub(most));
+        let oldest_ms = u64::try_from(settings.retention_ms).ok().map(|age| now.wall_ms.saturating_sub(age));
+        let mut start = None;
+        for stretch in self.store.stretches(log) {
+            let old = oldest_ms.is_some_and(|oldest| stretch.newest_ms < oldest);
+            let much = excess.is_some_and(|excess| excess >= stretch.bytes && stretch.bytes > 0 && !stretch.open);
+            if !(old || much) || stretch.end > stable {
+                break;
+            }
+            excess = excess.map(|excess| excess.saturating_sub(stretch.bytes));
+            start = Some(stretch.end);
+        }
+        start
+    }
+}

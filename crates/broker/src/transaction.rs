@@ -1,0 +1,403 @@
+//! Transactions of producers: who may write under a transactional id, and how what they wrote is decided, all at once.
+//!
+//! The coordinator and every partition share one journal, so that the markers of all partitions, the offsets of all groups
+//! and the outcome are one atomic group: a transaction is never half decided, and nothing has to be completed later.
+//! What is called the AMQP transaction (`tx`) is another thing; it lives in [`crate::scope`].
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+
+use foldhash::fast::RandomState;
+use model::group::{TransactionInfo, TransactionRef, TransactionState};
+use model::record::{self, BatchHead};
+use model::topic::{Produce, TopicRef};
+use model::{Failure, LogFailure, Lsn, Now, Reply, limits};
+use storage::LogId;
+
+use crate::broker::Broker;
+use crate::catalog::Entry;
+
+/// Producer ids that one entry of the catalog reserves.
+const RESERVED_IDS: i64 = 1000;
+/// A transactional id that was not used for so long is forgotten (`transactional.id.expiration.ms`).
+const FORGOTTEN_AFTER_MS: u64 = 7 * 86_400_000;
+
+/// A transactional id.
+#[derive(Clone, Debug)]
+struct Transaction {
+    producer_id: i64,
+    epoch: i16,
+    timeout_ms: i32,
+    state: TransactionState,
+    /// Wall clock.
+    started_ms: u64,
+    /// Wall clock.
+    used_ms: u64,
+    partitions: BTreeSet<LogId>,
+    groups: BTreeSet<String>,
+    /// Its last change is safe from here on.
+    end: Lsn,
+}
+
+/// All transactional ids.
+#[derive(Default)]
+pub(crate) struct Transactions {
+    ids: HashMap<Arc<str>, Transaction, RandomState>,
+    /// When open ones are aborted: (wall ms, transactional id).
+    due: BTreeSet<(u64, Arc<str>)>,
+    next_producer: i64,
+    /// Producer ids below may have been given out.
+    reserved: i64,
+    next_sweep_ms: u64,
+}
+
+impl Transactions {
+    /// Take in an entry of the catalog; one that is not about transactions is handed back.
+    pub fn apply(&mut self, entry: Entry) -> Option<Entry> {
+        match entry {
+            Entry::ProducerIds { below } => {
+                self.reserved = self.reserved.max(below);
+                self.next_producer = self.reserved;
+            }
+            Entry::Producer { transactional_id, producer_id, epoch, timeout_ms, at_ms } => {
+                self.put(&transactional_id, producer_id, epoch, timeout_ms, at_ms);
+            }
+            Entry::TransactionAdd { transactional_id, started_ms, partitions, groups } => {
+                self.add(&transactional_id, started_ms, partitions.into_iter().map(LogId), groups);
+            }
+            Entry::EndTransaction { transactional_id, epoch, producer_id, commit, at_ms } => {
+                self.end(&transactional_id, (producer_id, epoch), commit, at_ms, Lsn(0));
+            }
+            other => return Some(other),
+        }
+        None
+    }
+
+    /// The entries that would make all of it afresh.
+    pub fn snapshot(&self, entries: &mut Vec<Entry>) {
+        if self.reserved > 0 {
+            entries.push(Entry::ProducerIds { below: self.reserved });
+        }
+        let sorted: BTreeMap<_, _> = self.ids.iter().collect();
+        for (id, transaction) in sorted {
+            let (transactional_id, producer_id) = (id.to_string(), transaction.producer_id);
+            let (epoch, at_ms) = (transaction.epoch, transaction.used_ms);
+            entries.push(Entry::Producer {
+                transactional_id: transactional_id.clone(),
+                producer_id,
+                epoch,
+                timeout_ms: transaction.timeout_ms,
+                at_ms,
+            });
+            match transaction.state {
+                TransactionState::Empty => {}
+                TransactionState::Ongoing => entries.push(Entry::TransactionAdd {
+                    transactional_id,
+                    started_ms: transaction.started_ms,
+                    partitions: transaction.partitions.iter().map(|log| log.0).collect(),
+                    groups: transaction.groups.iter().cloned().collect(),
+                }),
+                TransactionState::CompleteCommit | TransactionState::CompleteAbort => {
+                    let commit = transaction.state == TransactionState::CompleteCommit;
+                    entries.push(Entry::EndTransaction { transactional_id, producer_id, epoch, commit, at_ms });
+                }
+            }
+        }
+    }
+
+    fn put(&mut self, id: &str, producer_id: i64, epoch: i16, timeout_ms: i32, at_ms: u64) {
+        let transaction = Transaction {
+            producer_id,
+            epoch,
+            timeout_ms,
+            state: TransactionState::Empty,
+            started_ms: 0,
+            used_ms: at_ms,
+            partitions: BTreeSet::new(),
+            groups: BTreeSet::new(),
+            end: Lsn(0),
+        };
+        self.ids.insert(id.into(), transaction);
+    }
+
+    fn add(&mut self, id: &str, started_ms: u64, partitions: impl IntoIterator<Item = LogId>, groups: Vec<String>) {
+        let Some((name, _)) = self.ids.get_key_value(id) else { return };
+        let name = name.clone();
+        let Some(transaction) = self.ids.get_mut(id) else { return };
+        if transaction.state != TransactionState::Ongoing {
+            transaction.state = TransactionState::Ongoing;
+            transaction.started_ms = started_ms;
+            let timeout_ms = u64::try_from(transaction.timeout_ms).unwrap_or(0);
+            self.due.insert((started_ms.saturating_add(timeout_ms), name));
+        }
+        transaction.partitions.extend(partitions);
+        transaction.groups.extend(groups);
+    }
+
+    fn end(&mut self, id: &str, (producer_id, epoch): (i64, i16), commit: bool, at_ms: u64, end: Lsn) {
+        let Some(transaction) = self.ids.get_mut(id) else { return };
+        transaction.state = if commit { TransactionState::CompleteCommit } else { TransactionState::CompleteAbort };
+        (transaction.producer_id, transaction.epoch) = (producer_id, epoch);
+        (transaction.used_ms, transaction.end) = (at_ms, end);
+        transaction.partitions.clear();
+        transaction.groups.clear();
+        self.due.retain(|(_, other)| &**other != id);
+    }
+
+    /// The transaction that a producer means.
+    fn check(&self, named: &TransactionRef<'_>) -> Result<&Transaction, LogFailure> {
+        let found = self.ids.get(named.transactional_id).ok_or(LogFailure::InvalidProducerIdMapping)?;
+        if found.producer_id != named.producer_id {
+            return Err(LogFailure::InvalidProducerIdMapping);
+        }
+        if found.epoch != named.epoch {
+            return Err(LogFailure::ProducerFenced);
+        }
+        Ok(found)
+    }
+
+    /// When the next open transaction is aborted, in ms of the wall clock.
+    pub fn next_due_ms(&self) -> Option<u64> {
+        self.due.first().map(|(at, _)| *at)
+    }
+}
+
+/// The epoch that follows; `None`: a new producer id is needed.
+fn next_epoch(epoch: i16) -> Option<i16> {
+    // The last one is kept for fencing.
+    (epoch < i16::MAX - 1).then(|| epoch + 1)
+}
+
+impl Broker {
+    fn new_producer_id(&mut self) -> i64 {
+        if self.transactions.next_producer >= self.transactions.reserved {
+            self.transactions.reserved += RESERVED_IDS;
+            self.record(&Entry::ProducerIds { below: self.transactions.reserved });
+        }
+        let id = self.transactions.next_producer;
+        self.transactions.next_producer += 1;
+        id
+    }
+
+    pub(crate) fn init_producer(
+        &mut self,
+        transactional_id: Option<&str>,
+        timeout_ms: i32,
+        known: Option<(i64, i16)>,
+        now: Now,
+    ) -> Result<Reply, Failure> {
+        let Some(name) = transactional_id else {
+            let id = self.new_producer_id();
+            return Ok(Reply::Producer { id, epoch: 0, durable_at: self.catalog_end });
+        };
+        if name.is_empty() {
+            return Err(LogFailure::InvalidRequest.into());
+        }
+        if timeout_ms <= 0 || timeout_ms > self.options.topics.transaction_timeout_ms_max {
+            return Err(LogFailure::InvalidTransactionTimeout.into());
+        }
+        let found = self.transactions.ids.get(name).cloned();
+        let (producer_id, epoch) = match (&found, known) {
+            (None, _) => {
+                if self.transactions.ids.len() >= limits::TRANSACTIONAL_IDS_MAX {
+                    return Err(Failure::LimitReached("too many transactional ids".into()));
+                }
+                (self.new_producer_id(), 0)
+            }
+            // The answer to the same question was lost.
+            (Some(found), Some((id, epoch)))
+                if id == found.producer_id
+                    && Some(found.epoch) == next_epoch(epoch)
+                    && found.state == TransactionState::Empty =>
+            {
+                return Ok(Reply::Producer { id, epoch: found.epoch, durable_at: self.catalog_end });
+            }
+            (Some(found), Some(known)) if known != (found.producer_id, found.epoch) => {
+                return Err(LogFailure::ProducerFenced.into());
+            }
+            (Some(found), _) => match next_epoch(found.epoch) {
+                Some(epoch) => (found.producer_id, epoch),
+                None => (self.new_producer_id(), 0),
+            },
+        };
+        if let Some(found) = found
+            && found.state == TransactionState::Ongoing
+        {
+            // The abort carries an epoch that shuts out whoever had it open.
+            let fence = found.epoch.saturating_add(1);
+            self.finish_transaction(name, false, fence, (found.producer_id, fence), now);
+        }
+        let entry = Entry::Producer { transactional_id: name.into(), producer_id, epoch, timeout_ms, at_ms: now.wall_ms };
+        let durable_at = self.record(&entry);
+        self.transactions.put(name, producer_id, epoch, timeout_ms, now.wall_ms);
+        Ok(Reply::Producer { id: producer_id, epoch, durable_at })
+    }
+
+    pub(crate) fn add_to_transaction(
+        &mut self,
+        transaction: &TransactionRef<'_>,
+        topic: &str,
+        partition: u32,
+        now: Now,
+    ) -> Result<Reply, Failure> {
+        let log = self.topics.partition_log(TopicRef::Name(topic), partition)?;
+        let found = self.transactions.check(transaction)?;
+        if !found.partitions.contains(&log) {
+            self.extend_transaction(transaction.transactional_id, Some(log), None, now);
+        }
+        Ok(Reply::Ok)
+    }
+
+    pub(crate) fn add_group_to_transaction(
+        &mut self,
+        transaction: &TransactionRef<'_>,
+        group: &str,
+        now: Now,
+    ) -> Result<Reply, Failure> {
+        let found = self.transactions.check(transaction)?;
+        if !found.groups.contains(group) {
+            self.extend_transaction(transaction.transactional_id, None, Some(group), now);
+        }
+        Ok(Reply::Ok)
+    }
+
+    /// What follows in the journal is of no use without this entry before it, so that nobody waits for it.
+    fn extend_transaction(&mut self, id: &str, partition: Option<LogId>, group: Option<&str>, now: Now) {
+        let groups: Vec<String> = group.into_iter().map(str::to_owned).collect();
+        self.record(&Entry::TransactionAdd {
+            transactional_id: id.into(),
+            started_ms: now.wall_ms,
+            partitions: partition.into_iter().map(|log| log.0).collect(),
+            groups: groups.clone(),
+        });
+        self.transactions.add(id, now.wall_ms, partition, groups);
+    }
+
+    /// Whether a producer may write this batch of a transaction; `implicit` ones become part of it by being written.
+    pub(crate) fn check_transaction(
+        &mut self,
+        produce: &Produce<'_>,
+        head: &BatchHead,
+        log: LogId,
+        now: Now,
+    ) -> Result<(), LogFailure> {
+        let transactional_id = produce.transactional_id.ok_or(LogFailure::InvalidRequest)?;
+        let named = TransactionRef { transactional_id, producer_id: head.producer_id, epoch: head.producer_epoch };
+        let found = self.transactions.check(&named).map_err(|failure| match failure {
+            LogFailure::ProducerFenced => LogFailure::InvalidProducerEpoch,
+            other => other,
+        })?;
+        if found.state == TransactionState::Ongoing && found.partitions.contains(&log) {
+            return Ok(());
+        }
+        if !produce.implicit {
+            return Err(LogFailure::InvalidTransactionState);
+        }
+        self.extend_transaction(transactional_id, Some(log), None, now);
+        Ok(())
+    }
+
+    pub(crate) fn end_transaction(
+        &mut self,
+        transaction: &TransactionRef<'_>,
+        commit: bool,
+        bump: bool,
+        now: Now,
+    ) -> Result<Reply, Failure> {
+        let id = transaction.transactional_id;
+        let wanted = if commit { TransactionState::CompleteCommit } else { TransactionState::CompleteAbort };
+        let found = self.transactions.ids.get(id).ok_or(LogFailure::InvalidProducerIdMapping)?;
+        let answer = |found: &Transaction| {
+            let (id, epoch) = (found.producer_id, found.epoch);
+            Ok(Reply::Producer { id, epoch, durable_at: found.end })
+        };
+        // The answer to the same question was lost, and the epoch has moved on.
+        if bump && found.state == wanted && next_epoch(transaction.epoch).is_none_or(|epoch| epoch == found.epoch) {
+            return answer(found);
+        }
+        let found = self.transactions.check(transaction)?;
+        match found.state {
+            TransactionState::Ongoing => {}
+            state if state == wanted && !bump => return answer(found),
+            // TV2: whoever has written nothing may still abort.
+            _ if bump && !commit => {}
+            _ => return Err(LogFailure::InvalidTransactionState.into()),
+        }
+        let (producer_id, epoch) = (found.producer_id, found.epoch);
+        // The markers carry the new epoch, so that nothing written late becomes part of the next transaction (KIP-890).
+        let (next, marker) = match (bump, next_epoch(epoch)) {
+            (false, _) => ((producer_id, epoch), epoch),
+            (true, Some(next)) => ((producer_id, next), next),
+            (true, None) => ((self.new_producer_id(), 0), i16::MAX),
+        };
+        let durable_at = self.finish_transaction(id, commit, marker, next, now);
+        Ok(Reply::Producer { id: next.0, epoch: next.1, durable_at })
+    }
+
+    /// Decide a transaction in all its partitions and groups, as one atomic group of the journal. `marker`: the epoch that
+    /// the markers carry; `next`: the producer id and epoch from here on.
+    fn finish_transaction(&mut self, id: &str, commit: bool, marker: i16, next: (i64, i16), now: Now) -> Lsn {
+        let Some(found) = self.transactions.ids.get(id) else { return self.catalog_end };
+        let (producer_id, partitions) = (found.producer_id, found.partitions.clone());
+        let batch = record::marker(producer_id, marker, commit, now.wall_ms);
+        for log in partitions {
+            let open = self.topics.partitions.get(&log).is_some_and(|partition| partition.is_open(producer_id));
+            if open && let Ok(head) = BatchHead::parse(&batch) {
+                self.append_batch(log, &batch, &head, Some(commit), true);
+            }
+        }
+        let (next_id, epoch) = next;
+        let durable_at = self.record(&Entry::EndTransaction {
+            transactional_id: id.into(),
+            producer_id: next_id,
+            epoch,
+            commit,
+            at_ms: now.wall_ms,
+        });
+        self.transactions.end(id, next, commit, now.wall_ms, durable_at);
+        durable_at
+    }
+
+    pub(crate) fn describe_transactions(&self, id: Option<&str>) -> Result<Reply, Failure> {
+        let info = |(name, found): (&Arc<str>, &Transaction)| {
+            let partition = |log: &LogId| self.topics.partitions.get(log).map(|found| (found.topic.clone(), found.index));
+            TransactionInfo {
+                transactional_id: name.clone(),
+                producer_id: found.producer_id,
+                epoch: found.epoch,
+                state: found.state,
+                timeout_ms: found.timeout_ms,
+                started_ms: if found.state == TransactionState::Ongoing { found.started_ms as i64 } else { -1 },
+                partitions: found.partitions.iter().filter_map(partition).collect(),
+            }
+        };
+        let mut all: Vec<_> = match id {
+            Some(id) => vec![info(self.transactions.ids.get_key_value(id).ok_or(LogFailure::UnknownTransactionalId)?)],
+            None => self.transactions.ids.iter().map(info).collect(),
+        };
+        all.sort_unstable_by(|a, b| a.transactional_id.cmp(&b.transactional_id));
+        Ok(Reply::Transactions(all))
+    }
+
+    /// Time has passed: transactions that are open for too long are aborted, and their producers shut out.
+    pub(crate) fn sweep_transactions(&mut self, now: Now) {
+        while let Some((at, id)) = self.transactions.due.first().cloned()
+            && at <= now.wall_ms
+        {
+            self.transactions.due.pop_first();
+            let Some(found) = self.transactions.ids.get(&id) else { continue };
+            tracing::info!(transactional_id = %id, "a transaction was open for too long, and is aborted");
+            let fence = found.epoch.saturating_add(1);
+            let next = match next_epoch(found.epoch) {
+                Some(epoch) => (found.producer_id, epoch),
+                None => (self.new_producer_id(), 0),
+            };
+            self.finish_transaction(&id, false, fence, next, now);
+        }
+        if now.mono_ms >= self.transactions.next_sweep_ms {
+            self.transactions.next_sweep_ms = now.mono_ms + 3_600_000;
+            let oldest_ms = now.wall_ms.saturating_sub(FORGOTTEN_AFTER_MS);
+            self.transactions.ids.retain(|_, found| found.state == TransactionState::Ongoing || found.used_ms >= oldest_ms);
+        }
+    }
+}
