@@ -8,7 +8,7 @@ use model::Lsn;
 use vfs::{Extent, Job, Lane, Vfs};
 
 use crate::file::{self, FILE_HEADER_BYTES, FileHeader, JournalFile};
-use crate::writer::token;
+use crate::token;
 
 /// Retired files that are kept to be recycled: renaming one is cheaper than filling a new one with zeros.
 const RETIRED_MAX: usize = 2;
@@ -117,6 +117,7 @@ impl Files {
     }
 
     /// Position after the last one that surely has its place on disk.
+    #[cfg(test)]
     pub fn allocated_end(&self) -> u64 {
         let allocated = self.files.iter().skip(self.current).take_while(|file| file.state >= State::Allocated);
         allocated.last().map_or(0, |file| file.end)

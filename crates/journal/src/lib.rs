@@ -10,6 +10,7 @@
 //! - [`mod@frame`]: frames and blocks, byte by byte
 //! - [`mod@file`]: a file's name and header
 //! - [`writer`]: the heart: append, group commit, the durable mark
+//! - [`options`], [`token`]: how it is kept; the names of its jobs
 //! - [`files`]: the files behind it: allocated ahead, retired, recycled
 //! - [`start`]: the first file of a new incarnation
 //! - [`cache`]: recent blocks and cold reads in memory
@@ -21,15 +22,18 @@ pub mod file;
 mod files;
 pub mod frame;
 pub mod fuzz;
+mod options;
 mod recovery;
 mod start;
+mod token;
 mod writer;
 
 pub use cache::StoredBytes;
 pub use file::JournalFile;
+pub use options::Options;
 pub use recovery::{Entry, RecoverError, Recovered, recover, survey};
 pub use start::OpenError;
-pub use writer::{Appended, Journal, Options, Poisoned};
+pub use writer::{Appended, Journal, Poisoned};
 
 #[cfg(test)]
 mod tests;

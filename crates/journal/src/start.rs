@@ -6,8 +6,8 @@ use bytes::Bytes;
 use vfs::{Done, Job, Vfs};
 
 use crate::file::{self, FILE_HEADER_BYTES, FileHeader};
+use crate::options::Options;
 use crate::recovery::Recovered;
-use crate::writer::Options;
 
 /// On a full disk the first file may be as small as this: enough to settle and delete, which frees space.
 const SEGMENT_BYTES_MIN: u64 = 1024 * 1024;

@@ -11,16 +11,18 @@ use std::collections::VecDeque;
 use std::{io, mem};
 
 use bytes::Bytes;
+use model::Lsn;
 use model::planted::{self, Bug};
-use model::{Lsn, limits};
 use vfs::{Completion, Extent, Job, Lane, Token, Vfs};
 
 use crate::cache::{Cache, StoredBytes};
 use crate::file::{self, FILE_HEADER_BYTES, JournalFile};
 use crate::files::Files;
 use crate::frame::{self, ALIGN_BYTES, BLOCK_FRAME_BYTES, FRAME_HEADER_BYTES};
+use crate::options::Options;
 use crate::recovery::Recovered;
 use crate::start::{self, OpenError};
+use crate::token;
 
 /// A block is closed before it grows beyond this, unless one frame alone does.
 const BLOCK_BYTES_MAX: u64 = 8 * 1024 * 1024;
@@ -28,32 +30,6 @@ const BLOCK_BYTES_MAX: u64 = 8 * 1024 * 1024;
 const PAD_BYTES_MAX: usize = ALIGN_BYTES as usize + FRAME_HEADER_BYTES;
 /// Frames of this size get a buffer of their own, which may be shared as soon as it is filled.
 const OWN_BUFFER_BYTES_MIN: usize = 32 * 1024;
-
-/// The tokens of the journal's jobs: the top byte names the journal, the lowest the kind of job.
-pub(crate) mod token {
-    const OWNER: u64 = 0x4A << 56;
-    pub const WRITE: u64 = OWNER | 1;
-    pub const ALLOCATE: u64 = OWNER | 2;
-    pub const HEADER: u64 = OWNER | 3;
-    pub const REMOVE: u64 = OWNER | 4;
-}
-
-/// How a journal is kept.
-#[derive(Clone, Debug)]
-pub struct Options {
-    /// Positions per file. A multiple of 4096, and more than the largest frame.
-    pub segment_bytes: u64,
-    /// Memory for the blocks written last.
-    pub cache_bytes: usize,
-    /// Sync before `durable` climbs. `false` is the relaxed mode: a power loss may take what was confirmed.
-    pub sync: bool,
-}
-
-impl Default for Options {
-    fn default() -> Options {
-        Options { segment_bytes: limits::JOURNAL_SEGMENT_BYTES, cache_bytes: 64 * 1024 * 1024, sync: true }
-    }
-}
 
 /// A write or sync failed. What was not confirmed before is uncertain: exit, and recover from what is on disk.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -149,8 +125,8 @@ impl Journal {
     }
 
     /// Append one frame whose payload is the `len` bytes that `fill` appends to the buffer it gets.
-    /// `more`: the next frame belongs to the same atomic group. Never blocks; the caller heeds [`Journal::room`]
-    /// and [`Journal::unsynced_bytes`].
+    /// `more`: the next frame belongs to the same atomic group. Never blocks; the caller heeds
+    /// [`Journal::disk_full`] and [`Journal::unsynced_bytes`].
     ///
     /// # Panics
     /// Where `fill` did not append `len` bytes, the kind is not the layer's above, or no file could
@@ -182,10 +158,9 @@ impl Journal {
         self.in_group
     }
 
-    /// Bytes that surely have their place on disk. Publishers wait while little is left (further files are
-    /// being allocated, or the disk is full), so that settles and deletes can still go on.
-    #[must_use]
-    pub fn room(&self) -> u64 {
+    /// Bytes that surely have their place on disk.
+    #[cfg(test)]
+    pub(crate) fn room(&self) -> u64 {
         self.files.allocated_end().saturating_sub(self.appended)
     }
 
@@ -301,7 +276,7 @@ impl Journal {
     /// Whether a job of that token is the journal's.
     #[must_use]
     pub fn owns(token: Token) -> bool {
-        token >> 56 == 0x4A
+        token & token::OWNER_MASK == token::OWNER
     }
 
     /// The files, oldest first.

@@ -18,7 +18,6 @@ use model::Lsn;
 
 use crate::frame::{Fields, LogId, Tag};
 use crate::log::{Entry, Home, Log, OFFSET_MAX, Place, Run};
-use crate::store::Store;
 
 const MAGIC: &[u8; 8] = b"YAMCKP1\0";
 
@@ -30,26 +29,31 @@ pub(crate) fn parse_name(name: &str) -> Option<Lsn> {
     Some(Lsn(u64::from_str_radix(name.strip_suffix(".ckp")?, 16).ok()?))
 }
 
-impl Store {
-    pub(crate) fn encode_checkpoint(&self, at: Lsn, catalog: &[u8]) -> Bytes {
-        let mut out = Vec::with_capacity(64 * 1024 + catalog.len());
-        out.extend_from_slice(MAGIC);
-        out.extend_from_slice(&at.0.to_le_bytes());
-        out.extend_from_slice(&self.next_log.to_le_bytes());
-        out.extend_from_slice(&self.next_file.to_le_bytes());
-        out.extend_from_slice(&(catalog.len() as u32).to_le_bytes());
-        out.extend_from_slice(catalog);
-        let mut logs: Vec<_> = self.logs.iter().filter(|(_, log)| log.durable).collect();
-        logs.sort_unstable_by_key(|(id, _)| **id);
-        out.extend_from_slice(&(logs.len() as u32).to_le_bytes());
-        for (id, log) in logs {
-            out.extend_from_slice(&id.0.to_le_bytes());
-            put_log(&mut out, log);
-        }
-        let crc = crc32_iscsi(&out);
-        out.extend_from_slice(&crc.to_le_bytes());
-        out.into()
+/// The numbers that the next log and the next segment file get.
+#[derive(Clone, Copy)]
+pub(crate) struct Next {
+    pub log: u32,
+    pub file: u64,
+}
+
+pub(crate) fn encode<'a>(at: Lsn, next: Next, catalog: &[u8], logs: impl Iterator<Item = (LogId, &'a Log)>) -> Bytes {
+    let mut out = Vec::with_capacity(64 * 1024 + catalog.len());
+    out.extend_from_slice(MAGIC);
+    out.extend_from_slice(&at.0.to_le_bytes());
+    out.extend_from_slice(&next.log.to_le_bytes());
+    out.extend_from_slice(&next.file.to_le_bytes());
+    out.extend_from_slice(&(catalog.len() as u32).to_le_bytes());
+    out.extend_from_slice(catalog);
+    let mut logs: Vec<_> = logs.filter(|(_, log)| log.durable).collect();
+    logs.sort_unstable_by_key(|(id, _)| *id);
+    out.extend_from_slice(&(logs.len() as u32).to_le_bytes());
+    for (id, log) in logs {
+        out.extend_from_slice(&id.0.to_le_bytes());
+        put_log(&mut out, log);
     }
+    let crc = crc32_iscsi(&out);
+    out.extend_from_slice(&crc.to_le_bytes());
+    out.into()
 }
 
 fn put_log(out: &mut Vec<u8>, log: &Log) {

@@ -14,8 +14,8 @@ use vfs::{Completion, Done, Extent, Job, Token};
 
 use crate::frame::{self, LogId, Tag};
 use crate::log::{Entry, Home, Place, Run};
-use crate::segment;
 use crate::store::{RESIDENT_ENTRIES_HIGH, Stopped, Store};
+use crate::{checkpoint, segment};
 
 /// A segment's offsets: its index must fit into memory while it is read.
 const SEGMENT_ENTRIES_MAX: u64 = 16 * 1024;
@@ -82,9 +82,14 @@ impl Store {
     pub fn checkpoint(&mut self, catalog: &[u8]) {
         self.flush_settles();
         let at = self.journal.appended();
-        let bytes = self.encode_checkpoint(at, catalog);
+        let bytes = self.state_at(at, catalog);
         self.paging.wants_checkpoint = false;
         self.paging.checkpoint = Some((at, bytes));
+    }
+
+    fn state_at(&self, at: Lsn, catalog: &[u8]) -> Bytes {
+        let next = checkpoint::Next { log: self.next_log, file: self.next_file };
+        checkpoint::encode(at, next, catalog, self.logs.iter().map(|(id, log)| (*id, log)))
     }
 
     /// Write a checkpoint at once, so that the next start has nothing to replay. Only when the store is idle: what is
@@ -97,10 +102,10 @@ impl Store {
         if self.journal.durable() < at {
             return Ok(());
         }
-        let bytes = self.encode_checkpoint(at, catalog);
-        vfs.run(Job::Replace { path: crate::checkpoint::path(at), parts: vec![bytes] })?;
+        let bytes = self.state_at(at, catalog);
+        vfs.run(Job::Replace { path: checkpoint::path(at), parts: vec![bytes] })?;
         if let Some(old) = self.paging.newest_checkpoint.filter(|old| *old != at) {
-            vfs.run(Job::Remove { path: crate::checkpoint::path(old) })?;
+            vfs.run(Job::Remove { path: checkpoint::path(old) })?;
         }
         Ok(())
     }
@@ -115,7 +120,7 @@ impl Store {
                 && let Some((at, bytes)) = self.paging.checkpoint.take()
             {
                 let token = self.token();
-                self.jobs.push((token, Job::Replace { path: crate::checkpoint::path(at), parts: vec![bytes] }));
+                self.jobs.push((token, Job::Replace { path: checkpoint::path(at), parts: vec![bytes] }));
                 self.paging.work = Some(Work::Checkpoint(token, at));
             }
             return;
@@ -549,7 +554,7 @@ impl Store {
 
     fn checkpoint_written(&mut self, at: Lsn) {
         if let Some(old) = self.paging.newest_checkpoint.replace(at).filter(|old| *old != at) {
-            self.removals.push_back((Lsn(0), crate::checkpoint::path(old)));
+            self.removals.push_back((Lsn(0), checkpoint::path(old)));
         }
         let here = at.0 / self.bucket_bytes();
         while self.buckets.front().is_some_and(|bucket| bucket.live == 0 && bucket.number < here) {

@@ -1,0 +1,20 @@
+//! How a journal is kept.
+
+use model::limits;
+
+/// How a journal is kept.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Positions per file. A multiple of 4096, and more than the largest frame.
+    pub segment_bytes: u64,
+    /// Memory for the blocks written last.
+    pub cache_bytes: usize,
+    /// Sync before `durable` climbs. `false` is the relaxed mode: a power loss may take what was confirmed.
+    pub sync: bool,
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        Options { segment_bytes: limits::JOURNAL_SEGMENT_BYTES, cache_bytes: 64 * 1024 * 1024, sync: true }
+    }
+}
