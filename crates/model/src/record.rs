@@ -325,8 +325,8 @@ pub fn parse_marker(batch: &[u8]) -> Option<bool> {
     }
 }
 
-/// Write the checksum anew.
-fn seal(batch: &mut [u8]) {
+/// Write the checksum of a whole batch anew.
+pub fn seal(batch: &mut [u8]) {
     let crc = crc32_iscsi(&batch[CHECKED_FROM..]);
     batch[17..21].copy_from_slice(&crc.to_be_bytes());
 }

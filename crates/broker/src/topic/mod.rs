@@ -15,6 +15,8 @@ pub(crate) mod partition;
 mod produce;
 mod records;
 mod retention;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;

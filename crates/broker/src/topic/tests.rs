@@ -1,0 +1,614 @@
+//! The broker's topics over a simulated disk. Tests named `pitfall_NN` show one of the places where brokers that speak
+//! Kafka's protocol went wrong.
+
+use std::sync::Arc;
+
+use model::group::TransactionRef;
+use model::record::{BatchHead, RecordParts, attribute};
+use model::topic::{
+    ConfigChange, ConfigOf, ConfigOperation, CreateTopic, Fetch, FetchFrom, Fetched, OffsetAt, Produce, Produced, TopicKey,
+    TopicRef,
+};
+use model::{Event, Failure, LogFailure, Now, Reply, Request, SessionId};
+use vfs::Vfs;
+use vfs::simulated::SimulatedDisk;
+
+use crate::broker::{Broker, Options, Sink};
+
+/// What sessions are told.
+#[derive(Default)]
+struct Told(Vec<(SessionId, Result<Reply, Failure>)>);
+
+impl Sink for Told {
+    fn send(&mut self, session: SessionId, event: Event<'_>) -> usize {
+        match event {
+            Event::Reply(reply) => self.0.push((session, Ok(reply))),
+            Event::Failed(failure) => self.0.push((session, Err(failure))),
+            _ => {}
+        }
+        0
+    }
+}
+
+struct World {
+    disk: SimulatedDisk,
+    broker: Broker,
+    told: Told,
+    now: Now,
+}
+
+const ME: SessionId = SessionId(1);
+
+fn storage_options() -> storage::Options {
+    let journal = journal_options();
+    let sizes = storage::Sizes { read_bytes: 4_000, page_out_bytes: 1_000, ..storage::Sizes::default() };
+    storage::Options { journal, arena_bytes: 64 * 1024, journal_bytes: 128 * 1024, sizes }
+}
+
+fn journal_options() -> journal::Options {
+    journal::Options { segment_bytes: 64 * 1024, cache_bytes: 32 * 1024, ..journal::Options::default() }
+}
+
+impl World {
+    fn new(seed: u64) -> World {
+        let mut disk = SimulatedDisk::new(seed);
+        let broker = Broker::open(Options::default(), storage_options(), &mut disk).unwrap();
+        let now = Now { mono_ms: 1_000, wall_ms: 1_700_000_000_000 };
+        let mut world = World { disk, broker, told: Told::default(), now };
+        world.broker.open_session(ME, true);
+        world
+    }
+
+    fn ask(&mut self, request: Request<'_>) -> Result<Reply, Failure> {
+        self.broker.request(ME, request, self.now)
+    }
+
+    fn turn(&mut self) {
+        while let Some(completion) = self.disk.poll() {
+            self.broker.store_mut().completed(completion).unwrap();
+        }
+        self.broker.deliver(&mut self.told, self.now);
+        self.broker.tick(self.now);
+        if self.broker.store().wants_checkpoint() {
+            self.broker.checkpoint();
+        }
+        self.broker.store_mut().poll(&mut self.disk);
+        self.disk.step();
+    }
+
+    fn settle(&mut self) {
+        for _ in 0..100_000 {
+            self.turn();
+            if self.broker.store().idle() && !self.broker.busy() {
+                return;
+            }
+        }
+        panic!("the broker never came to rest");
+    }
+
+    /// The answer to what was pending.
+    fn answer(&mut self) -> Result<Reply, Failure> {
+        for _ in 0..10_000 {
+            if let Some((_, answer)) = self.told.0.pop() {
+                return answer;
+            }
+            self.turn();
+        }
+        panic!("never answered");
+    }
+
+    fn crash(&mut self) {
+        self.disk.crash();
+        self.broker = Broker::open(Options::default(), storage_options(), &mut self.disk).unwrap();
+        self.broker.open_session(ME, true);
+        self.told.0.clear();
+    }
+
+    fn create(&mut self, name: &str, partitions: u32, config: &[(&str, &str)]) {
+        let config: Vec<_> = config.iter().map(|(name, value)| ((*name).to_owned(), Some((*value).to_owned()))).collect();
+        let create = CreateTopic { name, partitions: Some(partitions), config: &config, validate_only: false, automatic: false };
+        self.ask(Request::CreateTopic(create)).unwrap();
+        self.settle();
+    }
+
+    fn produce(&mut self, topic: &str, records: &[u8]) -> Result<Produced, Failure> {
+        let produce =
+            Produce { topic: TopicRef::Name(topic), partition: 0, records, transactional_id: Some("tx"), implicit: false };
+        match self.ask(Request::Produce(produce))? {
+            Reply::Produced(produced) => Ok(produced),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn fetch(&mut self, topic: &str, offset: i64, committed_only: bool) -> Fetched {
+        let partitions = [from(topic, 0, offset)];
+        let fetch = Fetch { partitions: &partitions, min_bytes: 0, max_bytes: 1 << 20, max_wait_ms: 0, committed_only };
+        let reply = match self.ask(Request::Fetch(fetch)).unwrap() {
+            Reply::Pending => self.answer().unwrap(),
+            reply => reply,
+        };
+        let Reply::Fetched(mut fetched) = reply else { panic!("{reply:?}") };
+        fetched.remove(0)
+    }
+
+    fn list(&mut self, topic: &str, at: OffsetAt, committed_only: bool) -> (i64, i64, i32) {
+        let request = Request::ListOffset { topic, partition: 0, at, committed_only, current_epoch: None };
+        let reply = match self.ask(request).unwrap() {
+            Reply::Pending => self.answer().unwrap(),
+            reply => reply,
+        };
+        let Reply::Offset(found) = reply else { panic!("{reply:?}") };
+        (found.offset, found.timestamp_ms, found.leader_epoch)
+    }
+
+    fn init(&mut self, known: Option<(i64, i16)>) -> Result<(i64, i16), Failure> {
+        let request = Request::InitProducer { transactional_id: Some("tx"), timeout_ms: 60_000, known };
+        match self.ask(request)? {
+            Reply::Producer { id, epoch, .. } => Ok((id, epoch)),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn end(&mut self, (producer_id, epoch): (i64, i16), commit: bool, bump: bool) -> Result<(i64, i16), Failure> {
+        let transaction = TransactionRef { transactional_id: "tx", producer_id, epoch };
+        match self.ask(Request::EndTransaction { transaction, commit, bump })? {
+            Reply::Producer { id, epoch, .. } => Ok((id, epoch)),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn add(&mut self, (producer_id, epoch): (i64, i16), topic: &str) -> Result<Reply, Failure> {
+        let transaction = TransactionRef { transactional_id: "tx", producer_id, epoch };
+        self.ask(Request::AddToTransaction { transaction, topic, partition: 0 })
+    }
+}
+
+fn from(topic: &str, partition: u32, offset: i64) -> FetchFrom {
+    FetchFrom { topic: TopicKey::Name(Arc::from(topic)), partition, offset, max_bytes: 1 << 20, current_epoch: None }
+}
+
+/// A batch of so many records, each of which says its place in the batch, one ms apart.
+fn batch(values: &[&str], at_ms: i64, producer: Option<(i64, i16, i32)>, attributes: i16) -> Vec<u8> {
+    let mut out = Vec::new();
+    RecordParts::default().encode(at_ms as u64, &mut out);
+    out.truncate(model::record::HEADER_BYTES);
+    for (index, value) in values.iter().enumerate() {
+        // Small numbers only: one byte each, zigzag.
+        let small = |value: usize| (value as u8) << 1;
+        let body = [&[0, small(index), small(index), 1, small(value.len())][..], value.as_bytes(), &[0]].concat();
+        out.push(small(body.len()));
+        out.extend_from_slice(&body);
+    }
+    let count = values.len() as u32;
+    let len = out.len() as u32;
+    out[8..12].copy_from_slice(&(len - 12).to_be_bytes());
+    out[21..23].copy_from_slice(&attributes.to_be_bytes());
+    out[23..27].copy_from_slice(&(count - 1).to_be_bytes());
+    out[35..43].copy_from_slice(&(at_ms + i64::from(count) - 1).to_be_bytes());
+    if let Some((id, epoch, sequence)) = producer {
+        out[43..51].copy_from_slice(&id.to_be_bytes());
+        out[51..53].copy_from_slice(&epoch.to_be_bytes());
+        out[53..57].copy_from_slice(&sequence.to_be_bytes());
+    }
+    out[57..61].copy_from_slice(&count.to_be_bytes());
+    model::record::seal(&mut out);
+    out
+}
+
+const T0: i64 = 1_700_000_000_000;
+
+fn refused(result: Result<impl std::fmt::Debug, Failure>) -> LogFailure {
+    match result {
+        Err(Failure::Log(failure) | Failure::LogBecause { failure, .. }) => failure,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn pitfall_01_a_fetch_inside_a_batch_returns_the_whole_batch() {
+    let mut world = World::new(1);
+    world.create("t", 1, &[]);
+    world.produce("t", &batch(&["a", "b", "c"], T0, None, 0)).unwrap();
+    let sent = batch(&["d", "e"], T0, None, 0);
+    assert_eq!(world.produce("t", &sent).unwrap().base_offset, 3);
+    assert!(world.fetch("t", 0, false).batches.is_empty(), "nothing is shown before it is durable");
+    world.settle();
+    for offset in [3, 4] {
+        let fetched = world.fetch("t", offset, false);
+        assert_eq!((fetched.batches.len(), fetched.high_watermark), (1, 5));
+        assert_eq!(fetched.batches[0].base_offset, 3);
+        assert_eq!(fetched.batches[0].bytes[16..], sent[16..], "as the producer wrote it");
+    }
+    assert_eq!(world.fetch("t", 5, false).failure, None);
+    assert_eq!(world.fetch("t", 6, false).failure, Some(LogFailure::OffsetOutOfRange));
+}
+
+#[test]
+fn pitfall_02_the_first_batch_is_returned_whatever_its_size() {
+    let mut world = World::new(2);
+    world.create("t", 2, &[]);
+    let long = "x".repeat(60);
+    world.produce("t", &batch(&[&long, &long], T0, None, 0)).unwrap();
+    world.produce("t", &batch(&[&long], T0, None, 0)).unwrap();
+    world.settle();
+    for (max_bytes, partition_max) in [(1, 1 << 20), (1 << 20, 1), (1, 0)] {
+        let partitions = [FetchFrom { max_bytes: partition_max, ..from("t", 0, 0) }];
+        let fetch = Fetch { partitions: &partitions, min_bytes: 1, max_bytes, max_wait_ms: 0, committed_only: false };
+        let Reply::Fetched(fetched) = world.ask(Request::Fetch(fetch)).unwrap() else { panic!("at once") };
+        assert_eq!(fetched[0].batches.len(), 1, "{max_bytes} {partition_max}");
+    }
+}
+
+#[test]
+fn pitfall_03_a_fetch_waits_for_the_sum_of_its_partitions() {
+    let mut world = World::new(3);
+    world.create("t", 1, &[]);
+    world.create("u", 1, &[]);
+    let size = batch(&["a"], T0, None, 0).len();
+    let partitions = [from("t", 0, 0), from("u", 0, 0)];
+    let fetch =
+        || Fetch { partitions: &partitions, min_bytes: 2 * size, max_bytes: 1 << 20, max_wait_ms: 500, committed_only: false };
+    assert_eq!(world.ask(Request::Fetch(fetch())).unwrap(), Reply::Pending);
+    world.produce("t", &batch(&["a"], T0, None, 0)).unwrap();
+    world.settle();
+    assert!(world.told.0.is_empty(), "one of two is not enough");
+    world.produce("u", &batch(&["b"], T0, None, 0)).unwrap();
+    let Reply::Fetched(fetched) = world.answer().unwrap() else { panic!() };
+    assert_eq!(fetched.iter().map(|fetched| fetched.batches.len()).collect::<Vec<_>>(), [1, 1]);
+    // Time is up: what there is.
+    let partitions = [from("t", 0, 1), from("u", 0, 0)];
+    let fetch =
+        Fetch { partitions: &partitions, min_bytes: 2 * size, max_bytes: 1 << 20, max_wait_ms: 500, committed_only: false };
+    assert_eq!(world.ask(Request::Fetch(fetch)).unwrap(), Reply::Pending);
+    world.settle();
+    assert!(world.told.0.is_empty());
+    assert!(world.broker.poll_timeout(world.now).is_some_and(|at| at <= world.now.mono_ms + 500));
+    world.now.mono_ms += 500;
+    let Reply::Fetched(fetched) = world.answer().unwrap() else { panic!() };
+    assert_eq!(fetched.iter().map(|fetched| fetched.batches.len()).collect::<Vec<_>>(), [0, 1]);
+    // An error of one of them is answered at once.
+    let partitions = [from("t", 0, 1), from("no", 0, 0)];
+    let fetch = Fetch { partitions: &partitions, min_bytes: 9, max_bytes: 9, max_wait_ms: 500, committed_only: false };
+    let Reply::Fetched(fetched) = world.ask(Request::Fetch(fetch)).unwrap() else { panic!() };
+    assert_eq!(fetched[1].failure, Some(LogFailure::UnknownTopic));
+    // A topic that goes while a fetch waits for it answers too.
+    let partitions = [from("t", 0, 1)];
+    let fetch = Fetch { partitions: &partitions, min_bytes: 9, max_bytes: 9, max_wait_ms: 500, committed_only: false };
+    assert_eq!(world.ask(Request::Fetch(fetch)).unwrap(), Reply::Pending);
+    world.ask(Request::DeleteTopic { topic: TopicRef::Name("t") }).unwrap();
+    let Reply::Fetched(fetched) = world.answer().unwrap() else { panic!() };
+    assert_eq!(fetched[0].failure, Some(LogFailure::UnknownTopic));
+}
+
+#[test]
+fn pitfall_05_the_epoch_of_an_offset() {
+    let mut world = World::new(5);
+    world.create("t", 1, &[]);
+    assert_eq!(world.list("t", OffsetAt::Latest, false), (0, -1, -1), "an empty partition has no epoch");
+    world.produce("t", &batch(&["a", "b", "c"], T0, None, 0)).unwrap();
+    world.settle();
+    assert_eq!(world.list("t", OffsetAt::Latest, false), (3, -1, 0));
+    assert_eq!(world.list("t", OffsetAt::Earliest, false), (0, -1, 0));
+    let end = world.ask(Request::EpochEnd { topic: "t", partition: 0, epoch: 0, current_epoch: Some(0) }).unwrap();
+    assert_eq!(end, Reply::EpochEnd { epoch: 0, end: 3 });
+    // Made anew, a topic has another identity.
+    let id = |world: &mut World| match world.ask(Request::DescribeTopics { topic: Some(TopicRef::Name("t")) }).unwrap() {
+        Reply::Topics(topics) => topics[0].id,
+        other => panic!("{other:?}"),
+    };
+    let old = id(&mut world);
+    world.ask(Request::DeleteTopic { topic: TopicRef::Id(old) }).unwrap();
+    world.create("t", 1, &[]);
+    assert_ne!(id(&mut world), old);
+    let stale = Produce {
+        topic: TopicRef::Id(old),
+        partition: 0,
+        records: &batch(&["a"], T0, None, 0),
+        transactional_id: None,
+        implicit: false,
+    };
+    assert_eq!(refused(world.ask(Request::Produce(stale))), LogFailure::UnknownTopicId);
+    assert_eq!(world.list("t", OffsetAt::Latest, false), (0, -1, -1));
+}
+
+#[test]
+fn pitfall_06_a_newer_epoch_is_not_known() {
+    let mut world = World::new(6);
+    world.create("t", 1, &[]);
+    for (epoch, expected) in [(None, None), (Some(0), None), (Some(1), Some(LogFailure::UnknownLeaderEpoch))] {
+        let partitions = [FetchFrom { current_epoch: epoch, ..from("t", 0, 0) }];
+        let fetch = Fetch { partitions: &partitions, min_bytes: 0, max_bytes: 9, max_wait_ms: 0, committed_only: false };
+        let Reply::Fetched(fetched) = world.ask(Request::Fetch(fetch)).unwrap() else { panic!() };
+        assert_eq!(fetched[0].failure, expected);
+    }
+}
+
+#[test]
+fn offsets_are_found_by_time_inside_batches_and_in_segments() {
+    let mut world = World::new(7);
+    world.create("t", 1, &[]);
+    let value = "v".repeat(50);
+    for round in 0..2_000 {
+        world.produce("t", &batch(&[&value, &value], T0 + round * 10, None, 0)).unwrap();
+        world.turn();
+    }
+    world.settle();
+    assert!(!world.disk.list("segments").unwrap().is_empty());
+    assert_eq!(world.list("t", OffsetAt::Timestamp(T0 - 5), false), (0, T0, 0));
+    assert_eq!(world.list("t", OffsetAt::Timestamp(T0 + 1), false), (1, T0 + 1, 0));
+    assert_eq!(world.list("t", OffsetAt::Timestamp(T0 + 12_341), false), (2_469, T0 + 12_341, 0));
+    assert_eq!(world.list("t", OffsetAt::Timestamp(T0 + 12_342), false), (2_470, T0 + 12_350, 0));
+    assert_eq!(world.list("t", OffsetAt::MaxTimestamp, false), (3_999, T0 + 19_991, 0));
+    assert_eq!(world.list("t", OffsetAt::Timestamp(T0 + 20_000), false), (-1, -1, -1));
+    // All of it is read back, from wherever it lies.
+    let mut offset = 0;
+    while offset < 4_000 {
+        let fetched = world.fetch("t", offset, false);
+        assert_eq!(fetched.failure, None);
+        for batch in &fetched.batches {
+            assert_eq!(batch.base_offset, offset);
+            offset += 2;
+        }
+    }
+}
+
+#[test]
+fn pitfall_07_producer_state_survives_a_restart() {
+    let mut world = World::new(8);
+    world.create("t", 1, &[]);
+    let send = |sequence: i32| batch(&["a", "b"], T0, Some((77, 0, sequence)), 0);
+    for sequence in 0..3 {
+        assert_eq!(world.produce("t", &send(sequence * 2)).unwrap().base_offset, i64::from(sequence) * 2);
+    }
+    world.settle();
+    for _ in 0..2 {
+        world.crash();
+        assert_eq!(world.produce("t", &send(2)).unwrap().base_offset, 2, "a duplicate has the offset it had");
+        assert_eq!(refused(world.produce("t", &send(8))), LogFailure::OutOfOrderSequence);
+        assert_eq!(world.list("t", OffsetAt::Latest, false).0, 6);
+        // The second time from a checkpoint.
+        world.broker.checkpoint();
+        world.settle();
+    }
+    assert_eq!(world.produce("t", &send(6)).unwrap().base_offset, 6);
+}
+
+#[test]
+fn pitfall_08_committed_readers_see_no_aborted_records() {
+    let mut world = World::new(9);
+    world.create("t", 1, &[]);
+    let me = world.init(None).unwrap();
+    world.add(me, "t").unwrap();
+    let send = |sequence: i32| batch(&["a", "b"], T0, Some((me.0, me.1, sequence)), attribute::TRANSACTIONAL);
+    world.produce("t", &send(0)).unwrap();
+    world.produce("t", &batch(&["plain"], T0, None, 0)).unwrap();
+    world.settle();
+    let open = world.fetch("t", 0, true);
+    assert_eq!((open.batches.len(), open.high_watermark, open.last_stable), (0, 3, 0));
+    assert_eq!(world.fetch("t", 0, false).batches.len(), 2);
+    assert_eq!(world.list("t", OffsetAt::Latest, true).0, 0);
+    world.end(me, false, false).unwrap();
+    assert!(world.fetch("t", 0, true).batches.is_empty(), "the marker is not durable yet");
+    world.settle();
+    for _ in 0..2 {
+        let aborted = world.fetch("t", 0, true);
+        assert_eq!((aborted.batches.len(), aborted.last_stable, &aborted.aborted[..]), (3, 4, &[(me.0, 0)][..]));
+        let marker = BatchHead::parse(&aborted.batches[2].bytes).unwrap();
+        assert!(marker.is(attribute::CONTROL), "control batches are sent to clients");
+        assert_eq!(world.fetch("t", 4, true).aborted, []);
+        world.crash();
+    }
+    // The next one commits.
+    world.add(me, "t").unwrap();
+    world.produce("t", &send(2)).unwrap();
+    world.end(me, true, false).unwrap();
+    world.settle();
+    let committed = world.fetch("t", 4, true);
+    assert_eq!((committed.batches.len(), committed.last_stable, committed.aborted.len()), (2, 7, 0));
+}
+
+#[test]
+fn pitfall_09_transactions() {
+    let mut world = World::new(10);
+    world.create("t", 1, &[]);
+    let timeout = Request::InitProducer { transactional_id: Some("tx"), timeout_ms: 900_001, known: None };
+    assert_eq!(refused(world.ask(timeout)), LogFailure::InvalidTransactionTimeout);
+    let me = world.init(None).unwrap();
+    let send = |me: (i64, i16), sequence: i32| batch(&["a"], T0, Some((me.0, me.1, sequence)), attribute::TRANSACTIONAL);
+    assert_eq!(refused(world.produce("t", &send(me, 0))), LogFailure::InvalidTransactionState, "not announced");
+    assert_eq!(refused(world.end(me, true, false)), LogFailure::InvalidTransactionState, "nothing is open");
+    world.add(me, "t").unwrap();
+    world.add(me, "t").unwrap();
+    world.produce("t", &send(me, 0)).unwrap();
+    // A second instance takes over: what was open is aborted, and the first is shut out.
+    let next = world.init(None).unwrap();
+    assert_eq!(next, (me.0, me.1 + 1));
+    assert_eq!(refused(world.produce("t", &send(me, 1))), LogFailure::InvalidProducerEpoch);
+    assert_eq!(refused(world.add(me, "t")), LogFailure::ProducerFenced);
+    assert_eq!(refused(world.end(me, true, false)), LogFailure::ProducerFenced);
+    assert_eq!(
+        refused(world.init(Some(me)).map(|found| assert_ne!(found, me)).and(world.init(Some((9, 9))))),
+        LogFailure::ProducerFenced
+    );
+    world.settle();
+    assert_eq!(world.fetch("t", 0, true).aborted, [(me.0, 0)]);
+    // The outcome asked for twice.
+    let next = world.init(None).unwrap();
+    world.add(next, "t").unwrap();
+    world.produce("t", &send(next, 0)).unwrap();
+    assert_eq!(world.end(next, true, false).unwrap(), next);
+    assert_eq!(world.end(next, true, false).unwrap(), next);
+    assert_eq!(refused(world.end(next, false, false)), LogFailure::InvalidTransactionState);
+    // TV2: every transaction has an epoch of its own, and is announced by being written to.
+    let implicit = |world: &mut World, me: (i64, i16)| {
+        let records = send(me, 0);
+        let produce =
+            Produce { topic: TopicRef::Name("t"), partition: 0, records: &records, transactional_id: Some("tx"), implicit: true };
+        world.ask(Request::Produce(produce)).unwrap();
+    };
+    implicit(&mut world, next);
+    let bumped = world.end(next, true, true).unwrap();
+    assert_eq!(bumped, (next.0, next.1 + 1));
+    assert_eq!(world.end(next, true, true).unwrap(), bumped, "the answer was lost");
+    assert_eq!(refused(world.end(next, false, true)), LogFailure::ProducerFenced);
+    // One that is open for too long is aborted, and its producer shut out.
+    implicit(&mut world, bumped);
+    world.now.wall_ms += 60_000;
+    world.settle();
+    assert_eq!(refused(world.end(bumped, true, true)), LogFailure::ProducerFenced);
+    let all = world.list("t", OffsetAt::Latest, false).0;
+    assert_eq!(world.list("t", OffsetAt::Latest, true).0, all, "nothing is open any more");
+}
+
+#[test]
+fn an_open_transaction_survives_a_crash_and_can_be_ended() {
+    for clean in [false, true] {
+        let mut world = World::new(11);
+        world.create("t", 1, &[]);
+        let me = world.init(None).unwrap();
+        world.add(me, "t").unwrap();
+        let records = batch(&["a"], T0, Some((me.0, me.1, 0)), attribute::TRANSACTIONAL);
+        world.produce("t", &records).unwrap();
+        world.settle();
+        if clean {
+            world.broker.close(&mut world.disk).unwrap();
+        }
+        world.crash();
+        assert_eq!(world.fetch("t", 0, true).last_stable, 0);
+        let Reply::Transactions(open) = world.ask(Request::DescribeTransactions { transactional_id: None }).unwrap() else {
+            panic!()
+        };
+        assert_eq!(open[0].partitions, [(Arc::from("t"), 0)]);
+        world.end(me, true, false).unwrap();
+        world.settle();
+        assert_eq!(world.fetch("t", 0, true).batches.len(), 2);
+        // Ids are never given twice.
+        let Reply::Producer { id, .. } =
+            world.ask(Request::InitProducer { transactional_id: None, timeout_ms: 1, known: None }).unwrap()
+        else {
+            panic!()
+        };
+        assert_ne!(id, me.0);
+    }
+}
+
+#[test]
+fn pitfall_15_what_is_refused_and_with_what() {
+    let mut world = World::new(12);
+    world.create("t", 1, &[("max.message.bytes", "100")]);
+    let good = batch(&["a"], T0, None, 0);
+    let long = "x".repeat(60);
+    assert_eq!(refused(world.produce("t", &batch(&[&long], T0, None, 0))), LogFailure::BatchTooLarge);
+    assert_eq!(refused(world.produce("t", &[&good[..], &good[..]].concat())), LogFailure::InvalidRecord);
+    assert_eq!(refused(world.produce("t", &good[..60])), LogFailure::CorruptBatch);
+    assert_eq!(refused(world.produce("t", &[])), LogFailure::CorruptBatch);
+    let mut flipped = good.clone();
+    flipped[62] ^= 1;
+    assert_eq!(refused(world.produce("t", &flipped)), LogFailure::CorruptBatch);
+    let mut old = good.clone();
+    old[16] = 1;
+    assert_eq!(refused(world.produce("t", &old)), LogFailure::UnsupportedFormat);
+    assert_eq!(refused(world.produce("t", &batch(&["a"], T0, None, 5))), LogFailure::UnsupportedCompression);
+    assert_eq!(refused(world.produce("t", &batch(&["a"], T0, None, attribute::CONTROL))), LogFailure::InvalidRecord);
+    assert_eq!(refused(world.produce("t", &batch(&["a"], T0 + 3_700_000, None, 0))), LogFailure::InvalidTimestamp);
+    assert_eq!(refused(world.produce("bad/name", &good)), LogFailure::InvalidTopicName);
+    assert_eq!(world.list("t", OffsetAt::Latest, false).0, 0);
+}
+
+#[test]
+fn log_append_time_stamps_the_batch() {
+    let mut world = World::new(13);
+    world.create("t", 1, &[("message.timestamp.type", "LogAppendTime")]);
+    let produced = world.produce("t", &batch(&["a", "b"], 5, None, 0)).unwrap();
+    assert_eq!(produced.append_time_ms, world.now.wall_ms as i64);
+    world.settle();
+    let fetched = world.fetch("t", 0, false);
+    let bytes = &fetched.batches[0].bytes;
+    assert_eq!(model::record::verify(bytes), Ok(bytes.len()));
+    let head = BatchHead::parse(bytes).unwrap();
+    assert!(head.is(attribute::APPEND_TIME));
+    assert_eq!(head.max_timestamp_ms, produced.append_time_ms);
+    assert_eq!(world.list("t", OffsetAt::Timestamp(produced.append_time_ms), false).0, 0);
+}
+
+#[test]
+fn records_are_deleted_by_offset_by_age_and_by_size() {
+    let mut world = World::new(14);
+    world.create("t", 1, &[("retention.ms", "-1")]);
+    for round in 0..1_000 {
+        world.produce("t", &batch(&["aaaaaaaaaaaaaaaaaaaaaaa", "b"], T0 + round, None, 0)).unwrap();
+        world.turn();
+    }
+    world.settle();
+    let delete = |world: &mut World, before| world.ask(Request::DeleteRecords { topic: "t", partition: 0, before });
+    assert_eq!(refused(delete(&mut world, Some(2_001))), LogFailure::OffsetOutOfRange);
+    let Reply::LogStart { offset, .. } = delete(&mut world, Some(501)).unwrap() else { panic!() };
+    assert_eq!(offset, 501);
+    world.settle();
+    for _ in 0..2 {
+        assert_eq!(world.fetch("t", 500, false).failure, Some(LogFailure::OffsetOutOfRange));
+        assert_eq!(world.fetch("t", 501, false).batches[0].base_offset, 500, "the batch that holds it, whole");
+        assert_eq!(world.list("t", OffsetAt::Earliest, false).0, 501);
+        assert_eq!(world.list("t", OffsetAt::Timestamp(0), false).0, 501);
+        world.crash();
+    }
+    let set = |name: &str, value: &str| [ConfigChange { name: name.into(), operation: ConfigOperation::Set(value.into()) }];
+    let alter = |world: &mut World, changes: &[ConfigChange]| {
+        world.ask(Request::AlterConfig { topic: "t", changes, replace: false, validate_only: false }).unwrap();
+        world.now.mono_ms += 300_000;
+        world.settle();
+    };
+    let before = world.broker.store().stream_bytes(world.broker.topics.partition_log(TopicRef::Name("t"), 0).unwrap());
+    alter(&mut world, &set("retention.bytes", &(before / 2).to_string()));
+    let start = world.list("t", OffsetAt::Earliest, false).0;
+    assert!(start > 501 && start < 2_000, "{start}");
+    world.now.wall_ms += 10_000;
+    alter(&mut world, &set("retention.ms", "1000"));
+    assert_eq!(world.list("t", OffsetAt::Earliest, false).0, 2_000);
+    world.crash();
+    assert_eq!(world.list("t", OffsetAt::Earliest, false).0, 2_000);
+    assert_eq!(world.produce("t", &batch(&["z"], world.now.wall_ms as i64, None, 0)).unwrap().base_offset, 2_000);
+}
+
+#[test]
+fn pitfall_16_every_setting_is_listed() {
+    let mut world = World::new(15);
+    world.create("t", 1, &[("retention.ms", "5")]);
+    let Reply::Config(topic) = world.ask(Request::DescribeConfig { of: ConfigOf::Topic("t") }).unwrap() else { panic!() };
+    assert!(topic.len() >= 30);
+    let retention = topic.iter().find(|entry| entry.name == "retention.ms").unwrap();
+    assert_eq!((retention.value.as_deref(), retention.source), (Some("5"), model::topic::ConfigSource::Topic));
+    let Reply::Config(broker) = world.ask(Request::DescribeConfig { of: ConfigOf::Broker }).unwrap() else { panic!() };
+    for name in ["num.partitions", "default.replication.factor", "auto.create.topics.enable", "log.retention.ms"] {
+        assert!(broker.iter().any(|entry| entry.name == name), "{name}");
+    }
+}
+
+#[test]
+fn pitfall_17_creation_is_checked() {
+    let mut world = World::new(16);
+    let create =
+        |world: &mut World, name: &str, partitions: Option<u32>, config: &[(String, Option<String>)], validate_only: bool| {
+            world.ask(Request::CreateTopic(CreateTopic { name, partitions, config, validate_only, automatic: false }))
+        };
+    assert_eq!(refused(create(&mut world, "a/b", None, &[], false)), LogFailure::InvalidTopicName);
+    assert_eq!(refused(create(&mut world, "a", Some(0), &[], false)), LogFailure::InvalidPartitions);
+    let bad = [("no.such".to_owned(), Some("1".to_owned()))];
+    assert_eq!(refused(create(&mut world, "a", None, &bad, false)), LogFailure::InvalidConfig);
+    let Reply::TopicCreated { durable_at: None, config, .. } = create(&mut world, "a", None, &[], true).unwrap() else {
+        panic!()
+    };
+    assert!(config.len() >= 30);
+    assert_eq!(refused(world.ask(Request::DescribeTopics { topic: Some(TopicRef::Name("a")) })), LogFailure::UnknownTopic);
+    create(&mut world, "a", None, &[], false).unwrap();
+    assert_eq!(refused(create(&mut world, "a", None, &[], true)), LogFailure::TopicExists);
+    world.ask(Request::AddPartitions { topic: "a", total: 3, validate_only: false }).unwrap();
+    assert_eq!(
+        refused(world.ask(Request::AddPartitions { topic: "a", total: 3, validate_only: false })),
+        LogFailure::InvalidPartitions
+    );
+    world.settle();
+    world.crash();
+    let Reply::Topics(topics) = world.ask(Request::DescribeTopics { topic: None }).unwrap() else { panic!() };
+    assert_eq!((topics.len(), topics[0].partitions), (1, 3));
+}
