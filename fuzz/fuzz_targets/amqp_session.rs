@@ -151,7 +151,8 @@ fn record(len: usize, own: &[u8], dead: bool) -> Bytes {
     let header = model::Header { name: amqp::translate::HEADER_NAME, value: own };
     let mut batch = Vec::new();
     let body = vec![7; len];
-    let letter = DeadLetter { exchange: "dlx".into(), deaths: vec![], first: ("q".into(), "expired".into(), None) };
+    let letter =
+        DeadLetter { exchange: "dlx".into(), deaths: vec![], first: ("q".into(), "expired".into(), None), rekeyed: false };
     let death = [model::Header { name: model::death::HEADER, value: &letter.to_bytes() }];
     let headers = if dead { &death[..] } else { &[] };
     RecordParts { key: b"key", value: &body, own: (!own.is_empty()).then_some(header), headers }.encode(0, &mut batch);
@@ -190,16 +191,14 @@ fuzz_target!(|data: &[u8]| {
                 let (tag, redelivered) = (DeliveryTag(number), op & 2 == 0);
                 let event = match world.got.take() {
                     Some(scope) => Event::Got { scope, tag, redelivered, returns: number as u32, remaining: number, record },
-                    None => {
-                        Event::Deliver {
-                            scope: Scope(1),
-                            subscription: SubscriptionId(number % 8),
-                            tag,
-                            redelivered,
-                            returns: number as u32,
-                            record,
-                        }
-                    }
+                    None => Event::Deliver {
+                        scope: Scope(1),
+                        subscription: SubscriptionId(number % 8),
+                        tag,
+                        redelivered,
+                        returns: number as u32,
+                        record,
+                    },
                 };
                 world.session.handle(event, world.now, &mut world.out);
             }
