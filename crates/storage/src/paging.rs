@@ -9,12 +9,13 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 use model::planted::{self, Bug};
-use model::{Lsn, record};
+use model::{Lsn, Offset, record};
 use vfs::{Completion, Done, Extent, Job, Token};
 
 use crate::frame::{self, LogId, Tag};
 use crate::log::{Entry, Home, Place, Run};
 use crate::store::{RESIDENT_ENTRIES_HIGH, Stopped, Store};
+use crate::stream::Stretch;
 use crate::{checkpoint, segment};
 
 /// A segment's offsets: its index must fit into memory while it is read.
@@ -34,6 +35,10 @@ pub(crate) struct Paging {
     wants_checkpoint: bool,
     /// A checkpoint that waits for the journal to be durable up to its position.
     pub(crate) checkpoint: Option<(Lsn, Bytes)>,
+    /// Checkpoints taken since the start.
+    taken: u64,
+    /// Segments that were written anew: (checkpoints taken before, path). The old files go with the next checkpoint.
+    retired: Vec<(u64, String)>,
     /// The position of the newest checkpoint on disk.
     pub(crate) newest_checkpoint: Option<Lsn>,
 }
@@ -84,6 +89,7 @@ impl Store {
         let at = self.journal.appended();
         let bytes = self.state_at(at, catalog);
         self.paging.wants_checkpoint = false;
+        self.paging.taken += 1;
         self.paging.checkpoint = Some((at, bytes));
     }
 
@@ -292,6 +298,47 @@ impl Store {
         true
     }
 
+    /// Write a stretch of a stream anew as one segment: the batches of all its entries that are left, in their order, each
+    /// with its entry and the offset of its first record.
+    ///
+    /// `false`: something else is under way, or the stretch is not what it was; nothing was changed.
+    pub fn rewrite(&mut self, id: LogId, stretch: &Stretch, batches: &[(Offset, u64, Bytes)]) -> bool {
+        if self.paging.work.is_some() || self.short_of_space {
+            return false;
+        }
+        let Some(log) = self.logs.get_mut(&id) else { return false };
+        let (first, end) = (stretch.entry.0, stretch.entry_end.0);
+        let is_it = |run: &&Run| run.first == first && run.end() == end && run.sealed && run.live as usize == batches.len();
+        let Some(run) = log.run_index(first).and_then(|index| log.runs.get(index)).filter(is_it) else { return false };
+        if log.paging || batches.iter().any(|(entry, ..)| run.is_settled(entry.0)) {
+            return false;
+        }
+        let mut entries = Vec::with_capacity((end - first) as usize);
+        let (mut data_len, mut sources) = (0, Vec::with_capacity(batches.len()));
+        let mut rest = batches;
+        for entry in first..end {
+            let place = Place::segment(segment::HEADER_BYTES + data_len);
+            // What is gone takes the offset of what follows it: a search must find that, and not what is gone.
+            let base = rest.first().map_or(stretch.end, |(_, base, _)| *base);
+            let mut len = 0;
+            if let Some(((at, _, bytes), behind)) = rest.split_first()
+                && at.0 == entry
+            {
+                len = bytes.len() as u32;
+                sources.push(Source::Memory(bytes.clone()));
+                rest = behind;
+            }
+            entries.push(Entry { place, tag: Tag::of_stream(base), len });
+            data_len += u64::from(len);
+        }
+        log.paging = true;
+        let out = PageOut { log: id, first, end, file: self.next_file, entries, data_len, sources };
+        self.next_file += 1;
+        let token = self.token();
+        self.write_segment(token, out, Bytes::new());
+        true
+    }
+
     fn write_segment(&mut self, token: Token, mut out: PageOut, gathered: Bytes) {
         let mut parts = Vec::with_capacity(out.sources.len() + 2);
         parts.push(segment::header(out.log, out.first, out.entries.len() as u32, out.data_len));
@@ -329,6 +376,11 @@ impl Store {
         let mut newest_ms = 0;
         for run in log.runs.drain(from..to) {
             newest_ms = newest_ms.max(run.newest_ms);
+            if let Home::Segment(home) = &run.home {
+                self.reads.window_bytes -= home.window_bytes();
+                self.paging.retired.push((self.paging.taken, segment::path(out.log, home.file)));
+                self.paging.wants_checkpoint = true;
+            }
             let mut offset = run.first;
             while let Some(live) = run.next_live(offset) {
                 let bit = (live - out.first) as usize;
@@ -555,6 +607,11 @@ impl Store {
     fn checkpoint_written(&mut self, at: Lsn) {
         if let Some(old) = self.paging.newest_checkpoint.replace(at).filter(|old| *old != at) {
             self.removals.push_back((Lsn(0), checkpoint::path(old)));
+        }
+        // The checkpoint that was written is the last that was taken.
+        let taken = self.paging.taken;
+        for (_, path) in self.paging.retired.extract_if(.., |(before, _)| *before < taken) {
+            self.removals.push_back((Lsn(0), path));
         }
         let here = at.0 / self.bucket_bytes();
         while self.buckets.front().is_some_and(|bucket| bucket.live == 0 && bucket.number < here) {

@@ -92,6 +92,8 @@ pub enum Batch {
 pub struct Stretch {
     /// Its first entry.
     pub entry: Offset,
+    /// The entry after its last.
+    pub entry_end: Offset,
     /// The offset of its first record.
     pub base: u64,
     /// The offset after its last record.
@@ -256,6 +258,7 @@ impl Store {
             };
             Stretch {
                 entry: Offset(run.first),
+                entry_end: Offset(run.end()),
                 base: run.base,
                 end: next.unwrap_or_else(|| self.stream_next(id)),
                 newest_ms: run.newest_ms,
@@ -263,6 +266,13 @@ impl Store {
                 open: !run.sealed,
             }
         })
+    }
+
+    /// The newest stretch takes no more.
+    pub fn close_stretch(&mut self, id: LogId) {
+        if let Some(run) = self.logs.get_mut(&id).and_then(|log| log.runs.back_mut()) {
+            run.sealed = true;
+        }
     }
 
     /// Bytes of a stream's records.
