@@ -256,7 +256,13 @@ impl Broker {
         let message = self.expiries.first().map(|(at, _)| now.mono_ms + at.saturating_sub(now.wall_ms));
         let queue = self.unused.first().map(|(at, _)| *at);
         let transaction = self.transactions.next_due_ms().map(|at| now.mono_ms + at.saturating_sub(now.wall_ms));
-        message.into_iter().chain(queue).chain(self.topics.poll_timeout()).chain(transaction).min()
+        message
+            .into_iter()
+            .chain(queue)
+            .chain(self.topics.poll_timeout())
+            .chain(transaction)
+            .chain(self.next_compaction_ms(now))
+            .min()
     }
 
     /// Time has passed: messages and queues may have expired.

@@ -302,6 +302,21 @@ pub fn stamp(batch: &mut [u8], now_ms: u64) {
     }
 }
 
+/// A batch with other records in the place of its own, at the same offsets: `packed` is `count` records as the batch's
+/// attributes say.
+#[must_use]
+pub fn rebuild(batch: &[u8], count: u32, packed: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(HEADER_BYTES + packed.len());
+    out.extend_from_slice(batch.get(..HEADER_BYTES).unwrap_or_default());
+    out.resize(HEADER_BYTES, 0);
+    out.extend_from_slice(packed);
+    let len = (out.len() - 12) as u32;
+    out[8..12].copy_from_slice(&len.to_be_bytes());
+    out[57..61].copy_from_slice(&count.to_be_bytes());
+    seal(&mut out);
+    out
+}
+
 /// The end of a transaction, as a batch: Kafka's control record, version 0.
 #[must_use]
 pub fn marker(producer_id: i64, producer_epoch: i16, commit: bool, now_ms: u64) -> Vec<u8> {

@@ -111,7 +111,13 @@ static SETTINGS: &[Setting] = &[
     setting("remote.storage.enable", Boolean, "false", Rule::OneOf(&["false"]), "Nothing is tiered."),
     setting("retention.bytes", Long, "-1", Rule::From(-1), "The oldest records of a partition go when it is larger; -1: never."),
     setting("retention.ms", Long, "604800000", Rule::From(-1), "Records go when they are older; -1: never."),
-    setting("segment.bytes", Int, "1073741824", Rule::From(14), "Without effect: the broker cuts segments as it finds best."),
+    setting(
+        "segment.bytes",
+        Int,
+        "1073741824",
+        Rule::From(14),
+        "The newest part of a compacted topic may be compacted once it is this large.",
+    ),
     setting("segment.index.bytes", Int, "10485760", Rule::From(4), "Without effect: an index is as long as its segment needs."),
     setting("segment.jitter.ms", Long, "0", Rule::From(0), "Without effect: segments are not cut by time."),
     setting("segment.ms", Long, "604800000", Rule::From(1), "Without effect: segments are not cut by time."),
@@ -132,7 +138,7 @@ fn find(name: &str) -> Option<&'static Setting> {
 pub(crate) type Config = BTreeMap<String, String>;
 
 /// The settings that the broker acts upon.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Settings {
     pub batch_bytes_max: usize,
     /// The broker's clock stamps records.
@@ -149,6 +155,11 @@ pub(crate) struct Settings {
     pub retention_bytes: i64,
     pub tombstone_ms: i64,
     pub min_compaction_lag_ms: i64,
+    /// How much of a partition must be uncompacted before it is compacted.
+    pub dirty_ratio: f64,
+    /// The newest stretch of a compacted topic is closed at this size, or at this age.
+    pub segment_bytes: u64,
+    pub segment_ms: u64,
 }
 
 impl Settings {
@@ -168,6 +179,9 @@ impl Settings {
             retention_bytes: number("retention.bytes"),
             tombstone_ms: number("delete.retention.ms"),
             min_compaction_lag_ms: number("min.compaction.lag.ms"),
+            dirty_ratio: text("min.cleanable.dirty.ratio").parse().unwrap_or(0.5),
+            segment_bytes: u64::try_from(number("segment.bytes")).unwrap_or(u64::MAX),
+            segment_ms: u64::try_from(number("segment.ms")).unwrap_or(u64::MAX),
         }
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! # Layout
 //! - this file: which topics there are; creating, changing and deleting them
+//! - [`compaction`]: of every key only the latest record
 //! - [`config`]: their settings
 //! - [`partition`]: producers, open transactions, what readers may see
 //! - [`produce`]: appending batches
@@ -9,6 +10,7 @@
 //! - [`records`]: what is inside a batch
 //! - [`retention`]: dropping what is old
 
+mod compaction;
 mod config;
 mod fetch;
 pub(crate) mod partition;
@@ -72,6 +74,8 @@ pub(crate) struct Topics {
     /// Sessions whose fetch must be looked at again.
     woken: VecDeque<SessionId>,
     next_retention_ms: u64,
+    compaction: Option<compaction::Compaction>,
+    next_compaction_ms: u64,
 }
 
 impl Topics {

@@ -59,6 +59,8 @@ pub(crate) struct Partition {
     pub index: u32,
     /// Nothing before is shown.
     pub start: u64,
+    /// Records below were compacted.
+    pub compacted: u64,
     producers: HashMap<i64, Producer, FixedState>,
     /// Open transactions by their first offset.
     open: BTreeMap<u64, i64>,
@@ -95,6 +97,7 @@ impl Partition {
             topic,
             index,
             start: 0,
+            compacted: 0,
             producers: HashMap::default(),
             open: BTreeMap::new(),
             ended: VecDeque::new(),
@@ -194,6 +197,12 @@ impl Partition {
     pub fn aborted(&self, from: u64, to: u64) -> Vec<(i64, i64)> {
         let touches = |ended: &&Ended| !ended.committed && ended.marker >= from && ended.first < to;
         self.ended.iter().filter(touches).map(|ended| (ended.producer_id, ended.first as i64)).collect()
+    }
+
+    /// Whether what this producer wrote at `base` was aborted.
+    pub fn is_aborted(&self, producer_id: i64, base: u64) -> bool {
+        let is_it = |ended: &Ended| ended.producer_id == producer_id && ended.first <= base && base < ended.marker;
+        self.ended.iter().any(|ended| !ended.committed && is_it(ended))
     }
 
     /// Forget ended transactions that nobody needs to hear of any more.

@@ -1,6 +1,6 @@
 //! Appending batches.
 
-use model::record::{self, BatchHead, RecordError, attribute};
+use model::record::{self, BatchHead, RecordError, Records, attribute};
 use model::topic::{Produce, Produced, TopicRef};
 use model::{Failure, LogFailure, Lsn, Now, Reply};
 use storage::LogId;
@@ -98,6 +98,9 @@ fn check(records: &[u8], settings: &Settings, now: Now) -> Result<BatchHead, Fai
     if head.producer_id >= 0 && head.base_sequence < 0 {
         return Err(because(LogFailure::InvalidRecord, "a producer's batch without a sequence number"));
     }
+    if settings.compact && !all_have_keys(records, &head) {
+        return Err(because(LogFailure::InvalidRecord, "Compacted topic cannot accept message without key."));
+    }
     if !settings.append_time {
         let now_ms = now.wall_ms as i64;
         let too_old = now_ms.saturating_sub(head.max_timestamp_ms) > settings.before_max_ms;
@@ -107,4 +110,9 @@ fn check(records: &[u8], settings: &Settings, now: Now) -> Result<BatchHead, Fai
         }
     }
     Ok(head)
+}
+
+fn all_have_keys(batch: &[u8], head: &BatchHead) -> bool {
+    let Ok(bytes) = super::records::decompress(batch) else { return false };
+    Records::new(&bytes, head.records).all(|record| record.is_ok_and(|record| record.key.is_some()))
 }

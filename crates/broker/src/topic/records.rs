@@ -1,7 +1,7 @@
 //! The records inside a batch, whatever it is compressed with.
 
 use std::borrow::Cow;
-use std::io::Read;
+use std::io::{Read, Write};
 
 use model::record::{BatchHead, HEADER_BYTES, RecordError, Records, attribute};
 
@@ -30,10 +30,12 @@ pub(crate) fn decompress(batch: &[u8]) -> Result<Cow<'_, [u8]>, RecordError> {
     }
 }
 
+/// What the Java library's frames begin with.
+const MAGIC: &[u8] = b"\x82SNAPPY\0";
+
 /// Snappy comes raw, or in the frames of the Java library: a magic of 8 bytes, two versions of 4, then blocks with their
 /// lengths before them.
 fn snappy(packed: &[u8]) -> Result<Vec<u8>, RecordError> {
-    const MAGIC: &[u8] = b"\x82SNAPPY\0";
     let block = |packed: &[u8]| {
         let len = snap::raw::decompress_len(packed).map_err(|_| RecordError::Malformed)?;
         if len as u64 > DECOMPRESSED_BYTES_MAX {
@@ -57,6 +59,30 @@ fn snappy(packed: &[u8]) -> Result<Vec<u8>, RecordError> {
     Ok(out)
 }
 
+/// Records packed as a batch with these attributes has them; `None` where that cannot be done.
+pub(crate) fn compress(records: &[u8], attributes: i16) -> Option<Vec<u8>> {
+    match attributes & attribute::COMPRESSION {
+        0 => Some(records.to_vec()),
+        1 => {
+            let mut out = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+            out.write_all(records).ok()?;
+            out.finish().ok()
+        }
+        2 => {
+            let block = snap::raw::Encoder::new().compress_vec(records).ok()?;
+            let head = [MAGIC, &[0, 0, 0, 1, 0, 0, 0, 1], &(block.len() as u32).to_be_bytes()].concat();
+            Some([head, block].concat())
+        }
+        3 => {
+            let mut out = lz4_flex::frame::FrameEncoder::new(Vec::new());
+            out.write_all(records).ok()?;
+            out.finish().ok()
+        }
+        4 => zstd::stream::encode_all(records, 0).ok(),
+        _ => None,
+    }
+}
+
 /// The first record at or after `from` whose time is at least `wanted_ms`: its offset and its time.
 pub(crate) fn first_at(batch: &[u8], base: u64, from: u64, wanted_ms: i64) -> Option<(u64, i64)> {
     let head = BatchHead::parse(batch).ok()?;
@@ -68,4 +94,24 @@ pub(crate) fn first_at(batch: &[u8], base: u64, from: u64, wanted_ms: i64) -> Op
         let offset = base.checked_add_signed(record.offset_delta)?;
         (offset >= from && time(record.timestamp_delta) >= wanted_ms).then(|| (offset, time(record.timestamp_delta)))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_codec_is_undone() {
+        let records: Vec<u8> = (0..20_000u32).flat_map(|number| (number / 7).to_le_bytes()).collect();
+        for codec in 0..5 {
+            let packed = compress(&records, codec).unwrap();
+            let mut batch = Vec::new();
+            model::RecordParts::default().encode(0, &mut batch);
+            batch[22] = codec as u8;
+            let batch = model::record::rebuild(&batch, 1, &packed);
+            assert_eq!(decompress(&batch).unwrap()[..], records[..], "codec {codec}");
+        }
+        let raw = snap::raw::Encoder::new().compress_vec(&records).unwrap();
+        assert_eq!(snappy(&raw).unwrap(), records);
+    }
 }

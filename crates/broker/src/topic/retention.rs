@@ -43,8 +43,9 @@ impl Broker {
         self.wake_readers(log);
     }
 
-    /// From time to time, drop what the topics' settings say is too old or too much.
+    /// From time to time, drop what the topics' settings say is too old, too much or superseded.
     pub(crate) fn retain(&mut self, now: Now) {
+        self.compact(now);
         if now.mono_ms < self.topics.next_retention_ms {
             return;
         }

@@ -570,6 +570,103 @@ fn records_are_deleted_by_offset_by_age_and_by_size() {
     assert_eq!(world.produce("t", &batch(&["z"], world.now.wall_ms as i64, None, 0)).unwrap().base_offset, 2_000);
 }
 
+/// A batch of records with keys of one byte; no value: a tombstone.
+fn keyed(records: &[(u8, Option<&str>)], at_ms: i64, codec: i16) -> Vec<u8> {
+    let mut body = Vec::new();
+    for (index, (key, value)) in records.iter().enumerate() {
+        let small = |value: usize| (value as u8) << 1;
+        let value = value.map_or(vec![1], |value| [&[small(value.len())], value.as_bytes()].concat());
+        let record = [&[0, small(index), small(index), 2, *key][..], &value, &[0]].concat();
+        body.push(small(record.len()));
+        body.extend_from_slice(&record);
+    }
+    let mut head = batch(&vec![""; records.len()], at_ms, None, codec);
+    head.truncate(model::record::HEADER_BYTES);
+    model::record::rebuild(&head, records.len() as u32, &super::records::compress(&body, codec).unwrap())
+}
+
+/// Every record of the topic: (offset, key, value).
+fn all_records(world: &mut World, topic: &str) -> Vec<(i64, u8, Option<Vec<u8>>)> {
+    let (mut offset, mut all) = (world.list(topic, OffsetAt::Earliest, false).0, Vec::new());
+    loop {
+        let fetched = world.fetch(topic, offset, false);
+        assert_eq!(fetched.failure, None);
+        let Some(last) = fetched.batches.last() else { return all };
+        offset = last.base_offset + i64::from(BatchHead::parse(&last.bytes).unwrap().offsets);
+        for found in &fetched.batches {
+            let head = BatchHead::parse(&found.bytes).unwrap();
+            let bytes = super::records::decompress(&found.bytes).unwrap();
+            for record in model::record::Records::new(&bytes, head.records) {
+                let record = record.unwrap();
+                let value = record.value.map(<[u8]>::to_vec);
+                all.push((found.base_offset + record.offset_delta, record.key.unwrap()[0], value));
+            }
+        }
+    }
+}
+
+#[test]
+fn pitfall_14_compaction_keeps_the_latest_of_every_key_at_its_offset() {
+    for codec in 0..5 {
+        let mut world = World::new(20 + codec as u64);
+        let config = [
+            ("cleanup.policy", "compact"),
+            ("delete.retention.ms", "1000"),
+            ("segment.ms", "100"),
+            ("min.cleanable.dirty.ratio", "0"),
+        ];
+        world.create("t", 1, &config);
+        assert_eq!(refused(world.produce("t", &batch(&["no key"], T0, None, 0))), LogFailure::InvalidRecord);
+        let mut latest = std::collections::BTreeMap::new();
+        for round in 0..400i64 {
+            let now = world.now.wall_ms as i64;
+            let text = format!("value {round}");
+            let (a, b) = (world.now.mono_ms as u8 ^ round as u8, (round % 17) as u8);
+            let base =
+                world.produce("t", &keyed(&[(a, Some(&text)), (b, Some(&text)), (200, None)], now, codec)).unwrap().base_offset;
+            latest.insert(a, (base, Some(text.clone().into_bytes())));
+            latest.insert(b, (base + 1, Some(text.into_bytes())));
+            latest.insert(200, (base + 2, None));
+            world.turn();
+        }
+        world.settle();
+        let stored =
+            |world: &World| world.broker.store().stream_bytes(world.broker.topics.partition_log(TopicRef::Name("t"), 0).unwrap());
+        let (before, end) = (stored(&world), world.list("t", OffsetAt::Latest, false));
+        let expected = |latest: &std::collections::BTreeMap<u8, (i64, Option<Vec<u8>>)>| {
+            let mut all: Vec<_> = latest.iter().map(|(key, (offset, value))| (*offset, *key, value.clone())).collect();
+            all.sort_unstable();
+            all
+        };
+        let run = |world: &mut World| {
+            for _ in 0..4 {
+                world.now.mono_ms += 15_000;
+                for _ in 0..200 {
+                    world.now.mono_ms += 1;
+                    world.turn();
+                }
+                world.settle();
+            }
+        };
+        world.now.wall_ms += 500;
+        run(&mut world);
+        assert_eq!(all_records(&mut world, "t"), expected(&latest), "codec {codec}");
+        assert!(stored(&world) < before * 2 / 3, "{} of {before}", stored(&world));
+        assert_eq!(world.list("t", OffsetAt::Latest, false), end);
+        // A tombstone goes when it is old enough, and all of it survives a crash.
+        world.now.wall_ms += 1_000;
+        let last = world.produce("t", &keyed(&[(201, Some("x"))], world.now.wall_ms as i64, codec)).unwrap().base_offset;
+        latest.insert(201, (last, Some(b"x".to_vec())));
+        world.settle();
+        world.now.wall_ms += 500;
+        latest.remove(&200);
+        run(&mut world);
+        assert_eq!(all_records(&mut world, "t"), expected(&latest), "codec {codec}");
+        world.crash();
+        assert_eq!(all_records(&mut world, "t"), expected(&latest), "codec {codec}");
+    }
+}
+
 #[test]
 fn pitfall_16_every_setting_is_listed() {
     let mut world = World::new(15);
