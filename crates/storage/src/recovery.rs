@@ -250,10 +250,7 @@ pub(crate) fn apply(
             for _ in 0..count {
                 let (first, count) = (fields.u64()?, fields.u32()?);
                 // Only what the log holds: the range was cut to it when it was written.
-                let end = first.saturating_add(count.into()).min(log.next);
-                for offset in first.max(log.first())..end {
-                    log.settle(offset);
-                }
+                log.settle_live(first, first.saturating_add(count.into()).min(log.next));
             }
             log.drop_dead_runs();
         }
