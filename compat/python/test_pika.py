@@ -249,6 +249,7 @@ def test_predeclared_exchanges(ch):
     ]:
         ch.exchange_declare(exchange, kind, durable=True)
         ch.exchange_declare(exchange, passive=True)
+    ch.exchange_declare("amq.rabbitmq.trace", "topic", durable=True, internal=True)
 
 
 def test_system_exchanges_are_protected(connection, queue):

@@ -190,6 +190,84 @@ def test_a_strange_x_death_from_a_client_does_no_harm(ch, publish, name, dead):
         assert get(ch, letters)[1].headers["x-death"][0]["reason"] == "rejected"
 
 
+def test_a_dead_letter_published_again_counts_on(ch, publish, name, dead):
+    """The common way to retry by hand: consume the dead letter and publish it as it is."""
+    letters, arguments = dead
+    ch.queue_declare(name, exclusive=True, arguments=arguments)
+    headers = {"mine": 1}
+    for count in range(1, 4):
+        publish("", name, b"", headers=headers)
+        ch.basic_reject(get(ch, name, auto_ack=False)[0].delivery_tag, requeue=False)
+        headers = get(ch, letters)[1].headers
+        (death,) = headers["x-death"]
+        assert (death["queue"], death["reason"], death["count"]) == (name, "rejected", count)
+        assert (headers["mine"], headers["x-first-death-queue"]) == (1, name)
+
+
+def test_dead_letter_of_another_broker_is_told_on(ch, publish, name, dead):
+    letters, arguments = dead
+    ch.queue_declare(name, exclusive=True, arguments=arguments)
+    other = {"queue": "other", "reason": "expired", "count": 7, "exchange": "x", "routing-keys": ["k"]}
+    publish("", name, b"", headers={"x-death": [other]})
+    ch.basic_reject(get(ch, name, auto_ack=False)[0].delivery_tag, requeue=False)
+    deaths = get(ch, letters)[1].headers["x-death"]
+    assert [(death["queue"], death["count"]) for death in deaths] == [(name, 1), ("other", 7)]
+
+
+def test_dead_letter_goes_by_its_headers(ch, publish, name):
+    letters = {colour: ch.queue_declare("", exclusive=True).method.queue for colour in ["red", "blue"]}
+    for colour, queue in letters.items():
+        ch.queue_bind(queue, "amq.headers", arguments={"x-match": "all", name: colour})
+    ch.queue_declare(name, exclusive=True, arguments={"x-dead-letter-exchange": "amq.headers"})
+    publish("", name, b"seen", headers={name: "red"})
+    ch.basic_reject(get(ch, name, auto_ack=False)[0].delivery_tag, requeue=False)
+    assert get(ch, letters["red"])[2] == b"seen"
+    assert ready(ch, letters["blue"]) == 0
+
+
+def test_dead_letter_keeps_its_further_keys_unless_it_is_given_one(ch, publish, name):
+    first, second, own = (ch.queue_declare("", exclusive=True).method.queue for _ in range(3))
+    ch.queue_bind(first, "amq.direct", name)
+    ch.queue_bind(second, "amq.direct", name + ".cc")
+    ch.queue_declare(name, exclusive=True, arguments={"x-dead-letter-exchange": "amq.direct"})
+    publish("", name, b"", headers={"CC": [name + ".cc"]})
+    ch.basic_reject(get(ch, name, auto_ack=False)[0].delivery_tag, requeue=False)
+    headers = get(ch, first)[1].headers
+    assert headers["x-death"][0]["routing-keys"] == [name, name + ".cc"]
+    assert headers["CC"] == [name + ".cc"]
+    assert get(ch, second)[0].routing_key == name
+    arguments = {"x-dead-letter-exchange": "", "x-dead-letter-routing-key": own}
+    keyed = ch.queue_declare("", exclusive=True, arguments=arguments).method.queue
+    publish("", keyed, b"", headers={"CC": [second]})
+    ch.basic_reject(get(ch, keyed, auto_ack=False)[0].delivery_tag, requeue=False)
+    headers = get(ch, own)[1].headers
+    assert headers["x-death"][0]["routing-keys"] == [keyed, second]
+    assert "CC" not in headers
+    assert drain(ch, second) == [b""], "by its CC it went there once, when it was published"
+
+
+def test_delivery_limit(ch, publish, name, dead):
+    letters, arguments = dead
+    arguments = {"x-queue-type": "quorum", "x-delivery-limit": 2, **arguments}
+    ch.queue_declare(name, durable=True, arguments=arguments)
+    try:
+        publish("", name, b"poison", delivery_mode=2, headers={"mine": 1})
+        for returns in range(3):
+            method, properties, _ = get(ch, name, auto_ack=False)
+            assert method.redelivered == (returns > 0)
+            assert properties.headers.get("x-delivery-count", 0) == returns
+            assert properties.headers["mine"] == 1
+            ch.basic_reject(method.delivery_tag, requeue=True)
+        _, properties, body = get(ch, letters)
+        assert body == b"poison"
+        (death,) = properties.headers["x-death"]
+        assert (death["queue"], death["reason"], death["count"]) == (name, "delivery_limit", 1)
+        assert "x-delivery-count" not in properties.headers
+        assert ch.basic_get(name)[0] is None
+    finally:
+        ch.queue_delete(name)
+
+
 def test_dead_letters_for_a_missing_exchange_are_dropped(ch, publish, name):
     ch.queue_declare(name, exclusive=True, arguments={"x-dead-letter-exchange": name + ".missing"})
     publish("", name, b"")
@@ -246,6 +324,28 @@ def test_reject_publish_dlx(ch, publish, name, dead):
         publish("", name, b"out")
     assert get(ch, letters)[2] == b"out"
     assert drain(ch, name) == [b"in"]
+
+
+def test_a_transaction_does_not_overfill(connection, ch, name, dead):
+    letters, arguments = dead
+    overflow = {"x-max-length": 2, "x-overflow": "reject-publish-dlx"}
+    ch.queue_declare(name, exclusive=True, arguments={**overflow, **arguments})
+    tx = connection.channel()
+    tx.tx_select()
+    for body in [b"0", b"1", b"2", b"3"]:
+        tx.basic_publish("", name, body)
+    assert channel_refuses(406, tx.tx_commit) == "PRECONDITION_FAILED - partial tx completion"
+    assert drain(ch, name) == [b"0", b"1"]
+    assert Inbox(ch, letters, auto_ack=True).bodies(2) == [b"2", b"3"]
+
+
+# ---- what is not offered
+
+
+@pytest.mark.differs_in_rabbitmq_3("it has streams")
+def test_a_stream_is_refused_on_its_channel_alone(connection, ch, name):
+    channel_refuses(406, ch.queue_declare, name, durable=True, arguments={"x-queue-type": "stream"})
+    assert connection.is_open
 
 
 # ---- priorities

@@ -4,8 +4,8 @@ use std::collections::{BTreeSet, HashMap, VecDeque};
 
 use foldhash::fast::FixedState;
 use model::{
-    Dialect, Event, Failure, Lsn, Now, Outcome, Publish, RecordParts, Reply, Request, Scope as ScopeId, SessionId, Subject,
-    SubscriptionId, limits,
+    Dialect, Event, Failure, Lsn, Now, Outcome, Publish, Random, RecordParts, Reply, Request, Scope as ScopeId, SessionId,
+    Subject, SubscriptionId, limits,
 };
 use storage::{LogId, Store, Tag};
 
@@ -88,7 +88,7 @@ pub struct Broker {
     next_subscription: u64,
     /// Position after the last entry of the catalog.
     pub(crate) catalog_end: Lsn,
-    pub(crate) names: u64,
+    pub(crate) names: Random,
     pub(crate) statistics: Statistics,
     taken: Vec<Unacked>,
     route: Vec<LogId>,
@@ -102,7 +102,7 @@ impl Broker {
         topology: Topology,
         topics: Topics,
         transactions: Transactions,
-        names: u64,
+        names: Random,
     ) -> Broker {
         Broker {
             options,
@@ -266,7 +266,7 @@ impl Broker {
                 }
                 Ok(Reply::Ok)
             }
-            Request::Commit { scope } => self.commit(id, scope, now),
+            Request::Commit { scope } => Ok(self.commit(id, scope, now)),
             Request::Rollback { scope } => {
                 if let Some(scope) = self.session_mut(id).scopes.get_mut(&scope)
                     && let Some(transaction) = &mut scope.transaction
@@ -467,16 +467,10 @@ impl Broker {
         durable_at
     }
 
-    fn commit(&mut self, id: SessionId, scope: ScopeId, now: Now) -> Result<Reply, Failure> {
-        let Some(session) = self.sessions.get_mut(&id) else { return Ok(Reply::Ok) };
-        let Some(transaction) = session.scopes.get_mut(&scope).and_then(|scope| scope.transaction.as_mut()) else {
-            return Ok(Reply::Ok);
+    fn commit(&mut self, id: SessionId, scope: ScopeId, now: Now) -> Reply {
+        let Some(transaction) = self.session_mut(id).scopes.get_mut(&scope).and_then(|scope| scope.transaction.as_mut()) else {
+            return Reply::Ok;
         };
-        let mut targets = transaction.publishes.iter().flat_map(|stored| &stored.targets);
-        let damaged_target = |id: &LogId| self.topology.queues.get(id).filter(|queue| queue.damaged);
-        if let Some(queue) = targets.find_map(damaged_target) {
-            return Err(damaged(queue));
-        }
         let Transaction { publishes, settled, .. } = std::mem::take(&mut **transaction);
         let mut promised = Promised::default();
         let mut messages = Vec::with_capacity(publishes.len());
@@ -511,7 +505,10 @@ impl Broker {
             self.finish(unacked, outcome);
         }
         self.store.flush_settles();
-        Ok(Reply::DurableAt(self.store.appended()))
+        if messages.iter().any(|(.., refused)| !refused.is_empty()) {
+            return Reply::Refused;
+        }
+        Reply::DurableAt(self.store.appended())
     }
 
     fn settle(
@@ -675,19 +672,7 @@ impl Broker {
 
     /// A number nobody can guess.
     pub(crate) fn random(&mut self) -> u64 {
-        splitmix(&mut self.names)
-    }
-
-    /// A name for a queue whose client gave none: `amq.gen-` and 22 characters.
-    pub(crate) fn make_name(&mut self) -> String {
-        const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
-        let mut bits = u128::from(splitmix(&mut self.names)) << 64 | u128::from(splitmix(&mut self.names));
-        let mut name = String::from("amq.gen-");
-        for _ in 0..22 {
-            name.push(char::from(LETTERS[(bits & 63) as usize]));
-            bits >>= 6;
-        }
-        name
+        self.names.number()
     }
 }
 
@@ -698,13 +683,4 @@ pub(crate) fn damaged(queue: &Queue) -> Failure {
 fn transaction_too_large() -> Failure {
     let max = limits::TRANSACTION_BYTES_MAX;
     Failure::LimitReached(format!("a transaction may hold {max} bytes; commit more often"))
-}
-
-/// The next of a row of numbers that look random (Steele, Lea and Flood, "Fast splittable pseudorandom number generators").
-fn splitmix(state: &mut u64) -> u64 {
-    *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    let mut z = *state;
-    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^ (z >> 31)
 }

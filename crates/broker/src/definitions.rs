@@ -2,7 +2,7 @@
 
 use model::planted::{self, Bug};
 use model::request::{Binding, DeclareExchange, DeclareQueue, Destination};
-use model::{Failure, Lsn, Now, Reply, SessionId, Subject, limits};
+use model::{Failure, Lsn, Now, Random, Reply, SessionId, Subject, limits};
 use storage::{LogId, OpenError, Store, Verified};
 use vfs::Vfs;
 
@@ -41,7 +41,7 @@ impl Broker {
         for queue in topology.queues.values_mut() {
             queue.recover(&mut store, vfs);
         }
-        Ok(Broker::with(options, store, topology, topics, transactions, vfs.random()))
+        Ok(Broker::with(options, store, topology, topics, transactions, Random(vfs.random())))
     }
 
     /// Read and verify a data directory offline; see [`storage::verify`].
@@ -224,7 +224,7 @@ impl Broker {
             let durable = self.topology.queues.get(&queue_id).is_some_and(|queue| queue.durable);
             return Ok(self.declared(queue_id, durable.then_some(self.catalog_end)));
         }
-        let name = if declare.name.is_empty() { self.make_name() } else { declare.name.to_owned() };
+        let name = if declare.name.is_empty() { self.names.name("amq.gen-") } else { declare.name.to_owned() };
         let declared = Declared { subject: Subject::Queue, name: &name, host: &host_name };
         let settings = Settings::parse(&declared, &declare.arguments)?;
         let quorum = declare.arguments.get("x-queue-type").and_then(model::Value::as_text) == Some("quorum");

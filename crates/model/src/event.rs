@@ -17,7 +17,8 @@ pub enum Reply {
         durable_at: Option<Lsn>,
         routed: bool,
     },
-    /// A queue it should have reached is full and refuses more: tell the publisher so.
+    /// A queue it should have reached is full or damaged and takes no more: tell the publisher so. Of a transaction: at
+    /// least one of its messages; all else is done.
     Refused,
     /// As `Published`, for a whole transaction, or for a declaration whose answer must be durable.
     DurableAt(Lsn),

@@ -6,7 +6,7 @@
 //!
 //! # Layout
 //! - [`id`]: newtypes for the numbers that must not be swapped (`Lsn`, `Offset`, `DeliveryTag`, ...)
-//! - [`limits`]: every bound of the house, in one place
+//! - [`limits`]: how far clients can make things grow
 //! - [`value`]: typed values of declare arguments and message headers
 //! - [`record`]: the record batch (Kafka's v2 layout), the unit on disk and in memory
 //! - [`request`], [`event`]: what a client asks, what it is told
@@ -16,6 +16,7 @@
 //! - [`planted`]: bugs on purpose, in builds that ask for them
 //! - [`topic`]: topics and partitions: logs that are read by offset
 //! - [`group`]: consumer groups, committed offsets, transactions
+//! - [`random`]: made-up names
 //! - [`session`]: the trait one connection of any protocol implements
 
 pub mod death;
@@ -26,6 +27,7 @@ pub mod id;
 pub mod limits;
 pub mod output;
 pub mod planted;
+pub mod random;
 pub mod record;
 pub mod request;
 pub mod session;
@@ -36,7 +38,8 @@ pub use error::{Failure, LogFailure, Subject};
 pub use event::{Event, Reply};
 pub use id::{DeliveryTag, Lsn, Now, Offset, Scope, SessionId, SubscriptionId};
 pub use output::Output;
+pub use random::Random;
 pub use record::{Dialect, Header, RecordParts, RecordView};
 pub use request::{Outcome, Publish, Request};
-pub use session::{Session, SessionState};
+pub use session::{Complaint, Session, SessionState};
 pub use value::{Headers, NoHeaders, Table, Value};

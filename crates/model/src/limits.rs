@@ -1,4 +1,5 @@
-//! Every bound of the house. A queue, buffer or loop without a bound here is a bug.
+//! How far clients can make things grow. A queue, buffer or loop without any bound is a bug; what a part of the house
+//! keeps for its own work is bounded by a constant in its file.
 
 /// Largest message body, in bytes (RabbitMQ 4's default `max_message_size`).
 pub const BODY_BYTES_MAX: usize = 16 * 1024 * 1024;

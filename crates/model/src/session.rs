@@ -11,6 +11,15 @@ pub enum SessionState {
     Closing,
 }
 
+/// Why a session would not go on with its peer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Complaint {
+    /// In the words that the peer was told, where it was.
+    pub text: String,
+    /// The whole connection is over, not only a part of it.
+    pub ends_connection: bool,
+}
+
 /// One connection of one protocol. The node calls it; it never calls anybody.
 ///
 /// The order of a turn: `poll_request` until it returns `None`, each request answered with
@@ -35,6 +44,11 @@ pub trait Session {
 
     /// What the peer says is not being read just now: that it is silent means nothing.
     fn not_heard(&mut self, _now: Now) {}
+
+    /// What there is to complain about since the last call, for the log.
+    fn poll_complaint(&mut self) -> Option<Complaint> {
+        None
+    }
 
     fn state(&self) -> SessionState;
 

@@ -169,6 +169,7 @@ impl Node {
         // Whoever waits for room must be looked at again when there is some.
         connection.paused |= !connection.has_room();
         let closing = connection.state() == SessionState::Closing;
+        connection.log_complaint();
         match awaits {
             // Nothing was written: it is safe already.
             Some(lsn) if lsn <= self.told => {

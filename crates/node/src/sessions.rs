@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use amqp::{AmqpSession, SessionOptions};
 use broker::Sink;
-use model::{Event, Lsn, Now, Output, Session, SessionId, SessionState, limits};
+use model::{Complaint, Event, Lsn, Now, Output, Session, SessionId, SessionState, limits};
 use slab::Slab;
 
 /// The other end of a connection.
@@ -110,6 +110,7 @@ impl Sessions {
         while let Some(id) = self.changed.pop_front() {
             if let Some(connection) = self.get_mut(id) {
                 connection.changed = false;
+                connection.log_complaint();
                 return Some(id);
             }
         }
@@ -160,6 +161,17 @@ impl Connection {
     /// Whether there is room for answers to what more input would ask.
     pub fn has_room(&self) -> bool {
         self.output.len() < 2 * limits::OUTPUT_BYTES_HIGH
+    }
+
+    /// What its client did wrong, once.
+    pub fn log_complaint(&mut self) {
+        let Some(Complaint { text, ends_connection }) = self.session.poll_complaint() else { return };
+        if ends_connection {
+            tracing::info!(peer = %self.peer, "connection ended: {text}");
+        } else {
+            // Programs ask for what may not be there in this way: it is no news.
+            tracing::debug!(peer = %self.peer, "{text}");
+        }
     }
 
     /// Whether it must wait while publishers are held.

@@ -182,6 +182,14 @@ impl World {
         self.talk();
     }
 
+    /// Commit a transaction of which something does not fit; channel 1 is new then.
+    fn commit_in_part(&mut self) {
+        self.client.send(&mut self.said, 1, &tx::Commit {});
+        assert_eq!(self.talk().last().map(String::as_str), Some("406 PRECONDITION_FAILED - partial tx completion"));
+        self.client.open_channel(&mut self.said, 1);
+        self.talk();
+    }
+
     /// Everything in a queue, oldest first.
     fn drain(&mut self, queue: &str) -> Vec<String> {
         let mut bodies = Vec::new();

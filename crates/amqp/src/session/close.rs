@@ -1,6 +1,6 @@
 //! How channels and connections end when something goes wrong.
 
-use model::{Now, Output};
+use model::{Complaint, Now, Output};
 
 use super::channel::ChannelState;
 use super::errors::{Code, Fault};
@@ -16,6 +16,7 @@ impl AmqpSession {
         if fault.is_hard() || number == 0 || self.phase != Phase::Running {
             return self.fail_connection(&fault, now, out);
         }
+        self.complain(format!("channel {number}: {}", fault.reply_text()), false);
         self.awaited = Awaited::default();
         self.asks_next = None;
         // What is safe is said before the channel forgets it.
@@ -42,10 +43,15 @@ impl AmqpSession {
             }
             // Whoever has not logged in is told nothing, and made to wait.
             Phase::Greeting | Phase::Starting | Phase::Securing if fault.code != Code::AccessRefused => {
+                self.complain(fault.reply_text(), true);
                 self.fall_silent(now);
                 return;
             }
             _ => {}
+        }
+        // A shutdown is no fault of the peer's, and the broker tells of refused logins by itself.
+        if !matches!(fault.code, Code::ConnectionForced | Code::AccessRefused) {
+            self.complain(fault.reply_text(), true);
         }
         self.send_acks(out);
         self.part_with_channels();
@@ -59,6 +65,10 @@ impl AmqpSession {
             method_id: fault.method,
         };
         out.write(|out| frame::put_method(out, 0, &close));
+    }
+
+    pub(super) fn complain(&mut self, text: String, ends_connection: bool) {
+        self.complaint = Some(Box::new(Complaint { text, ends_connection }));
     }
 
     /// The channels go with the connection; the broker hears of it with the next polls.

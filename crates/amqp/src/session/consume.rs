@@ -36,7 +36,7 @@ impl AmqpSession {
         }
         self.name_queue(index, consume.queue)?;
         if consume.consumer_tag.is_empty() {
-            self.names[1] = self.made_up_tag();
+            self.names[1] = self.random.name("amq.ctag-");
         } else {
             self.set_name(1, consume.consumer_tag);
         }
@@ -101,27 +101,4 @@ impl AmqpSession {
             Awaited { no_wait: cancel.no_wait, subscription: id_of_subscription, ..Awaited::new(Kind::Cancel, number, id) };
         Ok(Step::Ask(Asked::Ready(Request::Unsubscribe { scope, subscription: id_of_subscription })))
     }
-
-    /// `amq.ctag-` and 22 characters that nobody else has. Not a secret.
-    fn made_up_tag(&mut self) -> String {
-        const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
-        let mut tag = String::from("amq.ctag-");
-        for _ in 0..2 {
-            let mut bits = split_mix(&mut self.random);
-            for _ in 0..11 {
-                tag.push(char::from(ALPHABET[(bits & 63) as usize]));
-                bits >>= 6;
-            }
-        }
-        tag
-    }
-}
-
-/// SplitMix64 (Steele, Lea, Flood 2014).
-fn split_mix(state: &mut u64) -> u64 {
-    *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    let mut z = *state;
-    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^ (z >> 31)
 }

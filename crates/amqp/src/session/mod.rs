@@ -13,7 +13,7 @@
 
 use std::sync::Arc;
 
-use model::{Event, Lsn, Now, Output, Publish, Request, Scope, Session, SessionState, Table};
+use model::{Complaint, Event, Lsn, Now, Output, Publish, Random, Request, Scope, Session, SessionState, Table};
 
 use crate::codec::frame::{self, Frame, HEARTBEAT, METHOD, Split};
 use crate::codec::{channel as channel_class, connection};
@@ -111,9 +111,10 @@ pub struct AmqpSession {
     blocked_sent: bool,
     published: bool,
     /// For made-up consumer tags.
-    random: u64,
+    random: Random,
     input_left: usize,
     input_needed: usize,
+    complaint: Option<Box<Complaint>>,
 }
 
 /// A request, before it borrows from the session.
@@ -159,19 +160,12 @@ impl AmqpSession {
             blocked: None,
             blocked_sent: false,
             published: false,
-            random: seed,
+            random: Random(seed),
             input_left: 0,
             input_needed: 0,
+            complaint: None,
             options,
         }
-    }
-
-    /// The position of the journal at which this session has something to say, so that nobody needs
-    /// to tell it of earlier ones.
-    #[must_use]
-    pub fn waits_for(&self) -> Option<Lsn> {
-        let confirms = self.channels.iter().filter_map(|channel| channel.confirms.waits_for());
-        confirms.chain(self.held_until).min()
     }
 
     fn find(&self, number: u16) -> Result<usize, usize> {
@@ -401,11 +395,20 @@ impl Session for AmqpSession {
                 self.timers.sent(now);
                 self.give_back_memory();
             }
-            Due::PeerIsDead | Due::DeadlinePassed => {
+            due @ (Due::PeerIsDead | Due::DeadlinePassed) => {
+                if due == Due::PeerIsDead {
+                    self.complain("nothing was heard for two heartbeats".to_owned(), true);
+                } else if !matches!(self.phase, Phase::Closing | Phase::Deaf | Phase::Silent) {
+                    self.complain("the handshake took too long".to_owned(), true);
+                }
                 self.part_with_channels();
                 self.phase = Phase::Closed;
             }
         }
+    }
+
+    fn poll_complaint(&mut self) -> Option<Complaint> {
+        self.complaint.take().map(|complaint| *complaint)
     }
 
     fn not_heard(&mut self, now: Now) {

@@ -64,6 +64,10 @@ impl AmqpSession {
         let number = awaited.channel;
         match awaited.kind {
             Kind::Publish => self.publish_answered(awaited, &reply, out),
+            Kind::Simple if reply == Reply::Refused => {
+                let fault = Fault::new(Code::PreconditionFailed, "partial tx completion").of(awaited.method);
+                self.fail(number, fault, now, out);
+            }
             Kind::Simple => {
                 let durable_at = match reply {
                     Reply::DurableAt(lsn) => Some(lsn),

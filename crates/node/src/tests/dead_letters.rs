@@ -123,8 +123,7 @@ fn a_refused_message_in_a_transaction_is_sent_on() {
     for body in ["fits", "does not"] {
         world.publish("full", body);
     }
-    world.client.send(&mut world.said, 1, &tx::Commit {});
-    world.talk();
+    world.commit_in_part();
     assert_eq!(world.drain("full"), ["fits"]);
     assert_eq!(world.drain("letters"), ["does not"]);
 }

@@ -15,8 +15,7 @@ fn a_transaction_does_not_overfill_a_queue_that_refuses() {
             world.publish("full", body);
             world.publish("open", body);
         }
-        world.client.send(&mut world.said, 1, &tx::Commit {});
-        world.talk();
+        world.commit_in_part();
         assert_eq!(world.drain("full"), ["one", "two"], "{bound:?}");
         assert_eq!(world.drain("open"), ["one", "two", "three", "four"]);
     }

@@ -15,7 +15,11 @@ fn close_after(lines: &[&str]) -> (bool, u16, String) {
     for line in lines {
         harness.receive(&script::frames(line));
     }
-    harness.close()
+    let close = harness.close();
+    let complaint = harness.session.poll_complaint().expect("the log hears of it");
+    assert!(complaint.text.ends_with(&close.2) && complaint.ends_connection == close.0, "{complaint:?}");
+    assert_eq!(harness.session.poll_complaint(), None);
+    close
 }
 
 const CONNECTION: bool = true;
@@ -217,6 +221,16 @@ fn every_refusal_of_the_broker_has_its_code() {
         assert_eq!((is_hard, is_code), (hard, code), "{failure:?}");
         assert!(text.contains(&failure.to_string()), "{text}");
     }
+}
+
+#[test]
+fn a_transaction_of_which_something_was_refused_is_406() {
+    let mut harness = Harness::running();
+    harness.receive(&script::frames("1 tx.select"));
+    harness.said();
+    harness.broker.next = Some(Ok(Reply::Refused));
+    harness.receive(&script::frames("1 tx.commit"));
+    assert_eq!(harness.close(), (CHANNEL, 406, "PRECONDITION_FAILED - partial tx completion".to_owned()));
 }
 
 #[test]
@@ -587,23 +601,6 @@ fn exclusive_queues_go_before_close_ok_is_read() {
     assert_eq!(harness.said(), ["0 connection.close-ok"]);
     assert_eq!(harness.session.state(), SessionState::Closing);
     assert!(harness.broker.log.is_empty());
-}
-
-#[test]
-fn waits_for_is_the_nearest_position() {
-    let mut harness = Harness::running();
-    harness.receive(&script::frames("1 confirm.select"));
-    harness.receive(&script::frames("2 channel.open"));
-    harness.receive(&script::frames("2 confirm.select"));
-    assert_eq!(harness.session.waits_for(), None);
-    harness.receive(&script::frames("2 basic.publish persistent body=x"));
-    harness.receive(&script::frames("1 basic.publish persistent body=x"));
-    harness.receive(&script::frames("1 queue.declare queue=q durable"));
-    assert_eq!(harness.session.waits_for(), Some(model::Lsn(10)));
-    harness.event(Event::Durable(model::Lsn(20)));
-    assert_eq!(harness.session.waits_for(), Some(model::Lsn(30)));
-    harness.event(Event::Durable(model::Lsn(30)));
-    assert_eq!(harness.session.waits_for(), None);
 }
 
 #[test]
