@@ -41,7 +41,11 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         bar.suspend(|| println!("DAMAGED {}: {}", finding.path, finding.what));
     })?;
     bar.finish_and_clear();
-    let verdict = if damaged == 0 { "sound".to_owned() } else { format!("{damaged} damaged places") };
+    let verdict = match damaged {
+        0 => "sound".to_owned(),
+        1 => "damaged in 1 place".to_owned(),
+        _ => format!("damaged in {damaged} places"),
+    };
     let line =
         format!("{}: {} files, {} records, {} bytes: {verdict}\n", dir.display(), summary.files, summary.records, summary.bytes);
     super::print(line.as_bytes())?;

@@ -11,6 +11,7 @@ Examples:
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Arguments {
+    /// The shell that the script is for.
     shell: clap_complete::Shell,
 }
 

@@ -35,11 +35,13 @@ pub struct Arguments {
     /// Where the broker is.
     #[arg(long, default_value = url::DEFAULT, env = "YAM_URL")]
     url: Url,
+    /// The queue.
     #[arg(long, required_unless_present = "exchange")]
     queue: Option<String>,
     /// Bind the queue to this exchange first; without --queue, a queue that ends with this command.
     #[arg(long)]
     exchange: Option<String>,
+    /// The key to bind with.
     #[arg(long, default_value = "", requires = "exchange")]
     routing_key: String,
     /// Declare the queue (durable) where it is missing.
@@ -57,6 +59,7 @@ pub struct Arguments {
     /// Unsettled messages that the broker may send ahead.
     #[arg(long, default_value_t = 200)]
     prefetch: u16,
+    /// How a message is printed.
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
 }

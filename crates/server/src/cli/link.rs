@@ -26,7 +26,7 @@ type Handler<'h, T> = &'h mut dyn FnMut(ClientEvent<'_>) -> anyhow::Result<Optio
 impl Link {
     /// Connect, log in, open channel 1.
     pub fn open(url: &Url) -> anyhow::Result<Link> {
-        let place = format!("{}:{}", url.host, url.port);
+        let place = url.place();
         let stream = TcpStream::connect((url.host.as_str(), url.port))
             .with_context(|| format!("cannot connect to {place}; is the broker running there? (--url names another)"))?;
         stream.set_nodelay(true)?;

@@ -88,6 +88,17 @@ fn print(bytes: &[u8]) -> anyhow::Result<()> {
 mod tests {
     use clap::CommandFactory as _;
 
+    #[test]
+    fn every_option_has_a_word_of_help() {
+        fn look(command: &clap::Command) {
+            for argument in command.get_arguments() {
+                assert!(argument.get_help().is_some(), "{} of {}", argument.get_id(), command.get_name());
+            }
+            command.get_subcommands().for_each(look);
+        }
+        look(&super::Yam::command());
+    }
+
     /// Clap's own consistency checks over the whole command line.
     #[test]
     fn the_command_line_is_consistent() {

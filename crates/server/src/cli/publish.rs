@@ -4,7 +4,7 @@ use std::io::{BufRead as _, Read as _};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use amqp::client::{ClientEvent, PublishTemplate};
+use amqp::client::{ClientEvent, Message, PublishTemplate};
 use amqp::codec::{Properties, RawTable, basic, field, queue};
 use anyhow::{Context as _, bail};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -40,6 +40,7 @@ pub struct Arguments {
     /// The exchange; the default one routes to the queue named by the routing key.
     #[arg(long, default_value = "")]
     exchange: String,
+    /// The routing key: of the default exchange the name of the queue.
     #[arg(long, default_value = "")]
     routing_key: String,
     /// Publish the message so many times.
@@ -51,10 +52,10 @@ pub struct Arguments {
     /// The message survives a restart where its queue is durable.
     #[arg(long)]
     persistent: bool,
-    /// Wait until the broker has taken responsibility for every message.
+    /// Wait until the broker has taken responsibility for every message; fail where one reaches no queue.
     #[arg(long)]
     confirm: bool,
-    /// Fail where a message reaches no queue.
+    /// Fail where a message reaches no queue, without waiting for confirms.
     #[arg(long)]
     mandatory: bool,
     /// Declare the durable queue named by the routing key first.
@@ -63,17 +64,22 @@ pub struct Arguments {
     /// A header; whole numbers and true or false are sent as such. May be given more than once.
     #[arg(long = "header", value_name = "NAME=VALUE", value_parser = header)]
     headers: Vec<(String, Value)>,
-    #[arg(long)]
+    /// What the body is, such as application/json.
+    #[arg(long, value_name = "MIME")]
     content_type: Option<String>,
-    #[arg(long)]
+    /// What an answer repeats so that its asker knows it.
+    #[arg(long, value_name = "ID")]
     correlation_id: Option<String>,
-    #[arg(long)]
+    /// The queue that an answer goes to.
+    #[arg(long, value_name = "QUEUE")]
     reply_to: Option<String>,
-    #[arg(long)]
+    /// A name for the message.
+    #[arg(long, value_name = "ID")]
     message_id: Option<String>,
     /// Milliseconds after which an unconsumed message is dropped.
     #[arg(long, value_name = "MS")]
     expiration: Option<u64>,
+    /// Higher ones come first out of a queue declared with x-max-priority.
     #[arg(long, value_name = "0-255")]
     priority: Option<u8>,
 }
@@ -95,6 +101,17 @@ struct Outcome {
     confirmed: u64,
     refused: u64,
     returned: u64,
+}
+
+impl Outcome {
+    /// One came back. Many come back for the same reason, which is told once.
+    fn returned(&mut self, code: u16, text: &str, message: &Message<'_>) {
+        self.returned += 1;
+        if self.returned == 1 {
+            let Message { exchange, routing_key, .. } = message;
+            eprintln!("yam: no queue took the message: {code} {text} (exchange '{exchange}', routing key '{routing_key}')");
+        }
+    }
 }
 
 pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
@@ -124,7 +141,8 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let publish = basic::Publish {
         exchange: &arguments.exchange,
         routing_key: &arguments.routing_key,
-        mandatory: arguments.mandatory,
+        // A confirm alone says nothing of a message that went nowhere.
+        mandatory: arguments.mandatory || arguments.confirm,
         ..basic::Publish::default()
     };
     let mut publisher = Publisher {
@@ -204,8 +222,7 @@ impl Publisher {
                     outcome.refused += if multiple { tag.saturating_sub(done) } else { 1 }
                 }
                 ClientEvent::Returned { code, text, message, .. } => {
-                    outcome.returned += 1;
-                    eprintln!("yam: returned by the broker: {code} {text} (routing key '{}')", message.routing_key);
+                    outcome.returned(code, text, &message);
                     return Ok(None);
                 }
                 ClientEvent::Blocked { reason } => {
@@ -232,15 +249,16 @@ impl Publisher {
         self.link.client.close(&mut self.link.out);
         self.link.next(Some(CONFIRM), &mut |event| {
             if let ClientEvent::Returned { code, text, message, .. } = event {
-                outcome.returned += 1;
-                eprintln!("yam: returned by the broker: {code} {text} (routing key '{}')", message.routing_key);
+                outcome.returned(code, text, &message);
             }
             Ok(matches!(event, ClientEvent::CloseOk).then_some(()))
         })?;
         self.bar.finish_and_clear();
         let Outcome { confirmed, refused, returned } = self.outcome;
         if self.confirm {
-            eprintln!("{} published, {confirmed} confirmed, {refused} refused, {returned} returned", self.sent);
+            // What came back is confirmed too: the broker is done with it.
+            let kept = confirmed.saturating_sub(returned);
+            eprintln!("{} published, {kept} confirmed, {refused} refused, {returned} unroutable", self.sent);
         }
         Ok(if refused + returned > 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS })
     }

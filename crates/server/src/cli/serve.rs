@@ -22,6 +22,9 @@ Examples:
 
 When it is ready it prints a line for each listener on standard output; logs go to standard error.";
 
+/// Open files that are not connections: the journal, segments being read, listeners.
+const OWN_FILES: u64 = 100;
+
 pub fn run(flags: &Flags) -> anyhow::Result<()> {
     let config = config::load(flags, &|name| std::env::var(name).ok())?;
     logging::start(&config);
@@ -38,11 +41,18 @@ pub fn run(flags: &Flags) -> anyhow::Result<()> {
     let node = node::Node::open(options(&config), Box::new(disk), clock.now())?;
     tracing::info!(
         data_dir = %config.data_dir.display(),
-        durability = ?config.durability,
+        durability = config.durability.name(),
         open_files,
         recovered_ms = clock.now().mono_ms,
         "ready"
     );
+    if (config.connections_max as u64).saturating_add(OWN_FILES) > open_files {
+        tracing::warn!(
+            connections_max = config.connections_max,
+            open_files,
+            "the limit on open files allows fewer connections than --connections-max: raise it (ulimit -n), or lower the option"
+        );
+    }
     let server = Server::new(event_loop, node, clock, signals, listeners, config.connections_max)?;
     for address in addresses {
         super::print(format!("amqp listening on {address}\n").as_bytes())?;

@@ -22,8 +22,10 @@ impl FromStr for Url {
         let wrong = |what: &str| format!("{what}; write it as {DEFAULT}");
         let rest = text.strip_prefix("amqp://").ok_or_else(|| wrong("an address begins with amqp://"))?;
         let (authority, vhost) = match rest.split_once('/') {
-            Some((authority, vhost)) => (authority, decode(vhost).ok_or_else(|| wrong("the vhost is not percent-encoded"))?),
-            None => (rest, "/".to_owned()),
+            Some((authority, vhost)) if !vhost.is_empty() => {
+                (authority, decode(vhost).ok_or_else(|| wrong("the vhost is not percent-encoded"))?)
+            }
+            _ => (rest.trim_end_matches('/'), "/".to_owned()),
         };
         let (login, place) = authority.rsplit_once('@').unwrap_or(("guest:guest", authority));
         let (user, password) = login.split_once(':').unwrap_or((login, ""));
@@ -40,6 +42,15 @@ impl FromStr for Url {
             port,
             vhost,
         })
+    }
+}
+
+impl Url {
+    /// Host and port, for people.
+    #[must_use]
+    pub fn place(&self) -> String {
+        let Url { host, port, .. } = self;
+        if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
     }
 }
 
@@ -74,8 +85,10 @@ mod tests {
         assert_eq!("amqp://guest:guest@127.0.0.1:5672/%2f".parse(), url("guest", "guest", "127.0.0.1", 5672, "/"));
         assert_eq!("amqp://localhost".parse(), url("guest", "guest", "localhost", 5672, "/"));
         assert_eq!("amqp://a:b%40c@h:1/v%2Fw".parse(), url("a", "b@c", "h", 1, "v/w"));
-        assert_eq!("amqp://[::1]:5673/".parse(), url("guest", "guest", "::1", 5673, ""));
+        assert_eq!("amqp://[::1]:5673/".parse(), url("guest", "guest", "::1", 5673, "/"));
         assert_eq!("amqp://[::1]".parse(), url("guest", "guest", "::1", 5672, "/"));
+        assert_eq!("amqp://[::1]".parse().map(|url: Url| url.place()), Ok("[::1]:5672".to_owned()));
+        assert_eq!("amqp://h".parse().map(|url: Url| url.place()), Ok("h:5672".to_owned()));
     }
 
     #[test]

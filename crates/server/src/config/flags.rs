@@ -61,8 +61,7 @@ impl clap::Args for Flags {
 }
 
 fn argument(setting: &Setting) -> Arg {
-    let live = if setting.live { " [can change at run time]" } else { "" };
-    let facts = format!("[default: {}] [env: {}]{live}", setting.default, setting.variable());
+    let facts = format!("[default: {}] [env: {}]", setting.default, setting.variable());
     let first = setting.doc.split_once(". ").map_or(setting.doc, |(first, _)| first);
     Arg::new(setting.name)
         .long(setting.name)

@@ -13,7 +13,8 @@ pub fn page() -> String {
          <!-- Written from crates/server/src/config/settings.rs. Do not edit: change the table there, then run\n     \
          REWRITE=1 cargo test -p server reference -->\n\n\
          Every option can be given as a flag of `yam serve`, as an environment variable, or in a TOML file. A flag beats the\n\
-         environment, the environment beats the file, the file beats the default. Nothing needs to be set.\n\n",
+         environment, the environment beats the file, the file beats the default. Nothing needs to be set, and nothing changes\n\
+         before the next start.\n\n",
     );
     let _ = writeln!(
         page,
@@ -29,8 +30,8 @@ pub fn page() -> String {
     for setting in SETTINGS {
         let _ = write!(
             page,
-            "\n## {}\n\n{}\n\n| flag | environment | file | default | takes effect |\n|---|---|---|---|---|\n\
-             | `{} {}` | `{}` | `{}` | `{}` | {} |\n",
+            "\n## {}\n\n{}\n\n| flag | environment | file | default |\n|---|---|---|---|\n\
+             | `{} {}` | `{}` | `{}` | `{}` |\n",
             setting.name,
             wrapped(setting.doc),
             setting.flag(),
@@ -38,7 +39,6 @@ pub fn page() -> String {
             setting.variable(),
             setting.key(),
             setting.default,
-            if setting.live { "at once" } else { "at the next start" },
         );
     }
     page

@@ -14,8 +14,6 @@ pub struct Setting {
     pub default: &'static str,
     /// May be given more than once.
     pub repeatable: bool,
-    /// Takes effect without a restart.
-    pub live: bool,
     /// One or more whole sentences; the first is the short help.
     pub doc: &'static str,
     /// Checks the values and stores them. The error says what to write instead.
@@ -49,6 +47,17 @@ pub enum Durability {
     Fsync,
     /// After the write was handed to the operating system.
     Relaxed,
+}
+
+impl Durability {
+    /// As it is written in the configuration.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Durability::Fsync => "fsync",
+            Durability::Relaxed => "relaxed",
+        }
+    }
 }
 
 /// How log lines are written.
@@ -102,7 +111,6 @@ pub static SETTINGS: &[Setting] = &[
         value: "DIR",
         default: "./yam-data",
         repeatable: false,
-        live: false,
         doc: "Where everything durable lies. Created where it is missing. One process at a time may use it; a second one \
               refuses to start.",
         apply: |config, values| {
@@ -119,7 +127,6 @@ pub static SETTINGS: &[Setting] = &[
         value: "HOST:PORT",
         default: "127.0.0.1:5672",
         repeatable: true,
-        live: false,
         doc: "Address to accept AMQP 0-9-1 connections on. May be given more than once (a list in the file, separated by commas \
               in the environment). Port 0 takes a free one; the line printed at the start names it. The user guest is let in \
               from this machine only, whatever the address.",
@@ -133,7 +140,6 @@ pub static SETTINGS: &[Setting] = &[
         value: "fsync|relaxed",
         default: "fsync",
         repeatable: false,
-        live: false,
         doc: "When a confirm is sent. `fsync`: when the message is on the disk (fdatasync); nothing confirmed is lost by a crash \
               of the process, of the machine, or by a power cut. `relaxed`: when it was handed to the operating system; a \
               crash of the process loses nothing, a crash of the machine or a power cut can lose confirmed messages.",
@@ -151,7 +157,6 @@ pub static SETTINGS: &[Setting] = &[
         value: "SIZE",
         default: "64MiB",
         repeatable: false,
-        live: false,
         doc: "Publishers are blocked while the file system of the data directory has less than this free. Consumers go on, and \
               publishers are let on by themselves when there is room again. A number of bytes, or one with KiB, MiB, GiB.",
         apply: |config, values| {
@@ -164,7 +169,6 @@ pub static SETTINGS: &[Setting] = &[
         value: "SIZE",
         default: "64MiB",
         repeatable: false,
-        live: false,
         doc: "Memory that keeps the newest part of the journal, from which messages are delivered without reading the disk. A \
               backlog beyond it is read back from disk. A number of bytes, or one with KiB, MiB, GiB; at least 1MiB.",
         apply: |config, values| {
@@ -181,7 +185,6 @@ pub static SETTINGS: &[Setting] = &[
         value: "COUNT",
         default: "50000",
         repeatable: false,
-        live: false,
         doc: "Connections that may be open at once. Further ones are closed as soon as they are accepted. The limit on open files \
               is raised to what the system allows at the start; where that is less, it decides.",
         apply: |config, values| {
@@ -198,7 +201,6 @@ pub static SETTINGS: &[Setting] = &[
         value: "FILTER",
         default: "info",
         repeatable: false,
-        live: false,
         doc: "What is logged, to standard error: error, warn, info, debug or trace; or a filter by crate, such as \
               `info,amqp=debug`.",
         apply: |config, values| {
@@ -214,7 +216,6 @@ pub static SETTINGS: &[Setting] = &[
         value: "text|json",
         default: "text",
         repeatable: false,
-        live: false,
         doc: "How log lines are written: `text` for people, `json` (one object per line) for machines.",
         apply: |config, values| {
             config.log_format = match one(values)? {

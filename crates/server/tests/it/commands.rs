@@ -59,8 +59,11 @@ fn what_the_broker_refuses_is_said() {
     assert!(words.contains("404") && words.contains("no queue 'nowhere'"), "{words}");
     let words = refused(&output(&["publish", "--url", &url, "--exchange", "nowhere", "x"]));
     assert!(words.contains("404") && words.contains("no exchange 'nowhere'"), "{words}");
-    let words = refused(&output(&["publish", "--url", &url, "--mandatory", "--confirm", "--routing-key", "nowhere", "x"]));
-    assert!(words.contains("312"), "{words}");
+    for unroutable in ["--mandatory", "--confirm"] {
+        let words = refused(&output(&["publish", "--url", &url, unroutable, "--routing-key", "nowhere", "--count", "2", "x"]));
+        assert!(words.contains("no queue took the message: 312 NO_ROUTE (exchange '', routing key 'nowhere')"), "{words}");
+        assert_eq!(words.contains("2 published, 0 confirmed, 0 refused, 2 unroutable"), unroutable == "--confirm", "{words}");
+    }
     let words = refused(&output(&["publish", "--url", &url.replace("guest:guest", "guest:wrong"), "x"]));
     assert!(words.contains("403"), "{words}");
     yam.kill();

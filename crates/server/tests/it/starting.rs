@@ -1,12 +1,14 @@
 //! What a start prints, what it refuses in one line, and what a refusal leaves untouched.
 
 use std::fs;
-use std::io::{Seek as _, SeekFrom, Write as _};
+use std::io::{BufRead as _, BufReader, Seek as _, SeekFrom, Write as _};
 use std::net::TcpListener;
+use std::process::{Command, Stdio};
 
+use amqp::codec::channel;
 use tempfile::tempdir;
 
-use crate::yam::{Yam, command, contents, declare, output, publish_confirmed, refused};
+use crate::yam::{Yam, command, contents, count, declare, output, publish_confirmed, refused, until_closed};
 
 #[test]
 fn a_line_per_listener_and_both_serve() {
@@ -115,4 +117,36 @@ fn a_damaged_directory_is_refused_and_named_by_check() {
     assert_eq!(checked.status.code(), Some(1));
     let words = String::from_utf8(checked.stdout).unwrap();
     assert!(words.contains("DAMAGED") && words.contains(name), "{words}");
+}
+
+/// What an operator finds in the log: how it was started, what will not hold, and who was sent away over what.
+#[test]
+fn the_log_says_what_went_wrong_and_with_whom() {
+    let dir = tempdir().unwrap();
+    let log = dir.path().join("log");
+    let mut shell = Command::new("sh");
+    shell
+        .args(["-c", "ulimit -n 256; exec \"$0\" serve --log-level info,node=debug --amqp-listen 127.0.0.1:0 --data-dir \"$1\""]);
+    shell.arg(env!("CARGO_BIN_EXE_yam")).arg(dir.path().join("data"));
+    let mut child = shell.stdout(Stdio::piped()).stderr(fs::File::create_new(&log).unwrap()).spawn().unwrap();
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    let address = line.trim_end().strip_prefix("amqp listening on ").unwrap();
+    let url = format!("amqp://{address}");
+
+    let mut link = crate::cli::link::Link::open(&url.parse().unwrap()).unwrap();
+    let words = count(&mut link, "nowhere").unwrap_err();
+    assert!(words.contains("404"), "{words}");
+    let mut link = crate::cli::link::Link::open(&url.parse().unwrap()).unwrap();
+    link.client.send(&mut link.out, 1, &channel::Open::default());
+    assert!(until_closed(&mut link).contains("504"));
+    assert!(Command::new("kill").arg(child.id().to_string()).status().unwrap().success());
+    assert!(child.wait().unwrap().success());
+
+    let log = fs::read_to_string(&log).unwrap();
+    let has = |words: &[&str]| log.lines().any(|line| words.iter().all(|word| line.contains(word)));
+    assert!(has(&["INFO", "ready", "durability=\"fsync\""]), "{log}");
+    assert!(has(&["WARN", "--connections-max", "connections_max=50000", "open_files=256"]), "{log}");
+    assert!(has(&["DEBUG", "channel 1: NOT_FOUND - no queue 'nowhere'", "peer=127.0.0.1:"]), "{log}");
+    assert!(has(&["INFO", "connection ended: CHANNEL_ERROR - second 'channel.open' seen", "peer=127.0.0.1:"]), "{log}");
 }

@@ -15,7 +15,7 @@ use super::producer::Producer;
 use super::reader::READ_BUFFER_BYTES;
 use super::summary::{self, Check, Latency, Summary};
 use super::topology::{allow_many_sockets, count_held, declare, remove};
-use super::wire::{Address, Connection, now};
+use super::wire::{Connection, now};
 
 /// Longest wait for an event: how often progress is shown and time limits are looked at.
 const TICK: Duration = Duration::from_millis(200);
@@ -25,16 +25,15 @@ const EVENTS_MAX: usize = 1024;
 /// Sets the topology up, runs the load, checks and prints.
 pub fn run(options: &Options) -> Result<()> {
     allow_many_sockets();
-    let address = Address::parse(&options.url)?;
     let patience = Duration::from_secs_f64(options.connect_timeout);
-    let mut admin = Connection::open(&address, patience)?;
+    let mut admin = Connection::open(&options.url, patience)?;
     declare(&mut admin, options)?;
     let mut options = options.clone();
     if options.producers == 0 && options.count.is_none() {
         options.count = Some(count_held(&mut admin, &options)?);
     }
     let options = &options;
-    let mut engine = Engine::new(&address, options)?;
+    let mut engine = Engine::new(options)?;
     let outcome = engine.run().and_then(|window| Ok((window, engine.verify(&mut admin)?)));
     engine.progress.finish_and_clear();
     let result = outcome.map(|((start, end), verdict)| (engine.summarise(&admin, &start, &end, verdict), verdict));
@@ -89,11 +88,11 @@ struct Engine<'a> {
 }
 
 impl<'a> Engine<'a> {
-    fn new(address: &Address, options: &'a Options) -> Result<Engine<'a>> {
+    fn new(options: &'a Options) -> Result<Engine<'a>> {
         let poll = Poll::new()?;
         let mut producers = Vec::new();
         for index in 0..options.producers {
-            let connection = Connection::open(address, Duration::ZERO)?;
+            let connection = Connection::open(&options.url, Duration::ZERO)?;
             let mut producer = Producer::new(connection, index, options)?;
             if let Some(count) = options.count {
                 let share = count / options.producers as u64;
@@ -104,7 +103,7 @@ impl<'a> Engine<'a> {
         }
         let mut consumers = Vec::new();
         for index in 0..options.consumers {
-            let connection = Connection::open(address, Duration::ZERO)?;
+            let connection = Connection::open(&options.url, Duration::ZERO)?;
             let mut consumer = Consumer::new(connection, index, options)?;
             let token = Token(options.producers + index);
             poll.registry().register(&mut consumer.stream, token, Interest::READABLE | Interest::WRITABLE)?;
@@ -379,7 +378,7 @@ impl<'a> Engine<'a> {
         let sum = |field: fn(&Producer) -> u64| self.producers.iter().map(field).sum::<u64>();
         Summary {
             broker: format!("{} {}", admin.product, admin.version),
-            url: Address::parse(&self.options.url).map_or_else(|_| String::new(), |address| address.authority),
+            url: self.options.url.place(),
             fsync_state: summary::fsync_state(self.options, &admin.product),
             load: summary::describe(self.options),
             payload_bytes: self.options.size,

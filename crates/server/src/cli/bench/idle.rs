@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::options::Options;
 use super::process;
 use super::topology::allow_many_sockets;
-use super::wire::{Address, Connection, now};
+use super::wire::{Connection, now};
 
 /// The result, in bytes of the broker's resident memory.
 #[derive(Debug, Serialize)]
@@ -29,8 +29,7 @@ pub fn run(options: &Options) -> Result<()> {
         bail!("--idle-queues and --idle-connections look at the broker's memory: give its process id with --broker-pid");
     }
     allow_many_sockets();
-    let address = Address::parse(&options.url)?;
-    let mut admin = Connection::open(&address, Duration::from_secs_f64(options.connect_timeout))?;
+    let mut admin = Connection::open(&options.url, Duration::from_secs_f64(options.connect_timeout))?;
     let rss = || process::usage(&options.broker_pid).map(|usage| usage.rss_bytes);
     let rss_before_bytes = rss()?;
     let started = now();
@@ -42,7 +41,7 @@ pub fn run(options: &Options) -> Result<()> {
         if kind == "queue" {
             admin.declare_queue(&options.queue_name(index), !options.transient)?;
         } else {
-            held.push(Connection::open(&address, Duration::ZERO)?);
+            held.push(Connection::open(&options.url, Duration::ZERO)?);
         }
         progress.inc(1);
     }

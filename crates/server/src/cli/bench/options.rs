@@ -5,6 +5,8 @@ use std::time::Duration;
 use anyhow::{Result, bail};
 use clap::Args;
 
+use crate::cli::url::{self, Url};
+
 /// The first bytes of each body: sequence number with the producer's index, and the time of publishing.
 pub const BODY_HEAD_BYTES: usize = 16;
 
@@ -12,8 +14,8 @@ pub const BODY_HEAD_BYTES: usize = 16;
 #[derive(Debug, Clone, Args)]
 pub struct Options {
     /// Broker, as amqp://USER:PASSWORD@HOST:PORT/VHOST
-    #[arg(long, env = "YAM_BENCH_URL", default_value = "amqp://guest:guest@127.0.0.1:5672/")]
-    pub url: String,
+    #[arg(long, env = "YAM_URL", default_value = url::DEFAULT)]
+    pub url: Url,
 
     /// Publishing connections
     #[arg(long, short, default_value_t = 1)]

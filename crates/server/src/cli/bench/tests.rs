@@ -9,7 +9,7 @@ use super::ledger::{Ledger, Verdict, body_head, parse_head};
 use super::options::{BODY_HEAD_BYTES, Options};
 use super::producer::Window;
 use super::reader::{Item, Progress, Reader};
-use super::wire::{self, Address};
+use super::wire;
 use clap::Parser;
 
 #[derive(Debug, Parser)]
@@ -143,14 +143,4 @@ fn options_that_cannot_work_are_refused() {
         assert!(options(bad).validate().is_err(), "{bad}");
     }
     assert!(options("").validate().is_ok());
-}
-
-#[test]
-fn addresses_are_read_as_amqp_clients_read_them() {
-    let address = Address::parse("amqp://a%40b:p%3Aw@host:1234/v%2fh").expect("address");
-    let expected = ("host:1234", "a@b", "p:w", "v/h");
-    assert_eq!((address.authority.as_str(), address.user.as_str(), address.password.as_str(), address.vhost.as_str()), expected);
-    let plain = Address::parse("amqp://127.0.0.1").expect("address");
-    assert_eq!((plain.authority.as_str(), plain.user.as_str(), plain.vhost.as_str()), ("127.0.0.1:5672", "guest", "/"));
-    assert!(Address::parse("http://127.0.0.1").is_err());
 }

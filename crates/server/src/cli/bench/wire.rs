@@ -12,6 +12,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
 
+use crate::cli::url::Url;
+
 pub const FRAME_METHOD: u8 = 1;
 pub const FRAME_HEADER: u8 = 2;
 pub const FRAME_BODY: u8 = 3;
@@ -118,50 +120,6 @@ pub fn put_ack(channel: u16, tag: u64, multiple: bool, out: &mut Vec<u8>) {
     out.extend_from_slice(&[u8::from(multiple), FRAME_END]);
 }
 
-/// Where to connect and as whom.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Address {
-    pub authority: String,
-    pub user: String,
-    pub password: String,
-    pub vhost: String,
-}
-
-impl Address {
-    /// Parses `amqp://user:password@host:port/vhost`; what is missing is as AMQP clients have it.
-    pub fn parse(url: &str) -> Result<Address> {
-        let rest =
-            url.strip_prefix("amqp://").with_context(|| format!("{url}: the url must begin with amqp:// (no TLS here)"))?;
-        let (place, vhost) = rest.split_once('/').unwrap_or((rest, ""));
-        let (credentials, host) = place.rsplit_once('@').unwrap_or(("guest:guest", place));
-        let (user, password) = credentials.split_once(':').unwrap_or((credentials, ""));
-        let host = if host.is_empty() { "127.0.0.1" } else { host };
-        let has_port = host.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok());
-        let authority = if has_port { host.to_owned() } else { format!("{host}:5672") };
-        let vhost = if vhost.is_empty() { "/".to_owned() } else { unescape(vhost) };
-        Ok(Address { authority, user: unescape(user), password: unescape(password), vhost })
-    }
-}
-
-fn unescape(text: &str) -> String {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let Some((&first, tail)) = rest.split_first() {
-        let code = (first == b'%').then(|| tail.get(..2)).flatten().and_then(|hex| std::str::from_utf8(hex).ok());
-        match code.and_then(|hex| u8::from_str_radix(hex, 16).ok()) {
-            Some(byte) => {
-                bytes.push(byte);
-                rest = &tail[2..];
-            }
-            None => {
-                bytes.push(first);
-                rest = tail;
-            }
-        }
-    }
-    String::from_utf8_lossy(&bytes).into_owned()
-}
-
 /// An opened connection with channel 1, used with blocking calls until it is handed to the event loop.
 pub struct Connection {
     stream: TcpStream,
@@ -173,16 +131,16 @@ pub struct Connection {
 
 impl Connection {
     /// Connects, logs in and opens channel 1; keeps trying for `patience` while nobody listens.
-    pub fn open(address: &Address, patience: Duration) -> Result<Connection> {
-        let stream = dial(address, patience)?;
+    pub fn open(url: &Url, patience: Duration) -> Result<Connection> {
+        let stream = dial(url, patience)?;
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(Duration::from_secs(60)))?;
         let mut connection = Connection { stream, product: String::new(), version: String::new(), frame_max: 131_072 };
-        connection.handshake(address).with_context(|| format!("opening an AMQP connection to {}", address.authority))?;
+        connection.handshake(url).with_context(|| format!("opening an AMQP connection to {}", url.place()))?;
         Ok(connection)
     }
 
-    fn handshake(&mut self, address: &Address) -> Result<()> {
+    fn handshake(&mut self, url: &Url) -> Result<()> {
         self.stream.write_all(b"AMQP\x00\x00\x09\x01")?;
         let start = self.expect(0, (10, 10)).context("no AMQP 0-9-1 greeting")?;
         (self.product, self.version) = identity(&start);
@@ -196,7 +154,7 @@ impl Connection {
         let mut properties = b"\x0ccapabilitiesF".to_vec();
         properties.extend_from_slice(&(capabilities.len() as u32).to_be_bytes());
         properties.extend_from_slice(&capabilities);
-        let response = format!("\0{}\0{}", address.user, address.password);
+        let response = format!("\0{}\0{}", url.user, url.password);
         let start_ok = Method::new(10, 11).long(&properties).short("PLAIN").long(response.as_bytes()).short("en_US");
         self.send(0, start_ok)?;
         let tune = self.expect(0, (10, 30)).context("the login was refused (a guest may only come from loopback)")?;
@@ -209,7 +167,7 @@ impl Connection {
         };
         // Heartbeats off: a connection under load needs none, and an idle one is to cost nothing but itself.
         self.send(0, Method::new(10, 31).u16(channel_max).u32(self.frame_max as u32).u16(0))?;
-        self.call(0, Method::new(10, 40).short(&address.vhost).short("").u8(0), (10, 41))?;
+        self.call(0, Method::new(10, 40).short(&url.vhost).short("").u8(0), (10, 41))?;
         self.open_channel(1)
     }
 
@@ -303,15 +261,15 @@ impl Connection {
     }
 }
 
-fn dial(address: &Address, patience: Duration) -> Result<TcpStream> {
+fn dial(url: &Url, patience: Duration) -> Result<TcpStream> {
     let deadline = now() + patience;
+    let place = url.place();
     loop {
-        let socket = address
-            .authority
+        let socket = (url.host.as_str(), url.port)
             .to_socket_addrs()
-            .with_context(|| format!("{}: no such host", address.authority))?
+            .with_context(|| format!("{place}: no such host"))?
             .next()
-            .with_context(|| format!("{}: no address", address.authority))?;
+            .with_context(|| format!("{place}: no address"))?;
         match TcpStream::connect_timeout(&socket, Duration::from_secs(5)) {
             Ok(stream) => return Ok(stream),
             Err(error) if now() >= deadline => {
@@ -319,7 +277,7 @@ fn dial(address: &Address, patience: Duration) -> Result<TcpStream> {
                     ErrorKind::ConnectionRefused => "nobody listens there; start a broker with `yam serve`, or give its --url",
                     _ => "is the address right?",
                 };
-                return Err(anyhow!("{}: {error}: {advice}", address.authority));
+                return Err(anyhow!("{place}: {error}: {advice}"));
             }
             Err(_) => pause(Duration::from_millis(2)),
         }
