@@ -10,9 +10,8 @@ use model::{
 use storage::{LogId, Store, Tag};
 
 use crate::authorization::{User, login};
-use crate::dead_letter::Promised;
 use crate::declare::Overflow;
-use crate::queue::{Consumer, Getter, Queue};
+use crate::queue::{Consumer, Getter, Promised, Queue};
 use crate::scope::{Scope, Stored, Transaction, Unacked};
 use crate::topic::Topics;
 use crate::topology::Topology;

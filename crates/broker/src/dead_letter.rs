@@ -1,18 +1,12 @@
 //! What was rejected, expired or did not fit: dropped, or sent on to the dead-letter exchange.
 
-use std::collections::HashMap;
-
-use foldhash::fast::FixedState;
 use model::death::{self, DeadLetter, Death};
 use model::{Dialect, Header, Headers, Now, Offset, RecordParts, RecordView, Value};
 use storage::{Available, LogId, RecordRef, Tag};
 
 use crate::broker::Broker;
 use crate::declare::Overflow;
-use crate::queue::Queue;
-
-/// Messages and bytes that queues have been promised and do not hold yet.
-pub(crate) type Promised = HashMap<LogId, (u64, u64), FixedState>;
+use crate::queue::{Promised, Queue};
 
 /// What a client gave a message that is stored.
 struct StoredHeaders<'a> {

@@ -32,6 +32,9 @@ pub(crate) struct Getter {
     pub auto_settle: bool,
 }
 
+/// Messages and bytes that queues have been promised and do not hold yet.
+pub(crate) type Promised = HashMap<LogId, (u64, u64), FixedState>;
+
 pub(crate) struct Queue {
     pub name: String,
     pub host: usize,
