@@ -4,11 +4,13 @@
 //! - [`test`]: everything a change must pass, step by step
 //! - [`tidy`]: house rules that no compiler knows: layering, dead files, format ids, README commands
 //! - [`torture`]: the real binary under load, killed again and again
+//! - [`fuzz`]: the decoders and state machines on any bytes
 //! - [`layers`]: the drawing of who names whom
 //! - [`processes`]: running other programs
 
 #![allow(clippy::disallowed_methods, reason = "a tool at the roof: it reads files and clocks")]
 
+mod fuzz;
 mod layers;
 mod processes;
 mod test;
@@ -44,11 +46,8 @@ enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
-    /// Run the cargo-fuzz targets in fuzz/, each for so many minutes (needs cargo-fuzz and a nightly toolchain).
-    Fuzz {
-        #[arg(long, default_value_t = 10)]
-        minutes: u64,
-    },
+    /// Run the fuzz targets in fuzz/, one after the other (needs a nightly toolchain).
+    Fuzz(fuzz::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -58,7 +57,7 @@ fn main() -> ExitCode {
         Command::Layers => layers::run(),
         Command::Torture(arguments) => torture::run(&arguments),
         Command::Bench { arguments } => bench(&arguments),
-        Command::Fuzz { minutes } => fuzz(minutes),
+        Command::Fuzz(arguments) => fuzz::run(&arguments),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -84,28 +83,6 @@ fn bench(arguments: &[String]) -> anyhow::Result<()> {
     let mut all = vec!["run", "--release", "--quiet", "-p", "bench", "--"];
     all.extend(arguments.iter().map(String::as_str));
     processes::cargo(&all)
-}
-
-fn fuzz(minutes: u64) -> anyhow::Result<()> {
-    let targets = root().join("fuzz/fuzz_targets");
-    let mut names: Vec<String> = std::fs::read_dir(&targets)
-        .map_err(|error| anyhow::anyhow!("no fuzz targets in {}: {error}", targets.display()))?
-        .filter_map(|entry| Some(entry.ok()?.path().file_stem()?.to_str()?.to_owned()))
-        .collect();
-    names.sort();
-    for name in &names {
-        println!("fuzz {name}: {minutes} minutes");
-        let time = format!("-max_total_time={}", minutes * 60);
-        let mut command = std::process::Command::new("cargo");
-        command.args(["+nightly", "fuzz", "run", name]).current_dir(root());
-        // What a run finds goes into the first folder; the second holds the beginnings that are kept.
-        command.args(["corpus", "seeds"].map(|folder| root().join("fuzz").join(folder).join(name)));
-        std::fs::create_dir_all(root().join("fuzz/corpus").join(name))?;
-        std::fs::create_dir_all(root().join("fuzz/seeds").join(name))?;
-        processes::run(command.args(["--", &time, "-max_len=65536"]))?;
-    }
-    println!("{} targets without a finding", names.len());
-    Ok(())
 }
 
 /// The commands of this program, for the README's check.
