@@ -338,25 +338,20 @@ impl Store {
                 continue;
             };
             at = run.end();
-            let mut next = offset;
-            while let Some(offset) = run.next_live(next) {
-                next = offset + 1;
-                if let (Home::Memory, Some(entry)) = (&run.home, run.entry(offset)) {
-                    if entry.tag.persistent()
-                        && let Some(log) = self.logs.get_mut(&id).filter(|log| log.durable)
-                    {
-                        log.note_unwritten(offset, 1);
-                    }
-                    self.release(*entry);
-                }
-            }
             if let Home::Segment(home) = run.home {
                 // Transient records among them are not in the journal, and not missed there.
-                if let Some(log) = self.logs.get_mut(&id).filter(|log| log.durable) {
+                if log.durable {
                     log.note_unwritten(run.first, run.count);
                 }
                 needless.push(home);
+                continue;
             }
+            let live = || std::iter::successors(run.next_live(run.first), |offset| run.next_live(offset + 1));
+            if log.durable {
+                let persistent = |offset: &u64| run.entry(*offset).is_some_and(|entry| entry.tag.persistent());
+                live().filter(persistent).for_each(|offset| log.note_unwritten(offset, 1));
+            }
+            live().filter_map(|offset| run.entry(offset)).for_each(|entry| self.release(*entry));
         }
         if let Some(log) = self.logs.get_mut(&id)
             && !log.unwritten.is_empty()
