@@ -133,7 +133,7 @@ macro_rules! structure {
                     $(, $present $(, nullable $nullable)? $(, tag $tag)?)?);)*
                 if at.flexible {
                     for _ in 0..reader.uvarint()? {
-                        let (tag, mut value) = reader.tagged()?;
+                        let (tag, value) = reader.tagged()?;
                         $($crate::codec::message::field!(take_tag this.$field, tag, value, at
                             $(, $present $(, nullable $nullable)? $(, tag $tag)?)?);)*
                     }
@@ -245,7 +245,7 @@ macro_rules! field {
 
     (take_tag $place:expr, $found:ident, $value:ident, $at:ident, $present:expr, tag $tag:literal) => {
         if $found == $tag && $at.within(&($present)) {
-            $place = $crate::codec::wire::Wire::read(&mut $value, $at)?;
+            $place = $value.whole($at)?;
         }
     };
     (take_tag $($other:tt)*) => {};

@@ -121,6 +121,14 @@ macro_rules! against_oracle {
                 ApiKey::ALL.iter().flat_map(|key| $kind::known(*key).0.map(|version| (*key, version)))
             }
 
+            /// Every API, each in some version.
+            fn some(version: prop::sample::Index) -> impl Iterator<Item = (ApiKey, i16)> {
+                ApiKey::ALL.iter().map(move |key| {
+                    let known: Vec<i16> = $kind::known(*key).0.collect();
+                    (*key, *version.get(&known))
+                })
+            }
+
             fn written(message: &$kind<'_>, version: i16) -> Vec<u8> {
                 let mut out = Vec::new();
                 message.encode(&mut out, version);
@@ -155,8 +163,12 @@ macro_rules! against_oracle {
                 }
 
                 #[test]
-                fn cut_bytes_are_refused(random in proptest::collection::vec(any::<u8>(), 0..200), cut in any::<prop::sample::Index>()) {
-                    for (key, version) in all() {
+                fn cut_bytes_are_refused(
+                    random in proptest::collection::vec(any::<u8>(), 0..200),
+                    version: prop::sample::Index,
+                    cut: prop::sample::Index,
+                ) {
+                    for (key, version) in some(version) {
                         let bytes = written(&$kind::sample(key, &mut Source { bytes: &random }, version), version);
                         if !bytes.is_empty() {
                             let cut = cut.index(bytes.len());
@@ -168,9 +180,10 @@ macro_rules! against_oracle {
                 #[test]
                 fn mutation_is_read_as_the_oracle_reads_it_or_refused(
                     random in proptest::collection::vec(any::<u8>(), 0..200),
+                    version: prop::sample::Index,
                     places in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..4),
                 ) {
-                    for (key, version) in all() {
+                    for (key, version) in some(version) {
                         let mut bytes = written(&$kind::sample(key, &mut Source { bytes: &random }, version), version);
                         for (place, value) in places.iter().filter(|_| !bytes.is_empty()).collect::<Vec<_>>() {
                             let place = place.index(bytes.len());
@@ -179,6 +192,10 @@ macro_rules! against_oracle {
                         let Ok((message, _)) = read(key, &bytes, version) else { continue };
                         let ours = written(&message, version);
                         prop_assert_eq!(read(key, &ours, version), Ok((message.clone(), 0)), "{} {}", key.name(), version);
+                        // Kafka takes a structure for null by any negative mark, the oracle by any but 1.
+                        if key == ApiKey::DescribeTopicPartitions {
+                            continue;
+                        }
                         // The oracle keeps unknown tags, which we skip when we read what it wrote. It refuses some that it knows.
                         if let Ok(theirs) = oracle(key, &bytes, version) {
                             prop_assert_eq!(read(key, &theirs, version), Ok((message, 0)), "{} {}", key.name(), version);
@@ -187,8 +204,8 @@ macro_rules! against_oracle {
                 }
 
                 #[test]
-                fn random_bytes_do_not_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
-                    for (key, version) in all() {
+                fn random_bytes_do_not_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200), version: prop::sample::Index) {
+                    for (key, version) in some(version) {
                         let _ = read(key, &bytes, version);
                     }
                 }
@@ -417,6 +434,21 @@ fn null_is_refused_where_a_value_must_stand() {
     let mut out = Vec::new();
     all.encode(&mut out, 0);
     assert_eq!(out, [0; 4], "version 0 asks for all by an empty list");
+}
+
+#[test]
+fn a_tagged_value_fills_its_length() {
+    let read = |len, more: &[u8]| {
+        // No error, no APIs, no throttling.
+        let mut body = vec![0, 0, 1, 0, 0, 0, 0];
+        // Tag 1, the epoch of the finalized features, is eight bytes.
+        body.extend_from_slice(&[1, 1, len, 0, 0, 0, 0, 0, 0, 0, 9]);
+        body.extend_from_slice(more);
+        api_versions::Response::decode(&mut Reader::new(&body), 3).map(|response| response.finalized_features_epoch)
+    };
+    assert_eq!(read(8, &[]), Ok(9));
+    assert_eq!(read(9, &[0]), Err(DecodeError::Length));
+    assert_eq!(read(7, &[]), Err(DecodeError::Short));
 }
 
 #[test]

@@ -23,7 +23,7 @@ const RESERVE_BYTES_MAX: usize = 64 * 1024;
 pub enum DecodeError {
     #[error("the data ends too early")]
     Short,
-    #[error("a length is negative or too large")]
+    #[error("a length is negative, too large or not that of its value")]
     Length,
     #[error("a varint is longer than its type")]
     Varint,
@@ -138,6 +138,12 @@ impl<'a> Reader<'a> {
         let tag = self.uvarint()?;
         let len = self.uvarint()?;
         Ok((tag, Reader::new(self.take(len as usize)?)))
+    }
+
+    /// The value that fills all that is left.
+    pub(crate) fn whole<T: Wire<'a>>(mut self, at: Version) -> Result<T, DecodeError> {
+        let value = T::read(&mut self, at)?;
+        if self.rest.is_empty() { Ok(value) } else { Err(DecodeError::Length) }
     }
 
     /// Step over the tagged fields of a structure that has none of interest.
