@@ -8,8 +8,10 @@ use bytes::Bytes;
 pub(crate) const CHUNK_BYTES_MAX: usize = 1024 * 1024;
 /// Smallest chunk.
 const CHUNK_BYTES_MIN: usize = 64 * 1024;
-/// Chunks kept for reuse: memory that is already mapped costs an append less.
-const SPARE_CHUNKS_MAX: usize = 8;
+/// Smallest buffer of a single frame.
+const OWN_BYTES_MIN: usize = 32 * 1024;
+/// Bytes of chunks kept for reuse: memory that is already mapped costs an append less. As many as one block frees at a time.
+const SPARE_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Bytes of cold reads that are kept.
 const COLD_BYTES_MAX: usize = 32 * 1024 * 1024;
 
@@ -36,28 +38,42 @@ pub(crate) struct Cache {
     recent_bytes: usize,
     recent_bytes_max: usize,
     spare: Vec<Vec<u8>>,
+    /// Invariant: the sum of the spare chunks' capacities.
+    spare_bytes: usize,
     cold: Cold,
 }
 
 impl Cache {
     pub fn new(recent_bytes_max: usize) -> Cache {
         let cold = Cold { parts: BTreeMap::new(), order: VecDeque::new(), bytes: 0 };
-        Cache { recent: VecDeque::new(), recent_bytes: 0, recent_bytes_max, spare: Vec::new(), cold }
+        Cache { recent: VecDeque::new(), recent_bytes: 0, recent_bytes_max, spare: Vec::new(), spare_bytes: 0, cold }
     }
 
     /// An empty buffer of at least `room` bytes; `hint`: how much may come.
     pub fn buffer(&mut self, room: usize, hint: usize) -> Vec<u8> {
         let wanted = hint.clamp(CHUNK_BYTES_MIN, CHUNK_BYTES_MAX).next_power_of_two().max(room);
-        match self.spare.iter().rposition(|spare| spare.capacity() >= wanted) {
-            Some(index) => self.spare.swap_remove(index),
-            None => Vec::with_capacity(wanted),
-        }
+        self.take_spare(wanted, CHUNK_BYTES_MAX.max(room)).unwrap_or_else(|| Vec::with_capacity(wanted))
+    }
+
+    /// An empty buffer for a single frame of `len` bytes.
+    pub fn own_buffer(&mut self, len: usize) -> Vec<u8> {
+        self.take_spare(len, len + len / 2).unwrap_or_else(|| Vec::with_capacity(len.next_multiple_of(4096)))
+    }
+
+    fn take_spare(&mut self, at_least: usize, at_most: usize) -> Option<Vec<u8>> {
+        let fits = |spare: &Vec<u8>| (at_least..=at_most).contains(&spare.capacity());
+        let index = self.spare.iter().rposition(fits)?;
+        let spare = self.spare.swap_remove(index);
+        self.spare_bytes -= spare.capacity();
+        Some(spare)
     }
 
     /// Take back a buffer that nobody uses any more.
     pub fn give_back(&mut self, mut buffer: Vec<u8>) {
-        if (CHUNK_BYTES_MIN..=CHUNK_BYTES_MAX).contains(&buffer.capacity()) && self.spare.len() < SPARE_CHUNKS_MAX {
+        let bytes = buffer.capacity();
+        if (OWN_BYTES_MIN..=CHUNK_BYTES_MAX).contains(&bytes) && self.spare_bytes + bytes <= SPARE_BYTES_MAX {
             buffer.clear();
+            self.spare_bytes += bytes;
             self.spare.push(buffer);
         }
     }
@@ -86,8 +102,8 @@ impl Cache {
             return false;
         };
         self.recent_bytes -= chunk.cost;
-        if chunk.cost >= CHUNK_BYTES_MIN
-            && self.spare.len() < SPARE_CHUNKS_MAX
+        if chunk.cost >= OWN_BYTES_MIN
+            && self.spare_bytes + chunk.cost <= SPARE_BYTES_MAX
             && let Ok(mut unique) = chunk.bytes.try_into_mut()
         {
             unique.clear();
@@ -205,6 +221,30 @@ mod tests {
         assert!(cache.find(5, 1).is_none());
         assert_eq!(cache.cold.bytes, 0);
         assert!(cache.cold.order.is_empty());
+    }
+
+    /// Each large frame took fresh memory, which the system had to clear first.
+    #[test]
+    fn buffers_of_single_frames_are_used_again_as_many_as_a_block_frees() {
+        let mut cache = Cache::new(0);
+        let addresses = |cache: &mut Cache, start: u64| -> Vec<usize> {
+            let fill = |index: u64| {
+                let mut own = cache.own_buffer(65_700);
+                own.resize(65_700, 1);
+                let (address, cost) = (own.as_ptr() as usize, own.capacity());
+                cache.push(start + index * 65_700, Bytes::from(own), cost);
+                address
+            };
+            let mut found: Vec<usize> = (0..120).map(fill).collect();
+            found.sort_unstable();
+            found
+        };
+        let first = addresses(&mut cache, 0);
+        cache.evict(u64::MAX);
+        assert_eq!(addresses(&mut cache, 120 * 65_700), first);
+        cache.evict(u64::MAX);
+        assert!(cache.own_buffer(33_000).capacity() < 65_700, "a much smaller frame does not hold a large buffer");
+        assert!(cache.spare_bytes <= SPARE_BYTES_MAX);
     }
 
     #[test]

@@ -8,10 +8,11 @@ use model::Lsn;
 use vfs::{Extent, Job, Lane, Vfs};
 
 use crate::file::{self, FILE_HEADER_BYTES, FileHeader, JournalFile};
+use crate::options::Options;
 use crate::token;
 
-/// Retired files that are kept to be recycled: renaming one is cheaper than filling a new one with zeros.
-const RETIRED_MAX: usize = 2;
+/// Retired files that are kept where space is short.
+const RETIRED_MAX_SHORT: usize = 2;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum State {
@@ -44,6 +45,10 @@ pub(crate) struct Files {
     current: usize,
     /// Old files to be used again, oldest first.
     retired: VecDeque<u64>,
+    /// How many of them are kept.
+    retired_max: usize,
+    /// The disk has little room.
+    short_of_space: bool,
     /// Files nobody needs. Oldest first, so that what remains on disk never has a hole.
     removable: VecDeque<u64>,
     /// The file that the allocation under way recycles.
@@ -57,9 +62,10 @@ pub(crate) struct Files {
 }
 
 impl Files {
-    /// `header`: of the first file of this incarnation, which is ready; later ones have `segment_bytes`.
+    /// `header`: of the first file of this incarnation, which is ready; later ones are as the options say.
     /// `old`: files of earlier incarnations, with their sizes.
-    pub fn new(header: FileHeader, segment_bytes: u64, old: impl Iterator<Item = (JournalFile, u64)>) -> Files {
+    pub fn new(header: FileHeader, options: &Options, old: impl Iterator<Item = (JournalFile, u64)>) -> Files {
+        let segment_bytes = options.segment_bytes;
         let mut files: VecDeque<File> =
             old.map(|(file, size)| File { first: file.first_lsn.0, end: file.end.0, size, state: State::Ready }).collect();
         let current = files.len();
@@ -70,6 +76,8 @@ impl Files {
             files: VecDeque::new(),
             current,
             retired: VecDeque::new(),
+            retired_max: options.spare_files,
+            short_of_space: false,
             removable: VecDeque::new(),
             recycling: None,
             full: false,
@@ -157,10 +165,21 @@ impl Files {
                 self.removable.push_back(file.first);
             }
         }
-        while self.retired.len() > RETIRED_MAX {
+        self.trim();
+        self.paused = false;
+    }
+
+    /// Give back space, or not any more.
+    pub fn set_short_of_space(&mut self, short: bool) {
+        self.short_of_space = short;
+        self.trim();
+    }
+
+    fn trim(&mut self) {
+        let kept = if self.short_of_space { RETIRED_MAX_SHORT.min(self.retired_max) } else { self.retired_max };
+        while self.retired.len() > kept {
             self.removable.extend(self.retired.pop_front());
         }
-        self.paused = false;
     }
 
     /// Try again to allocate, if that had failed.

@@ -7,6 +7,8 @@ use model::limits;
 pub struct Options {
     /// Positions per file. A multiple of 4096, and more than the largest frame.
     pub segment_bytes: u64,
+    /// Files that nobody needs any more, kept to be used again: making a new one costs a disk more than filling it.
+    pub spare_files: usize,
     /// Memory for the blocks written last.
     pub cache_bytes: usize,
     /// Sync before `durable` climbs. `false` is the relaxed mode: a power loss may take what was confirmed.
@@ -15,6 +17,6 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Options {
-        Options { segment_bytes: limits::JOURNAL_SEGMENT_BYTES, cache_bytes: 64 * 1024 * 1024, sync: true }
+        Options { segment_bytes: limits::JOURNAL_SEGMENT_BYTES, spare_files: 6, cache_bytes: 64 * 1024 * 1024, sync: true }
     }
 }

@@ -16,7 +16,7 @@ use crate::{Journal, Options, Poisoned, RecoverError, Recovered, recover};
 const SEGMENT_BYTES: u64 = 64 * 1024;
 
 fn options() -> Options {
-    Options { segment_bytes: SEGMENT_BYTES, cache_bytes: 100_000, sync: true }
+    Options { segment_bytes: SEGMENT_BYTES, spare_files: 2, cache_bytes: 100_000, sync: true }
 }
 
 /// A frame as the layer above sees it.

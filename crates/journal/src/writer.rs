@@ -106,7 +106,7 @@ impl Journal {
         Ok(Journal {
             sync: options.sync,
             seed: file::seed(header.incarnation),
-            files: Files::new(header, options.segment_bytes, recovered.files.into_iter().zip(recovered.sizes)),
+            files: Files::new(header, &options, recovered.files.into_iter().zip(recovered.sizes)),
             cache: Cache::new(options.cache_bytes),
             open: Vec::new(),
             open_start: u64::MAX,
@@ -291,6 +291,11 @@ impl Journal {
         self.cache.cut(lsn);
     }
 
+    /// The disk has little room, so that files which nobody needs are given back, or it has room again.
+    pub fn set_short_of_space(&mut self, short: bool) {
+        self.files.set_short_of_space(short);
+    }
+
     /// No further file could be allocated. It is tried again after [`Journal::cut`] and
     /// [`Journal::retry_allocation`].
     #[must_use]
@@ -327,7 +332,7 @@ impl Journal {
         if own || self.open.capacity() - self.open.len() < total + PAD_BYTES_MAX {
             self.close_chunk();
             let room = total + PAD_BYTES_MAX;
-            self.open = if own { Vec::with_capacity(total) } else { self.cache.buffer(room, self.block_bytes_last) };
+            self.open = if own { self.cache.own_buffer(total) } else { self.cache.buffer(room, self.block_bytes_last) };
         }
         if self.open.is_empty() {
             self.open_start = self.appended;

@@ -481,6 +481,7 @@ impl Store {
     /// The disk has little room, or has room again.
     pub fn set_short_of_space(&mut self, short: bool) {
         self.short_of_space = short;
+        self.journal.set_short_of_space(short);
     }
 
     /// Ask the disk for the next file once more.

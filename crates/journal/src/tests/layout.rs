@@ -157,6 +157,29 @@ fn old_files_are_recycled_and_the_others_removed() {
 }
 
 #[test]
+fn as_many_cut_files_are_kept_as_wanted_and_fewer_where_space_is_short() {
+    let mut disk = SimulatedDisk::new(5);
+    let wanted = Options { spare_files: 5, ..options() };
+    let mut journal = Journal::create(wanted, Recovered::default(), &mut disk).unwrap();
+    let fill = |journal: &mut Journal, disk: &mut SimulatedDisk| {
+        for _ in 0..90 {
+            append(journal, 1, false, &[1; 5000]);
+            settle(journal, disk).unwrap();
+        }
+        journal.cut(journal.durable());
+        settle(journal, disk).unwrap();
+    };
+    fill(&mut journal, &mut disk);
+    let files = disk.files().len();
+    assert_eq!(files, 2 + 5, "the one being filled, one ahead, five to be used again");
+    fill(&mut journal, &mut disk);
+    assert_eq!(disk.files().len(), files);
+    journal.set_short_of_space(true);
+    settle(&mut journal, &mut disk).unwrap();
+    assert_eq!(disk.files().len(), 2 + 2);
+}
+
+#[test]
 fn a_full_disk_leaves_what_room_there_is_and_comes_back_by_itself() {
     let mut disk = SimulatedDisk::new(6);
     let (mut journal, _) = begin(&mut disk);
