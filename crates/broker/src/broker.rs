@@ -1,6 +1,7 @@
 //! The front of the broker: sessions, scopes, and one method per request.
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::sync::Arc;
 
 use foldhash::fast::FixedState;
 use model::{
@@ -11,6 +12,7 @@ use storage::{LogId, Store, Tag};
 
 use crate::authorization::{User, login};
 use crate::declare::Overflow;
+use crate::group::Groups;
 use crate::queue::{Consumer, Getter, Promised, Queue};
 use crate::scope::{Scope, Stored, Transaction, Unacked};
 use crate::topic::Topics;
@@ -24,11 +26,17 @@ pub struct Options {
     /// How to read what is stored.
     pub dialect: Dialect,
     pub topics: crate::topic::Options,
+    pub groups: crate::group::Options,
 }
 
 impl Default for Options {
     fn default() -> Options {
-        Options { users: vec![User::guest()], topics: crate::topic::Options::default(), dialect: Dialect::default() }
+        Options {
+            users: vec![User::guest()],
+            topics: crate::topic::Options::default(),
+            groups: crate::group::Options::default(),
+            dialect: Dialect::default(),
+        }
     }
 }
 
@@ -47,6 +55,8 @@ pub(crate) struct Session {
     pub scopes: HashMap<ScopeId, Scope, FixedState>,
     /// Its client does not read fast enough: nothing is handed to it.
     pub paused: bool,
+    /// The group whose answer it waits for.
+    pub group: Option<Arc<str>>,
     /// The store's count of flushes when this session last settled something.
     settled_at: u64,
 }
@@ -72,6 +82,7 @@ pub struct Broker {
     pub(crate) topology: Topology,
     pub(crate) topics: Topics,
     pub(crate) transactions: Transactions,
+    pub(crate) groups: Groups,
     pub(crate) sessions: HashMap<SessionId, Session, FixedState>,
     pub(crate) subscriptions: HashMap<SubscriptionId, LogId, FixedState>,
     /// Queues with something to do.
@@ -101,6 +112,7 @@ impl Broker {
         topology: Topology,
         topics: Topics,
         transactions: Transactions,
+        groups: Groups,
         names: Random,
     ) -> Broker {
         Broker {
@@ -109,6 +121,7 @@ impl Broker {
             topology,
             topics,
             transactions,
+            groups,
             sessions: HashMap::default(),
             subscriptions: HashMap::default(),
             active: VecDeque::new(),
@@ -160,6 +173,7 @@ impl Broker {
             exclusive: Vec::new(),
             scopes: HashMap::default(),
             paused: false,
+            group: None,
             settled_at: u64::MAX,
         };
         self.sessions.insert(id, session);
@@ -172,9 +186,12 @@ impl Broker {
         for scope in scopes {
             self.close_scope(id, scope, now);
         }
-        let exclusive = self.sessions.remove(&id).map(|session| session.exclusive).unwrap_or_default();
-        for queue in exclusive {
+        let Some(session) = self.sessions.remove(&id) else { return };
+        for queue in session.exclusive {
             self.remove_queue(queue);
+        }
+        if let Some(group) = session.group {
+            self.forget_waiting(id, &group, now);
         }
         self.forget_fetch(id);
     }
@@ -303,7 +320,15 @@ impl Broker {
             Request::AddGroupToTransaction { transaction, group } => self.add_group_to_transaction(&transaction, group, now),
             Request::EndTransaction { transaction, commit, bump } => self.end_transaction(&transaction, commit, bump, now),
             Request::DescribeTransactions { transactional_id } => self.describe_transactions(transactional_id),
-            _ => Err(Failure::NotImplemented("topics and groups are not served yet".into())),
+            Request::JoinGroup(join) => self.join_group(id, &join, now),
+            Request::SyncGroup(sync) => self.sync_group(id, &sync, now),
+            Request::HeartbeatGroup(member) => self.heartbeat_group(&member, now),
+            Request::LeaveGroup(member) => self.leave_group(&member, now),
+            Request::CommitOffsets(commit) => self.commit_offsets(&commit, now),
+            Request::FetchOffsets { group, partitions, stable } => self.fetch_offsets(id, group, partitions.as_deref(), stable),
+            Request::DeleteOffsets { group, partitions } => self.delete_offsets(group, &partitions),
+            Request::DescribeGroups { group } => Ok(self.describe_groups(group)),
+            Request::DeleteGroup { group } => self.delete_group(group),
         }
     }
 

@@ -3,6 +3,7 @@
 //! State = fold of all entries; a snapshot is the list of entries that would make the state afresh.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use model::Table;
 use model::record::{BatchHead, attribute, parse_marker};
@@ -85,6 +86,17 @@ pub(crate) enum Entry {
         epoch: i16,
         commit: bool,
         at_ms: u64,
+    },
+    /// The members of a group after a rebalance; none: the last has left.
+    Group(Box<crate::group::Generation>),
+    CommitOffsets(Box<crate::group::Committed>),
+    /// Topic and partition of each.
+    DeleteOffsets {
+        group: Arc<str>,
+        offsets: Vec<(Arc<str>, u32)>,
+    },
+    DeleteGroup {
+        group: Arc<str>,
     },
     /// Only in snapshots: what else there is would follow from the batches before.
     Partition {

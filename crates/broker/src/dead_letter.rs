@@ -242,6 +242,7 @@ impl Broker {
             self.schedule_expiry(id, now);
             self.wake_queue(id);
         }
+        self.groups.start(now);
     }
 
     /// When [`Broker::tick`] wants to be called: in mono ms, for `now`.
@@ -250,19 +251,16 @@ impl Broker {
         let message = self.expiries.first().map(|(at, _)| now.mono_ms + at.saturating_sub(now.wall_ms));
         let queue = self.unused.first().map(|(at, _)| *at);
         let transaction = self.transactions.next_due_ms().map(|at| now.mono_ms + at.saturating_sub(now.wall_ms));
-        message
-            .into_iter()
-            .chain(queue)
-            .chain(self.topics.poll_timeout())
-            .chain(transaction)
-            .chain(self.next_compaction_ms(now))
-            .min()
+        let asked =
+            [message, queue, transaction, self.topics.poll_timeout(), self.next_compaction_ms(now), self.groups.poll_timeout()];
+        asked.into_iter().flatten().min()
     }
 
     /// Time has passed: messages and queues may have expired.
     pub fn tick(&mut self, now: Now) {
         self.retain(now);
         self.sweep_transactions(now);
+        self.tick_groups(now);
         while let Some(&(at, id)) = self.expiries.first()
             && at <= now.wall_ms
         {

@@ -9,6 +9,7 @@ use vfs::Vfs;
 use crate::broker::{Broker, Options};
 use crate::catalog::{self, Entry, Step};
 use crate::declare::{Declared, QUEUE_ARGUMENTS, Settings};
+use crate::group::Groups;
 use crate::queue::{Consumer, Queue};
 use crate::router::{BindingKey, ExchangeId, Kind, Target};
 use crate::topic::Topics;
@@ -27,11 +28,22 @@ impl Broker {
             return Err(OpenError::Catalog(damage));
         }
         let (mut topology, mut topics, mut transactions) = (Topology::new(), Topics::default(), Transactions::default());
+        let mut groups = Groups::default();
         for step in recovered.steps {
             match step {
                 Step::Batch { log, base, head, marker } => topics.note(log, base, &head, marker),
                 Step::Entry(entry) => {
+                    match &entry {
+                        Entry::DeleteTopic { name } => groups.topic_deleted(name),
+                        Entry::EndTransaction { transactional_id, commit, .. } => {
+                            for (group, producer_id) in transactions.groups_of(transactional_id) {
+                                groups.end_transaction(group, producer_id, *commit, Lsn(0));
+                            }
+                        }
+                        _ => {}
+                    }
                     let other = topics.apply(entry).and_then(|entry| transactions.apply(entry));
+                    let other = other.and_then(|entry| groups.apply(entry));
                     if let Some(entry) = other {
                         topology.apply(entry);
                     }
@@ -41,7 +53,7 @@ impl Broker {
         for queue in topology.queues.values_mut() {
             queue.recover(&mut store, vfs);
         }
-        Ok(Broker::with(options, store, topology, topics, transactions, Random(vfs.random())))
+        Ok(Broker::with(options, store, topology, topics, transactions, groups, Random(vfs.random())))
     }
 
     /// Read and verify a data directory offline; see [`storage::verify`].
@@ -64,6 +76,7 @@ impl Broker {
         // Topics first: what is bound to them must find them.
         self.topics.snapshot(&mut entries);
         self.transactions.snapshot(&mut entries);
+        self.groups.snapshot(&mut entries);
         entries.extend(self.topology.snapshot());
         entries
     }

@@ -32,6 +32,7 @@ impl Broker {
             self.wake_readers(id);
         }
         self.answer_fetches(sink, now);
+        self.answer_groups(sink);
         for (session, scope, subscription) in std::mem::take(&mut self.cancelled) {
             sink.send(session, Event::Cancelled { scope, subscription });
         }
@@ -57,7 +58,11 @@ impl Broker {
     /// Whether there may be more to hand out at once.
     #[must_use]
     pub fn busy(&self) -> bool {
-        !self.active.is_empty() || self.topics.busy() || !self.cancelled.is_empty() || !self.unanswered.is_empty()
+        !self.active.is_empty()
+            || self.topics.busy()
+            || self.groups.busy()
+            || !self.cancelled.is_empty()
+            || !self.unanswered.is_empty()
     }
 
     fn serve(&mut self, id: LogId, left: &mut usize, sink: &mut impl Sink, now: Now) -> Stop {

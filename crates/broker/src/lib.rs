@@ -17,6 +17,7 @@
 //! - [`scope`]: unsettled deliveries by tag
 //! - [`topic`]: partitions that are read by offset
 //! - [`transaction`]: producers and their transactions
+//! - [`group`]: consumer groups and the offsets they have committed
 //! - [`authorization`]: who may enter
 
 mod authorization;
@@ -26,6 +27,7 @@ mod dead_letter;
 mod declare;
 mod definitions;
 mod delivery;
+mod group;
 mod queue;
 mod router;
 mod scope;
@@ -36,4 +38,5 @@ mod transaction;
 pub use authorization::User;
 pub use broker::{Broker, Options, Sink, Statistics};
 pub use delivery::ROUND_BATCH;
+pub use group::Options as GroupOptions;
 pub use topic::Options as TopicOptions;

@@ -105,6 +105,12 @@ impl Transactions {
         }
     }
 
+    /// The groups whose offsets are part of its open transaction, and the producer that committed them.
+    pub fn groups_of(&self, id: &str) -> impl Iterator<Item = (&str, i64)> {
+        let found = self.ids.get(id).into_iter();
+        found.flat_map(|found| found.groups.iter().map(|group| (group.as_str(), found.producer_id)))
+    }
+
     fn put(&mut self, id: &str, producer_id: i64, epoch: i16, timeout_ms: i32, at_ms: u64) {
         let transaction = Transaction {
             producer_id,
@@ -166,6 +172,14 @@ impl Transactions {
 fn next_epoch(epoch: i16) -> Option<i16> {
     // The last one is kept for fencing.
     (epoch < i16::MAX - 1).then(|| epoch + 1)
+}
+
+/// A failure that concerns what a producer writes, as those who write hear it.
+fn as_written(failure: LogFailure) -> LogFailure {
+    match failure {
+        LogFailure::ProducerFenced => LogFailure::InvalidProducerEpoch,
+        other => other,
+    }
 }
 
 impl Broker {
@@ -261,6 +275,25 @@ impl Broker {
         Ok(Reply::Ok)
     }
 
+    /// Whether a producer may commit offsets of a group as part of its transaction; as `check_transaction`.
+    pub(crate) fn check_group_transaction(
+        &mut self,
+        named: &TransactionRef<'_>,
+        group: &str,
+        implicit: bool,
+        now: Now,
+    ) -> Result<(), LogFailure> {
+        let found = self.transactions.check(named).map_err(as_written)?;
+        if found.state == TransactionState::Ongoing && found.groups.contains(group) {
+            return Ok(());
+        }
+        if !implicit {
+            return Err(LogFailure::InvalidTransactionState);
+        }
+        self.extend_transaction(named.transactional_id, None, Some(group), now);
+        Ok(())
+    }
+
     /// What follows in the journal is of no use without this entry before it, so that nobody waits for it.
     fn extend_transaction(&mut self, id: &str, partition: Option<LogId>, group: Option<&str>, now: Now) {
         let groups: Vec<String> = group.into_iter().map(str::to_owned).collect();
@@ -283,10 +316,7 @@ impl Broker {
     ) -> Result<(), LogFailure> {
         let transactional_id = produce.transactional_id.ok_or(LogFailure::InvalidRequest)?;
         let named = TransactionRef { transactional_id, producer_id: head.producer_id, epoch: head.producer_epoch };
-        let found = self.transactions.check(&named).map_err(|failure| match failure {
-            LogFailure::ProducerFenced => LogFailure::InvalidProducerEpoch,
-            other => other,
-        })?;
+        let found = self.transactions.check(&named).map_err(as_written)?;
         if found.state == TransactionState::Ongoing && found.partitions.contains(&log) {
             return Ok(());
         }
@@ -338,7 +368,7 @@ impl Broker {
     /// the markers carry; `next`: the producer id and epoch from here on.
     fn finish_transaction(&mut self, id: &str, commit: bool, marker: i16, next: (i64, i16), now: Now) -> Lsn {
         let Some(found) = self.transactions.ids.get(id) else { return self.catalog_end };
-        let (producer_id, partitions) = (found.producer_id, found.partitions.clone());
+        let (producer_id, partitions, groups) = (found.producer_id, found.partitions.clone(), found.groups.clone());
         let batch = record::marker(producer_id, marker, commit, now.wall_ms);
         for log in partitions {
             let open = self.topics.partitions.get(&log).is_some_and(|partition| partition.is_open(producer_id));
@@ -354,6 +384,9 @@ impl Broker {
             commit,
             at_ms: now.wall_ms,
         });
+        for group in groups {
+            self.groups.end_transaction(&group, producer_id, commit, durable_at);
+        }
         self.transactions.end(id, next, commit, now.wall_ms, durable_at);
         durable_at
     }

@@ -1,6 +1,7 @@
 //! Why a request failed. Each protocol maps these to its own codes and words in one file.
 
 use std::fmt;
+use std::sync::Arc;
 
 /// The kind of thing an error speaks of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,6 +70,9 @@ pub enum Failure {
     /// What was asked of a topic, a group or a transaction.
     #[error(transparent)]
     Log(#[from] LogFailure),
+    /// A new member of a group must ask again with this id; it is kept for it for as long as its session would be.
+    #[error("join again as {member_id}")]
+    MemberIdRequired { member_id: Arc<str> },
     /// As `Log`, with a word about what is wrong.
     #[error("{failure}: {text}")]
     LogBecause { failure: LogFailure, text: Box<str> },

@@ -30,6 +30,18 @@ pub const EXCHANGES_MAX: usize = 100_000;
 pub const PARTITIONS_MAX: usize = 100_000;
 /// Transactional ids of one node.
 pub const TRANSACTIONAL_IDS_MAX: usize = 100_000;
+/// Consumer groups of one node.
+pub const GROUPS_MAX: usize = 100_000;
+/// What all groups of one node may take in memory, about, in bytes: members' metadata, assignments, committed offsets.
+pub const GROUPS_BYTES_MAX: usize = 512 * 1024 * 1024;
+/// Members of one group, and as many ids given out to those who are about to join.
+pub const GROUP_MEMBERS_MAX: usize = 4_096;
+/// What the members of one group may take in one entry of the catalog, in bytes.
+pub const GROUP_BYTES_MAX: usize = 24 * 1024 * 1024;
+/// What one member may say of itself: its names, its protocols and their metadata, in bytes.
+pub const MEMBER_BYTES_MAX: usize = 1024 * 1024;
+/// Protocols that one member may know.
+pub const GROUP_PROTOCOLS_MAX: usize = 64;
 /// Bindings of one node.
 pub const BINDINGS_MAX: usize = 2_000_000;
 
@@ -39,5 +51,6 @@ pub const RECORD_BYTES_MAX: usize = BODY_BYTES_MAX + 1024 * 1024;
 pub const JOURNAL_SEGMENT_BYTES: u64 = 64 * 1024 * 1024;
 
 const _: () = assert!(RECORD_BYTES_MAX as u64 * 2 < JOURNAL_SEGMENT_BYTES);
+const _: () = assert!(GROUP_BYTES_MAX as u64 + 1024 * 1024 < JOURNAL_SEGMENT_BYTES);
 const _: () = assert!(OUTPUT_BYTES_HIGH < OUTPUT_BYTES_MAX);
 const _: () = assert!(BODY_BYTES_MAX < OUTPUT_BYTES_MAX);

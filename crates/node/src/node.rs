@@ -21,6 +21,8 @@ pub struct Options {
     pub users: Vec<User>,
     /// How topics are made and bounded.
     pub topics: broker::TopicOptions,
+    /// How consumer groups behave.
+    pub groups: broker::GroupOptions,
     /// Confirm only what is synced to disk. `false` confirms what is merely written: a power cut may lose it.
     pub sync: bool,
     /// Recent journal kept in memory, in bytes.
@@ -39,6 +41,7 @@ impl Default for Options {
         Options {
             users: vec![User::guest()],
             topics: broker::TopicOptions::default(),
+            groups: broker::GroupOptions::default(),
             sync: true,
             cache_bytes: 64 * 1024 * 1024,
             transient_bytes: 64 * 1024 * 1024,
@@ -89,7 +92,12 @@ impl Node {
         storage.journal.sync = options.sync;
         storage.journal.cache_bytes = options.cache_bytes;
         storage.arena_bytes = options.transient_bytes;
-        let broker_options = broker::Options { users: options.users, topics: options.topics, dialect: amqp::translate::DIALECT };
+        let broker_options = broker::Options {
+            users: options.users,
+            topics: options.topics,
+            groups: options.groups,
+            dialect: amqp::translate::DIALECT,
+        };
         let mut broker = Broker::open(broker_options, storage, vfs.as_mut())?;
         broker.start(now);
         let told = broker.store().durable();

@@ -166,6 +166,7 @@ impl From<Failure> for Fault {
             | Failure::UserMismatch { .. }
             | Failure::Log(_)
             | Failure::LogBecause { .. }
+            | Failure::MemberIdRequired { .. }
             | Failure::LimitReached(_) => Code::PreconditionFailed,
             Failure::NoSuchHost { .. } => Code::NotAllowed,
             Failure::NotImplemented(_) => Code::NotImplemented,

@@ -290,7 +290,7 @@ pub(crate) fn describe(config: &Config) -> Vec<ConfigEntry> {
 }
 
 /// What the broker itself is set to, as far as Kafka's tools ask. Read only.
-pub(crate) fn describe_broker(options: &super::Options) -> Vec<ConfigEntry> {
+pub(crate) fn describe_broker(options: &super::Options, groups: &crate::group::Options) -> Vec<ConfigEntry> {
     let fixed = |name: &'static str, kind: ConfigKind, value: String, documentation: &'static str| ConfigEntry {
         name,
         default: Some(value.clone()),
@@ -307,9 +307,25 @@ pub(crate) fn describe_broker(options: &super::Options) -> Vec<ConfigEntry> {
         fixed("compression.type", Text, default("compression.type"), "Default of the topics' compression.type."),
         fixed("default.replication.factor", Int, "1".into(), "One node keeps one copy."),
         fixed("delete.topic.enable", Boolean, "true".into(), "Topics can be deleted."),
-        fixed("group.initial.rebalance.delay.ms", Int, "3000".into(), "How long a new group waits for more members."),
-        fixed("group.max.session.timeout.ms", Int, "1800000".into(), "The longest session time-out of a member."),
-        fixed("group.min.session.timeout.ms", Int, "6000".into(), "The shortest session time-out of a member."),
+        fixed(
+            "group.initial.rebalance.delay.ms",
+            Int,
+            groups.initial_rebalance_delay_ms.to_string(),
+            "How long a new group waits for more members.",
+        ),
+        fixed(
+            "group.max.session.timeout.ms",
+            Int,
+            groups.session_timeout_max_ms.to_string(),
+            "The longest session time-out of a member.",
+        ),
+        fixed("group.max.size", Int, groups.members_max.to_string(), "Members that one group may have."),
+        fixed(
+            "group.min.session.timeout.ms",
+            Int,
+            groups.session_timeout_min_ms.to_string(),
+            "The shortest session time-out of a member.",
+        ),
         fixed("log.cleaner.delete.retention.ms", Long, default("delete.retention.ms"), "Default of delete.retention.ms."),
         fixed("log.cleaner.enable", Boolean, "true".into(), "Compacted topics are compacted."),
         fixed(
@@ -337,7 +353,24 @@ pub(crate) fn describe_broker(options: &super::Options) -> Vec<ConfigEntry> {
         fixed("message.max.bytes", Int, default("max.message.bytes"), "Default of max.message.bytes."),
         fixed("min.insync.replicas", Int, "1".into(), "The one copy is always in sync."),
         fixed("num.partitions", Int, options.partitions.to_string(), "Partitions of a topic that does not say how many."),
-        fixed("offsets.retention.minutes", Int, "10080".into(), "How long offsets of an empty group are kept."),
+        fixed(
+            "offset.metadata.max.bytes",
+            Int,
+            groups.metadata_bytes_max.to_string(),
+            "The largest text that is kept with a committed offset.",
+        ),
+        fixed(
+            "offsets.retention.check.interval.ms",
+            Long,
+            groups.retention_check_ms.to_string(),
+            "How often offsets that expired are looked for.",
+        ),
+        fixed(
+            "offsets.retention.minutes",
+            Int,
+            (groups.retention_ms / 60_000).to_string(),
+            "How long offsets of an empty group are kept.",
+        ),
         fixed("offsets.topic.replication.factor", Int, "1".into(), "One node keeps one copy."),
         fixed("socket.request.max.bytes", Int, "104857600".into(), "The largest request."),
         fixed(

@@ -276,6 +276,7 @@ impl Broker {
         for log in self.topics.remove(&name) {
             self.store.delete_log(log);
         }
+        self.groups.topic_deleted(&name);
         let durable_at = self.record(&Entry::DeleteTopic { name: name.to_string() });
         Ok(Reply::DurableAt(durable_at))
     }
@@ -314,7 +315,7 @@ impl Broker {
                 let topic = self.topics.names.get(name).ok_or(LogFailure::UnknownTopic)?;
                 config::describe(&topic.config)
             }
-            ConfigOf::Broker => config::describe_broker(&self.options.topics),
+            ConfigOf::Broker => config::describe_broker(&self.options.topics, &self.options.groups),
         };
         Ok(Reply::Config(config))
     }
