@@ -2,6 +2,8 @@
 //!
 //! State = fold of all entries; a snapshot is the list of entries that would make the state afresh.
 
+pub(crate) mod group;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -88,8 +90,8 @@ pub(crate) enum Entry {
         at_ms: u64,
     },
     /// The members of a group after a rebalance; none: the last has left.
-    Group(Box<crate::group::Generation>),
-    CommitOffsets(Box<crate::group::Committed>),
+    Group(Box<group::Generation>),
+    CommitOffsets(Box<group::Committed>),
     /// Topic and partition of each.
     DeleteOffsets {
         group: Arc<str>,

@@ -6,6 +6,8 @@ use bytes::Bytes;
 use model::SessionId;
 use model::group::{JoinGroup, JoinedMember, MemberInfo};
 
+use crate::catalog::group::{Hex, RecordedMember};
+
 /// A name of the member's in an entry of the catalog takes so many bytes for each of its own, at worst (JSON's `\u0000`).
 const NAME_FACTOR: usize = 6;
 /// As `NAME_FACTOR`, for what is written in hexadecimal digits.
@@ -104,6 +106,40 @@ impl Member {
         let protocols = self.protocols.iter().map(|(name, _)| name.len()).sum::<usize>();
         let blobs = self.protocols.iter().map(|(_, metadata)| metadata.len()).sum::<usize>() + self.assignment.len();
         written_bytes(names + protocols, blobs)
+    }
+
+    /// As it stands in an entry of the catalog.
+    pub fn recorded(&self) -> RecordedMember {
+        RecordedMember {
+            id: self.id.clone(),
+            instance_id: self.instance_id.clone(),
+            client_id: self.client_id.clone(),
+            client_host: self.client_host.clone(),
+            session_timeout_ms: self.session_timeout_ms,
+            rebalance_timeout_ms: self.rebalance_timeout_ms,
+            protocols: self.protocols.iter().map(|(name, metadata)| (name.clone(), Hex(metadata.clone()))).collect(),
+            assignment: Hex(self.assignment.clone()),
+        }
+    }
+
+    /// The member as it was; it is not given up before somebody says when.
+    pub fn restore(recorded: &RecordedMember) -> Member {
+        Member {
+            id: recorded.id.clone(),
+            instance_id: recorded.instance_id.clone(),
+            client_id: recorded.client_id.clone(),
+            client_host: recorded.client_host.clone(),
+            session_timeout_ms: recorded.session_timeout_ms,
+            rebalance_timeout_ms: recorded.rebalance_timeout_ms,
+            protocols: recorded.protocols.iter().map(|(name, metadata)| (name.clone(), metadata.0.clone())).collect(),
+            assignment: recorded.assignment.0.clone(),
+            joining: None,
+            syncing: None,
+            new: false,
+            told: true,
+            to_sync: false,
+            expires_at: u64::MAX,
+        }
     }
 
     /// As the leader sees it.

@@ -9,12 +9,10 @@
 //! - [`rebalance`]: one group: who is a member, of which generation
 //! - [`member`]: one member
 //! - [`offsets`]: what a group has committed
-//! - [`record`]: entries of the catalog
 
 mod member;
 mod offsets;
 mod rebalance;
-mod record;
 mod requests;
 #[cfg(test)]
 mod tests;
@@ -28,7 +26,6 @@ use model::{Event, Failure, Lsn, Now, Reply, SessionId, limits};
 use crate::broker::{Broker, Sink};
 use crate::catalog::Entry;
 use rebalance::{Answer, Effects, Group};
-pub(crate) use record::{Committed, Generation};
 
 /// Groups whose offsets are looked at in one call, when those that expired are looked for.
 const SWEEP_GROUPS: usize = 256;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use model::group::CommittedOffset;
 
-use super::record::{Committed, RecordedOffset};
+use crate::catalog::group::{Committed, RecordedOffset};
 
 /// What a position takes in memory beside its metadata, about, in bytes.
 const POSITION_BYTES: usize = 96;

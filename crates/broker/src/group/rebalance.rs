@@ -20,7 +20,7 @@ use model::{Failure, LogFailure, Lsn, Now, Reply, SessionId, limits};
 use super::Options;
 use super::member::{self, Member};
 use super::offsets::Offsets;
-use super::record::{Generation, RecordedMember};
+use crate::catalog::group::Generation;
 
 /// A member that is new and waits for its first generation must ask again after so long: its client may have gone away.
 const NEW_MEMBER_MS: u64 = 5 * 60 * 1000;
@@ -715,7 +715,7 @@ impl Group {
             protocol_type: self.protocol_type.clone(),
             protocol: self.protocol.clone(),
             leader: self.leader.clone(),
-            members: self.members.values().map(RecordedMember::of).collect(),
+            members: self.members.values().map(Member::recorded).collect(),
         }
     }
 
@@ -725,7 +725,7 @@ impl Group {
         self.protocol_type.clone_from(&generation.protocol_type);
         self.protocol.clone_from(&generation.protocol);
         self.leader.clone_from(&generation.leader);
-        self.members = generation.members.iter().map(RecordedMember::restore).map(|member| (member.id.clone(), member)).collect();
+        self.members = generation.members.iter().map(Member::restore).map(|member| (member.id.clone(), member)).collect();
         let instance = |member: &Member| Some((member.instance_id.clone()?, member.id.clone()));
         self.instances = self.members.values().filter_map(instance).collect();
         self.state = if self.members.is_empty() { GroupState::Empty } else { GroupState::Stable };

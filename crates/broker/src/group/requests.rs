@@ -7,9 +7,9 @@ use model::topic::TopicRef;
 use model::{Failure, LogFailure, Lsn, Now, Reply, SessionId, limits};
 
 use super::rebalance::{Effects, Group};
-use super::record::{Committed, RecordedOffset};
 use crate::broker::Broker;
 use crate::catalog::Entry;
+use crate::catalog::group::{Committed, RecordedOffset};
 
 /// Commits are cut into entries of the catalog of about so many bytes.
 const ENTRY_BYTES: usize = 1024 * 1024;

@@ -1,11 +1,9 @@
-//! What entries of the catalog say of groups (docs/formats/storage.md).
+//! What entries say of consumer groups.
 
 use std::sync::Arc;
 
 use bytes::Bytes;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-
-use super::member::Member;
 
 /// A group after a rebalance: who is in it, and who got what.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -27,50 +25,15 @@ pub(crate) struct Generation {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct RecordedMember {
-    id: Arc<str>,
+    pub id: Arc<str>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    instance_id: Option<Arc<str>>,
-    client_id: Arc<str>,
-    client_host: Arc<str>,
-    session_timeout_ms: u64,
-    rebalance_timeout_ms: u64,
-    protocols: Vec<(Arc<str>, Hex)>,
-    assignment: Hex,
-}
-
-impl RecordedMember {
-    pub fn of(member: &Member) -> RecordedMember {
-        RecordedMember {
-            id: member.id.clone(),
-            instance_id: member.instance_id.clone(),
-            client_id: member.client_id.clone(),
-            client_host: member.client_host.clone(),
-            session_timeout_ms: member.session_timeout_ms,
-            rebalance_timeout_ms: member.rebalance_timeout_ms,
-            protocols: member.protocols.iter().map(|(name, metadata)| (name.clone(), Hex(metadata.clone()))).collect(),
-            assignment: Hex(member.assignment.clone()),
-        }
-    }
-
-    /// The member as it was; it has its whole session time-out to be heard of again.
-    pub fn restore(&self) -> Member {
-        Member {
-            id: self.id.clone(),
-            instance_id: self.instance_id.clone(),
-            client_id: self.client_id.clone(),
-            client_host: self.client_host.clone(),
-            session_timeout_ms: self.session_timeout_ms,
-            rebalance_timeout_ms: self.rebalance_timeout_ms,
-            protocols: self.protocols.iter().map(|(name, metadata)| (name.clone(), metadata.0.clone())).collect(),
-            assignment: self.assignment.0.clone(),
-            joining: None,
-            syncing: None,
-            new: false,
-            told: true,
-            to_sync: false,
-            expires_at: u64::MAX,
-        }
-    }
+    pub instance_id: Option<Arc<str>>,
+    pub client_id: Arc<str>,
+    pub client_host: Arc<str>,
+    pub session_timeout_ms: u64,
+    pub rebalance_timeout_ms: u64,
+    pub protocols: Vec<(Arc<str>, Hex)>,
+    pub assignment: Hex,
 }
 
 /// Offsets that were committed together.
@@ -92,7 +55,7 @@ pub(crate) struct RecordedOffset(pub Arc<str>, pub u32, pub i64, pub i32, pub Ar
 
 /// Bytes in hexadecimal digits.
 #[derive(Clone, Debug, PartialEq)]
-struct Hex(Bytes);
+pub(crate) struct Hex(pub Bytes);
 
 impl Serialize for Hex {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
