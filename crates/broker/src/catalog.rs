@@ -3,6 +3,7 @@
 //! State = fold of all entries; a snapshot is the list of entries that would make the state afresh.
 
 pub(crate) mod group;
+pub(crate) mod partition;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -103,7 +104,7 @@ pub(crate) enum Entry {
     /// Only in snapshots: what else there is would follow from the batches before.
     Partition {
         log: u32,
-        state: Box<crate::topic::partition::Snapshot>,
+        state: Box<partition::Snapshot>,
     },
 }
 

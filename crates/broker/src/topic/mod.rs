@@ -199,7 +199,7 @@ impl Topics {
             for log in &topic.partitions {
                 let Some(partition) = self.partitions.get(log) else { continue };
                 let state = partition.snapshot();
-                if state != partition::Snapshot::default() {
+                if state != crate::catalog::partition::Snapshot::default() {
                     entries.push(Entry::Partition { log: log.0, state: Box::new(state) });
                 }
             }

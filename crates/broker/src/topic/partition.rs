@@ -9,50 +9,11 @@ use foldhash::fast::FixedState;
 use model::record::{BatchHead, attribute};
 use model::topic::ProducerState;
 use model::{LogFailure, Lsn, SessionId};
-use serde::{Deserialize, Serialize};
+
+use crate::catalog::partition::{Ended, Producer, Sent, Snapshot};
 
 /// Batches of a producer that are remembered, so that their repetition is noticed.
 const BATCHES_REMEMBERED: usize = 5;
-
-/// A batch that its producer may send again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct Sent {
-    first: i32,
-    last: i32,
-    base: u64,
-    timestamp_ms: i64,
-    /// Safe from here on; 0 for those from before the start.
-    #[serde(skip)]
-    end: Lsn,
-}
-
-/// A producer as the partition knows it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct Producer {
-    epoch: i16,
-    sent: VecDeque<Sent>,
-    /// Where its open transaction begins.
-    open: Option<u64>,
-    last_ms: i64,
-}
-
-/// A transaction that has ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct Ended {
-    producer_id: i64,
-    first: u64,
-    /// The offset of its marker.
-    marker: u64,
-    committed: bool,
-}
-
-/// A partition's state without its records.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Snapshot {
-    start: u64,
-    producers: Vec<(i64, Producer)>,
-    ended: Vec<Ended>,
-}
 
 pub(crate) struct Partition {
     pub topic: std::sync::Arc<str>,

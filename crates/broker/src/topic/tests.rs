@@ -40,13 +40,11 @@ struct World {
 const ME: SessionId = SessionId(1);
 
 fn storage_options() -> storage::Options {
-    let journal = journal_options();
     let sizes = storage::Sizes { read_bytes: 4_000, page_out_bytes: 1_000, ..storage::Sizes::default() };
-    storage::Options { journal, arena_bytes: 64 * 1024, journal_bytes: 128 * 1024, sizes }
-}
-
-fn journal_options() -> journal::Options {
-    journal::Options { segment_bytes: 64 * 1024, cache_bytes: 32 * 1024, ..journal::Options::default() }
+    let mut options =
+        storage::Options { arena_bytes: 64 * 1024, journal_bytes: 128 * 1024, sizes, ..storage::Options::default() };
+    (options.journal.segment_bytes, options.journal.cache_bytes) = (64 * 1024, 32 * 1024);
+    options
 }
 
 impl World {

@@ -55,8 +55,9 @@ struct Client {
 }
 
 fn storage_options() -> storage::Options {
-    let journal = journal::Options { segment_bytes: 4 * 1024 * 1024, cache_bytes: 32 * 1024, ..journal::Options::default() };
-    storage::Options { journal, arena_bytes: 64 * 1024, journal_bytes: 8 * 1024 * 1024, ..storage::Options::default() }
+    let mut options = storage::Options { arena_bytes: 64 * 1024, journal_bytes: 8 * 1024 * 1024, ..storage::Options::default() };
+    (options.journal.segment_bytes, options.journal.cache_bytes) = (4 * 1024 * 1024, 32 * 1024);
+    options
 }
 
 const TIMEOUT_MS: i32 = 10_000;

@@ -1,0 +1,46 @@
+//! What a snapshot says of a partition: what would follow from the batches before it.
+
+use std::collections::VecDeque;
+
+use model::Lsn;
+use serde::{Deserialize, Serialize};
+
+/// A batch that its producer may send again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Sent {
+    pub first: i32,
+    pub last: i32,
+    pub base: u64,
+    pub timestamp_ms: i64,
+    /// Safe from here on; 0 for those from before the start.
+    #[serde(skip)]
+    pub end: Lsn,
+}
+
+/// A producer as the partition knows it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Producer {
+    pub epoch: i16,
+    pub sent: VecDeque<Sent>,
+    /// Where its open transaction begins.
+    pub open: Option<u64>,
+    pub last_ms: i64,
+}
+
+/// A transaction that has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Ended {
+    pub producer_id: i64,
+    pub first: u64,
+    /// The offset of its marker.
+    pub marker: u64,
+    pub committed: bool,
+}
+
+/// A partition's state without its records.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Snapshot {
+    pub start: u64,
+    pub producers: Vec<(i64, Producer)>,
+    pub ended: Vec<Ended>,
+}
