@@ -166,13 +166,14 @@ impl Groups {
         self.next_sweep_ms = now.mono_ms;
     }
 
-    /// A group has changed: note what it takes, and when it wants to be looked at. One that nothing is lost with goes.
+    /// A group's members have changed: note what it takes, and when it wants to be looked at. One that nothing is lost with goes.
     fn schedule(&mut self, name: &Arc<str>) {
         let Some(group) = self.groups.get_mut(name) else { return };
         if group.recorded.is_none() && group.is_vacant() {
             self.remove(name);
             return;
         }
+        group.counted_members = group.member_bytes();
         recount(&mut self.bytes, group);
         let next = group.poll_timeout();
         if next != group.scheduled {
@@ -205,8 +206,9 @@ impl Groups {
     }
 }
 
+/// The group's offsets, or its members, have changed.
 fn recount(bytes: &mut usize, group: &mut Group) {
-    let now = GROUP_OVERHEAD_BYTES + group.member_bytes() + group.offsets.bytes();
+    let now = GROUP_OVERHEAD_BYTES + group.counted_members + group.offsets.bytes();
     *bytes = *bytes + now - group.counted;
     group.counted = now;
 }

@@ -93,8 +93,9 @@ pub(crate) struct Group {
     pub offsets: Offsets,
     /// When the group wants to be looked at, as it stands in [`super::Groups`].
     pub scheduled: Option<u64>,
-    /// Bytes counted for the group in [`super::Groups`].
+    /// Bytes counted for the group in [`super::Groups`], and those of them that are its members'.
     pub counted: usize,
+    pub counted_members: usize,
 }
 
 impl Group {
@@ -117,6 +118,7 @@ impl Group {
             offsets: Offsets::default(),
             scheduled: None,
             counted: 0,
+            counted_members: 0,
         }
     }
 
@@ -741,7 +743,7 @@ fn subscribed_topics(metadata: &[u8]) -> Option<Vec<&str>> {
     let (count, mut rest) = rest.split_first_chunk::<4>()?;
     let mut topics = Vec::new();
     // Every turn takes two bytes at least, whatever the count says.
-    for _ in 0..i32::from_be_bytes(*count) {
+    for _ in 0..u32::try_from(i32::from_be_bytes(*count)).ok()? {
         let (len, behind) = rest.split_first_chunk::<2>()?;
         let (name, behind) = behind.split_at_checked(usize::try_from(i16::from_be_bytes(*len)).ok()?)?;
         topics.push(std::str::from_utf8(name).ok()?);

@@ -161,10 +161,11 @@ impl Broker {
         if !entry.offsets.is_empty() {
             durable_at = Some(self.change_group(Entry::CommitOffsets(Box::new(entry))));
         }
-        if let Some(at) = durable_at {
-            self.note_committed(&name, at);
+        match durable_at {
+            Some(at) => self.note_committed(&name, at),
+            // It may have been made in vain.
+            None => self.groups.schedule(&name),
         }
-        self.groups.schedule(&name);
         Ok(Reply::OffsetsCommitted(OffsetsCommitted { results, durable_at }))
     }
 

@@ -351,3 +351,64 @@ fn a_commit_of_very_many_offsets_is_one_answer() {
     world.crash();
     assert_eq!(world.committed("g"), 1_996);
 }
+
+/// What is recovered is what there was, whatever was done and wherever a checkpoint fell: the entries that would make it
+/// afresh are the same.
+#[test]
+fn groups_are_the_same_after_a_restart() {
+    for seed in 1..30 {
+        let mut world = World::new();
+        let mut random: u64 = seed;
+        let mut chance = |below: u64| {
+            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (random >> 33) % below
+        };
+        let (producer_id, epoch) = producer(&mut world);
+        let transaction = TransactionRef { transactional_id: "tx", producer_id, epoch };
+        world.create("u", 4);
+        let mut members = world.stable(2);
+        for round in 0..120 {
+            let group = ["a", "b"][chance(2) as usize];
+            let topic = ["t", "u"][chance(2) as usize];
+            let offset = (topic, chance(5) as u32, round, ["", "text"][chance(2) as usize]);
+            match chance(12) {
+                0..4 => drop(world.commit_as(nobody(group), &[offset, ("t", 3, round, "")]).unwrap()),
+                4 | 5 => {
+                    world.ask(0, Request::AddGroupToTransaction { transaction, group }).unwrap();
+                    world.commit(nobody(group), Some(transaction), &[offset]).unwrap();
+                }
+                // There may be none to be ended.
+                6 => drop(world.ask(0, Request::EndTransaction { transaction, commit: chance(2) == 0, bump: false })),
+                7 => drop(world.ask(0, Request::DeleteOffsets { group, partitions: vec![(topic, 3), (topic, offset.1)] })),
+                8 if chance(4) == 0 => drop(world.ask(0, Request::DeleteGroup { group })),
+                9 if chance(4) == 0 => {
+                    world.ask(0, Request::DeleteTopic { topic: TopicRef::Name(topic) }).unwrap();
+                    world.create(topic, 4);
+                }
+                10 if chance(2) == 0 => world.broker.checkpoint(),
+                11 => {
+                    members.iter().for_each(|member| world.join(member));
+                    let leader = world.all_sync(&mut members);
+                    members.swap(0, leader);
+                }
+                _ => {}
+            }
+            world.now.wall_ms += 1;
+        }
+        world.settle();
+        let entries = |world: &World| {
+            let mut entries = Vec::new();
+            world.broker.groups.snapshot(&mut entries);
+            entries
+        };
+        let before = entries(&world);
+        world.crash();
+        assert_eq!(entries(&world), before, "seed {seed}");
+        members.iter().for_each(|member| assert_eq!(world.leave(member), Ok(Reply::Ok)));
+        for group in ["a", "b", "g"] {
+            drop(world.ask(0, Request::DeleteGroup { group }));
+        }
+        assert_eq!(entries(&world), [], "seed {seed}");
+        assert_eq!(world.broker.groups.bytes, 0, "seed {seed}: nothing is left, and nothing is counted");
+    }
+}
