@@ -28,17 +28,17 @@ use node::{Node, Peer, Protocol};
 use slab::Slab;
 
 use crate::clock::Clock;
-use connection::{Connection, End};
+use connection::{BUFFER_BYTES, Connection, End};
 pub use listener::Listeners;
 pub use open_files::raise as raise_open_files;
 pub use signals::Signals;
 
-/// Input is read into one shared buffer of this size.
-const BUFFER_BYTES: usize = 256 * 1024;
 /// Unused input of all connections together at which each is read in small pieces only.
 const HELD_BYTES_HIGH: usize = 64 * 1024 * 1024;
 /// What is read at once from a connection while `HELD_BYTES_HIGH` is passed.
 const READ_BYTES_LOW: usize = 4 * 1024;
+/// Further turns of the node in one round, while it has more to hand out.
+const REFILLS_PER_ROUND: usize = 4;
 /// New connections taken in one round.
 const ACCEPTS_PER_ROUND: usize = 64;
 /// How long to wait before accepting again after the system had no descriptor to give.
@@ -175,6 +175,7 @@ impl Server {
             self.read(now);
             self.node.turn(now)?;
             self.write(now);
+            self.refill(now)?;
             self.expire(now);
             if self.stop(now) {
                 break;
@@ -184,6 +185,19 @@ impl Server {
         self.connections.clear();
         self.node.close();
         tracing::info!(connections_cut = open, "stopped");
+        Ok(())
+    }
+
+    /// Consumers whose sockets took all they were given get more before publishers are read again: a round reads more from one
+    /// connection than it lets wait for another, and a queue would grow though its consumer keeps up.
+    fn refill(&mut self, now: Now) -> Result<(), ServeError> {
+        for _ in 0..REFILLS_PER_ROUND {
+            if !self.node.busy() {
+                break;
+            }
+            self.node.turn(now)?;
+            self.write(now);
+        }
         Ok(())
     }
 
