@@ -177,6 +177,25 @@ fn pitfall_10_a_new_member_waits_five_minutes_at_most() {
 }
 
 #[test]
+fn pitfall_10_a_new_member_is_not_given_up_in_the_moment_in_which_the_wait_for_another_ends() {
+    let mut world = World::new();
+    let members = world.stable(1);
+    let mut new = client(2);
+    let answer = world.join_with(&new, |join| (join.rebalance_timeout_ms, join.client_id) = (3_600_000, "z"));
+    assert_eq!(answer, Ok(Reply::Pending));
+    for _ in 0..29 {
+        world.pass(10_000 - 1);
+        assert_eq!(world.heartbeat(&members[0]), failed(LogFailure::RebalanceInProgress));
+    }
+    // The old one is missed, and the new one's five minutes are over.
+    world.pass(29);
+    assert_eq!(world.heartbeat(&members[0]), failed(LogFailure::RebalanceInProgress));
+    world.pass(10_000);
+    assert_eq!(world.joined(&mut new).members.len(), 1);
+    assert_eq!(world.heartbeat(&new), Ok(Reply::Ok));
+}
+
+#[test]
 fn pitfall_10_session_timeouts_have_bounds() {
     let mut world = World::new();
     for timeout in [i32::MIN, 0, 5_999, 1_800_001, i32::MAX] {
@@ -390,10 +409,13 @@ fn a_connection_that_closes_while_it_waits_is_forgotten() {
     world.broker.close_session(SessionId(2), world.now);
     assert_eq!(world.describe("g").members.len(), 1);
     // One that knows its id is expected back.
-    let mut third = client(3);
+    let answer = world.join_with(&client(3), |join| join.require_member_id = true);
+    let Err(Failure::MemberIdRequired { member_id }) = answer else { panic!("{answer:?}") };
+    let mut third = Client { id: member_id.to_string(), ..client(3) };
     world.join(&third);
-    world.broker.close_session(SessionId(1), world.now);
-    members[0].session = 4;
+    world.broker.close_session(SessionId(3), world.now);
+    third.session = 4;
+    world.join(&third);
     world.join(&members[0]);
     assert_eq!(world.joined(&mut members[0]).generation, world.joined(&mut third).generation);
 }
