@@ -14,7 +14,7 @@ pub const MAY_NAME: &[(&str, &[&str])] = &[
     // A protocol names the waist and nothing else.
     ("amqp", &["model"]),
     ("kafka", &["model"]),
-    ("node", &["model", "vfs", "journal", "storage", "broker", "amqp"]),
+    ("node", &["model", "vfs", "journal", "storage", "broker", "amqp", "kafka"]),
     // The roofs. The server's command line speaks AMQP as a client.
     ("server", &["model", "vfs", "node", "amqp"]),
     ("sim", &["model", "vfs", "node", "amqp", "journal", "storage", "broker"]),

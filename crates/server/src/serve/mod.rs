@@ -29,7 +29,7 @@ use slab::Slab;
 
 use crate::clock::Clock;
 use connection::{BUFFER_BYTES, Connection, End};
-pub use listener::Listeners;
+pub use listener::{Listeners, Speaks};
 pub use open_files::raise as raise_open_files;
 pub use signals::Signals;
 
@@ -255,7 +255,7 @@ impl Server {
         self.accept_at = None;
         for _ in 0..ACCEPTS_PER_ROUND {
             match self.listeners.accept() {
-                Ok(Some((stream, address))) => self.admit(stream, address, now),
+                Ok(Some((stream, address, speaks))) => self.admit(stream, address, &speaks, now),
                 Ok(None) => return,
                 Err(error) => {
                     // No descriptors or no memory, most likely: it passes, and those connected are not to suffer.
@@ -270,7 +270,7 @@ impl Server {
         self.accept_at = Some(now.mono_ms);
     }
 
-    fn admit(&mut self, mut stream: mio::net::TcpStream, address: SocketAddr, now: Now) {
+    fn admit(&mut self, mut stream: mio::net::TcpStream, address: SocketAddr, speaks: &Speaks, now: Now) {
         if self.connections.len() >= self.connections_max {
             if !std::mem::replace(&mut self.refusing, true) {
                 tracing::error!(limit = self.connections_max, "too many connections, closing new ones: raise --connections-max");
@@ -279,10 +279,13 @@ impl Server {
         }
         self.refusing = false;
         // A small frame must not wait for the acknowledgement of the one before it.
-        if let Err(error) = stream.set_nodelay(true) {
-            tracing::debug!(%address, %error, "connection lost before it began");
-            return;
-        }
+        let protocol = match stream.set_nodelay(true).and_then(|()| protocol(speaks, &stream)) {
+            Ok(protocol) => protocol,
+            Err(error) => {
+                tracing::debug!(%address, %error, "connection lost before it began");
+                return;
+            }
+        };
         let entry = self.connections.vacant_entry();
         let key = entry.key();
         let interest = Interest::READABLE | Interest::WRITABLE;
@@ -291,7 +294,7 @@ impl Server {
             return;
         }
         let peer = Peer { address: address.to_string(), loopback: address.ip().to_canonical().is_loopback() };
-        let session = self.node.connect(Protocol::Amqp, peer, now);
+        let session = self.node.connect(protocol, peer, now);
         tracing::debug!(session = session.0, peer = %address, "connection opened");
         entry.insert(Connection::new(stream, session));
         self.by_session.insert(session, key);
@@ -460,6 +463,18 @@ impl Server {
         let node = &mut self.node;
         self.by_session.keys().all(|session| node.output(*session).is_none_or(|output| output.is_empty()))
     }
+}
+
+/// What this connection speaks.
+fn protocol(speaks: &Speaks, stream: &mio::net::TcpStream) -> io::Result<Protocol> {
+    Ok(match speaks {
+        Speaks::Amqp => Protocol::Amqp,
+        Speaks::Kafka { advertised: Some(at) } => Protocol::Kafka { host: at.host.clone(), port: at.port },
+        Speaks::Kafka { advertised: None } => {
+            let here = stream.local_addr()?;
+            Protocol::Kafka { host: here.ip().to_canonical().to_string(), port: here.port() }
+        }
+    })
 }
 
 fn enqueue(ready: &mut Vec<usize>, connection: &mut Connection, key: usize) {
