@@ -495,3 +495,21 @@ fn what_members_say_is_bounded() {
     }
     assert_eq!(refused, 1);
 }
+
+#[test]
+fn there_are_no_more_groups_than_there_may_be() {
+    let mut world = World::new();
+    let members = world.stable(1);
+    for number in 1..limits::GROUPS_MAX {
+        world.broker.groups.get_or_make(&format!("group {number}").into(), world.now).unwrap();
+    }
+    let refused = |answer: &Heard| matches!(answer, Err(Failure::LimitReached(_)));
+    assert!(refused(&world.join_with(&client(2), |join| join.group = "one more")));
+    assert!(world.commit_as(nobody("one more"), &[("t", 0, 1, "")]).is_err());
+    assert!(world.commit_as(of(&members[0]), &[("t", 0, 1, "")]).is_ok(), "those that there are go on");
+    // Nor do they take more memory than they may.
+    world.broker.groups.bytes += limits::GROUPS_BYTES_MAX;
+    assert!(refused(&world.join_with(&client(2), |_| {})));
+    assert!(world.commit_as(of(&members[0]), &[("t", 0, 1, "")]).is_err());
+    assert_eq!(world.heartbeat(&members[0]), Ok(Reply::Ok));
+}
