@@ -12,6 +12,8 @@
 //! - [`produce`], [`fetch`]: batches on their way in and out
 //! - [`cluster`], [`metadata`]: what the cluster is, and its topics
 //! - [`offsets`]: offsets of partitions
+//! - [`admin`]: making, changing and deleting topics; settings
+//! - [`transactions`]: producers and their transactions
 
 use std::sync::Arc;
 
@@ -20,6 +22,7 @@ use model::{Complaint, Event, Lsn, Now, Output, Reply, Request, Session, Session
 use crate::codec::frame::{self, SIZE_BYTES};
 use crate::codec::{self, ApiKey, Reader, RequestHeader, Split};
 
+mod admin;
 mod answers;
 mod cluster;
 mod errors;
@@ -31,6 +34,7 @@ mod offsets;
 mod produce;
 #[cfg(test)]
 mod tests;
+mod transactions;
 
 use answers::{Answers, Frame};
 use fetch::{Begun, FetchSession, Reading};
@@ -58,6 +62,23 @@ const SERVED: &[ApiKey] = &[
     ApiKey::SaslAuthenticate,
     ApiKey::DescribeCluster,
     ApiKey::DescribeTopicPartitions,
+    ApiKey::CreateTopics,
+    ApiKey::DeleteTopics,
+    ApiKey::CreatePartitions,
+    ApiKey::DescribeConfigs,
+    ApiKey::AlterConfigs,
+    ApiKey::IncrementalAlterConfigs,
+    ApiKey::DescribeLogDirs,
+    ApiKey::ElectLeaders,
+    ApiKey::AlterPartitionReassignments,
+    ApiKey::ListPartitionReassignments,
+    ApiKey::InitProducerId,
+    ApiKey::AddPartitionsToTxn,
+    ApiKey::AddOffsetsToTxn,
+    ApiKey::EndTxn,
+    ApiKey::DescribeProducers,
+    ApiKey::DescribeTransactions,
+    ApiKey::ListTransactions,
 ];
 /// Bytes of a request's header that say what it is.
 const HEAD_BYTES: usize = 8;
@@ -314,7 +335,7 @@ impl KafkaSession {
         out: &mut Output,
     ) -> Result<(), String> {
         let here = Here { options: &self.options, host: &self.ends.host, port: self.ends.port, version: head.version };
-        let version = head.version;
+        let (version, node_id) = (head.version, self.options.node_id);
         let bytes = &mut self.frame.bytes;
         let mut job: Box<dyn Job> = match request {
             codec::Request::ApiVersions(request) => {
@@ -354,6 +375,32 @@ impl KafkaSession {
                 }
                 return Ok(());
             }
+            codec::Request::ElectLeaders(request) => {
+                admin::elect_leaders(request, &here, bytes);
+                return self.put(out);
+            }
+            codec::Request::AlterPartitionReassignments(request) => {
+                admin::reassign(request, &here, bytes);
+                return self.put(out);
+            }
+            codec::Request::ListPartitionReassignments(_) => {
+                admin::list_reassignments(&here, bytes);
+                return self.put(out);
+            }
+            codec::Request::CreateTopics(request) => Box::new(admin::create_topics(request, node_id)),
+            codec::Request::DeleteTopics(request) => Box::new(admin::delete_topics(request, version)),
+            codec::Request::CreatePartitions(request) => Box::new(admin::create_partitions(request, node_id)),
+            codec::Request::DescribeConfigs(request) => Box::new(admin::describe_configs(request, node_id)),
+            codec::Request::AlterConfigs(request) => Box::new(admin::alter_configs(request, node_id)),
+            codec::Request::IncrementalAlterConfigs(request) => Box::new(admin::incremental_alter_configs(request, node_id)),
+            codec::Request::DescribeLogDirs(request) => Box::new(admin::describe_log_dirs(request)),
+            codec::Request::InitProducerId(request) => Box::new(transactions::init(request)),
+            codec::Request::AddPartitionsToTxn(request) => Box::new(transactions::add_partitions(request)),
+            codec::Request::AddOffsetsToTxn(request) => Box::new(transactions::add_offsets(request)),
+            codec::Request::EndTxn(request) => Box::new(transactions::end(request, version)),
+            codec::Request::DescribeProducers(request) => Box::new(transactions::describe_producers(request)),
+            codec::Request::DescribeTransactions(request) => Box::new(transactions::describe(request)),
+            codec::Request::ListTransactions(request) => Box::new(transactions::list(request)),
             codec::Request::Metadata(request) => Box::new(metadata::Metadata::new(request, version)),
             codec::Request::DescribeTopicPartitions(request) => Box::new(metadata::Page::new(request)),
             codec::Request::ListOffsets(request) => Box::new(offsets::list_offsets(request, version)),
