@@ -8,6 +8,7 @@
 //! - [`codec`]: frames, methods, field tables and content headers, both directions, borrowed
 //! - [`session`]: one connection as [`model::Session`]: handshake, channels, publishing, deliveries
 //! - `dead_letter`: a dead letter as RabbitMQ shows it
+//! - `stream`: a record of a stream, whoever wrote it
 //! - [`translate`]: how an AMQP message lies in a record, and how a record becomes an AMQP message
 //! - [`client`]: the other end of the wire, for the simulator, the command line and the benchmarks
 
@@ -15,6 +16,7 @@ pub mod client;
 pub mod codec;
 mod dead_letter;
 pub mod session;
+mod stream;
 pub mod translate;
 
 pub use session::{AmqpSession, SessionOptions};

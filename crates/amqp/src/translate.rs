@@ -10,8 +10,8 @@
 //! ```
 //! A record without that header was written by another protocol: it is delivered with its key as the
 //! routing key (as far as it is text), from the default exchange, without properties. What the header
-//! holds was checked when it was written and is not checked again, so protocols whose clients name
-//! headers freely must keep names that begin with `yam.` to themselves.
+//! holds was checked when it was written and is not checked again where it comes from a queue; records of streams, to
+//! which clients of other protocols write as they please, are checked again (see `stream`).
 
 use model::death::{self, DeadLetter};
 use model::limits::NAME_BYTES_MAX;
@@ -235,7 +235,7 @@ pub fn kind_name(kind: u8) -> &'static str {
 }
 
 /// How the broker reads what was published over AMQP.
-pub const DIALECT: Dialect = Dialect { header, more_keys };
+pub const DIALECT: Dialect = Dialect { header, more_keys, plain_headers: crate::stream::plain_headers };
 
 /// A header as a consumer would see it.
 fn header(headers: &[Header<'_>], name: &str) -> Option<Value> {
@@ -282,7 +282,17 @@ impl<'a> Stored<'a> {
         Ok(Stored::of(view.key, view.value, view.headers()))
     }
 
-    fn of(key: &'a [u8], body: &'a [u8], headers: impl Iterator<Item = Header<'a>>) -> Stored<'a> {
+    /// As `read`, of a record that anybody may have written; `None`: it says nothing sound of AMQP.
+    pub(crate) fn checked(view: &RecordView<'a>) -> Option<Stored<'a>> {
+        let (exchange, properties) = split_own(view.header(HEADER_NAME)?)?;
+        if let Some(table) = Outline::read(properties).ok()?.headers {
+            table.check().ok()?;
+        }
+        let death = view.header(death::HEADER);
+        Some(Stored { exchange, routing_key: text(short(view.key)), properties, body: view.value, death })
+    }
+
+    pub(crate) fn of(key: &'a [u8], body: &'a [u8], headers: impl Iterator<Item = Header<'a>>) -> Stored<'a> {
         let (mut own, mut death) = (None, None);
         for header in headers {
             match header.name {

@@ -4,6 +4,7 @@ use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 
 use foldhash::fast::FixedState;
+use model::request::Subscribe;
 use model::{
     Dialect, Event, Failure, Lsn, Now, Outcome, Publish, Random, RecordParts, Reply, Request, Scope as ScopeId, SessionId,
     Subject, SubscriptionId, limits,
@@ -212,9 +213,12 @@ impl Broker {
     fn wake_session(&mut self, id: SessionId) {
         let Some(session) = self.sessions.get(&id) else { return };
         let subscriptions = session.scopes.values().flat_map(|scope| &scope.subscriptions);
-        let queues: Vec<LogId> = subscriptions.filter_map(|subscription| self.subscriptions.get(subscription)).copied().collect();
-        for queue in queues {
-            self.wake_queue(queue);
+        let subscriptions: Vec<SubscriptionId> = subscriptions.copied().collect();
+        for subscription in subscriptions {
+            self.topics.readers.wake(subscription);
+            if let Some(queue) = self.subscriptions.get(&subscription) {
+                self.wake_queue(*queue);
+            }
         }
     }
 
@@ -254,7 +258,7 @@ impl Broker {
             Request::PurgeQueue { name } => self.purge_queue(id, name),
             Request::Bind(binding) => self.bind(id, binding, true),
             Request::Unbind(binding) => self.bind(id, binding, false),
-            Request::Subscribe(subscribe) => self.subscribe(id, &subscribe),
+            Request::Subscribe(subscribe) => self.subscribe(id, &subscribe, now),
             Request::Unsubscribe { scope, subscription } => {
                 self.unsubscribe(id, scope, subscription, now);
                 Ok(Reply::Ok)
@@ -267,10 +271,11 @@ impl Broker {
                 Ok(Reply::Ok)
             }
             Request::Get { scope, queue, auto_settle } => self.get(id, scope, queue, auto_settle, now),
-            Request::Recover { scope } => {
-                let Some(scope) = self.session_mut(id).scopes.get_mut(&scope) else { return Ok(Reply::Ok) };
+            Request::Recover { scope: scope_id } => {
+                let Some(scope) = self.session_mut(id).scopes.get_mut(&scope_id) else { return Ok(Reply::Ok) };
                 let mut taken = Vec::new();
                 scope.take(model::DeliveryTag(0), true, &mut taken);
+                self.check_outcome(id, scope_id, &mut taken, "recover")?;
                 for unacked in taken {
                     self.requeue(unacked);
                 }
@@ -319,7 +324,7 @@ impl Broker {
             }
             Request::AddGroupToTransaction { transaction, group } => self.add_group_to_transaction(&transaction, group, now),
             Request::EndTransaction { transaction, commit, bump } => self.end_transaction(&transaction, commit, bump, now),
-            Request::DescribeTransactions { transactional_id } => self.describe_transactions(transactional_id, now),
+            Request::DescribeTransactions { transactional_id } => self.describe_transactions(transactional_id),
             Request::JoinGroup(join) => self.join_group(id, &join, now),
             Request::SyncGroup(sync) => self.sync_group(id, &sync, now),
             Request::HeartbeatGroup(member) => self.heartbeat_group(&member, now),
@@ -413,12 +418,12 @@ impl Broker {
             return Err(Failure::InternalExchange { name: publish.exchange.into(), host });
         }
         if publish.more_keys.is_empty() {
-            self.topology.route(host, start, &[publish.routing_key], publish.headers, route);
+            self.route(host, start, &[publish.routing_key], publish.headers, route);
             return Ok(self.topology.by_key_alone(start));
         }
         let mut keys = vec![publish.routing_key];
         keys.extend(publish.more_keys.iter().map(String::as_str));
-        self.topology.route(host, start, &keys, publish.headers, route);
+        self.route(host, start, &keys, publish.headers, route);
         Ok(false)
     }
 
@@ -473,7 +478,11 @@ impl Broker {
     /// Append a record to its queues and see that they are looked at.
     pub(crate) fn enqueue(&mut self, route: &[LogId], record: &RecordParts<'_>, tag: Tag, group: bool, now: Now) -> Option<Lsn> {
         self.statistics.enqueued += route.len() as u64;
-        let durable_at = self.store.append(route, record, tag, group, now);
+        let durable_at = if self.topics.are_on(route) {
+            self.append_plainly(route, record, tag, group, now)
+        } else {
+            self.store.append(route, record, tag, group, now)
+        };
         for id in route {
             let Some(queue) = self.topology.queues.get_mut(id) else { continue };
             // Only some queues need to know which offset it is.
@@ -500,7 +509,9 @@ impl Broker {
         let mut messages = Vec::with_capacity(publishes.len());
         for mut stored in publishes {
             let refused = self.refused(&stored.targets, &promised);
-            stored.targets.retain(|id| self.topology.queues.contains_key(id) && !refused.contains(id));
+            let exists = |id: &LogId| self.topology.queues.contains_key(id) || self.topics.is_stream(*id);
+            stored.targets.retain(|id| exists(id) && !refused.contains(id));
+            let streams = self.topics.are_on(&stored.targets);
             let mut durable = false;
             for id in &stored.targets {
                 let Some(queue) = self.topology.queues.get(id) else { continue };
@@ -511,7 +522,7 @@ impl Broker {
                     *bytes += stored.value.len() as u64;
                 }
             }
-            messages.push((durable && stored.tag.persistent(), stored, refused));
+            messages.push((streams || durable && stored.tag.persistent(), stored, refused));
         }
         // Those that touch the journal form one group, the last of which ends it.
         let last = messages.iter().rposition(|(journalled, ..)| *journalled);
@@ -538,20 +549,23 @@ impl Broker {
     fn settle(
         &mut self,
         id: SessionId,
-        scope: ScopeId,
+        scope_id: ScopeId,
         tag: model::DeliveryTag,
         multiple: bool,
         outcome: Outcome,
     ) -> Result<Reply, Failure> {
         let mut taken = std::mem::take(&mut self.taken);
         taken.clear();
-        let session = self.session_mut(id);
-        let Some(scope) = session.scopes.get_mut(&scope) else { return Ok(Reply::Ok) };
+        let Some(scope) = self.session_mut(id).scopes.get_mut(&scope_id) else { return Ok(Reply::Ok) };
         let full = !scope.has_credit();
         if !scope.take(tag, multiple, &mut taken) {
             self.taken = taken;
             return Err(Failure::UnknownDeliveryTag(tag.0));
         }
+        if outcome != Outcome::Accepted {
+            self.check_outcome(id, scope_id, &mut taken, "reject")?;
+        }
+        let Some(scope) = self.session_mut(id).scopes.get_mut(&scope_id) else { return Ok(Reply::Ok) };
         if let Some(transaction) = &mut scope.transaction {
             transaction.bytes += taken.len() * std::mem::size_of::<(Unacked, Outcome)>();
             if transaction.bytes > limits::TRANSACTION_BYTES_MAX {
@@ -572,6 +586,23 @@ impl Broker {
             self.wake_session(id);
         }
         Ok(Reply::Ok)
+    }
+
+    /// What a stream handed out can only be accepted: there is nothing it could return to. Otherwise all that was taken is
+    /// put back.
+    fn check_outcome(
+        &mut self,
+        id: SessionId,
+        scope: ScopeId,
+        taken: &mut Vec<Unacked>,
+        what: &'static str,
+    ) -> Result<(), Failure> {
+        let Some(unacked) = taken.iter().find(|unacked| self.topics.is_stream(unacked.queue)) else { return Ok(()) };
+        let failure = self.not_for_streams(unacked.queue, what);
+        if let Some(scope) = self.session_mut(id).scopes.get_mut(&scope) {
+            scope.put_back(taken.drain(..));
+        }
+        Err(failure)
     }
 
     /// An unsettled delivery has its outcome.
@@ -613,7 +644,12 @@ impl Broker {
     }
 
     fn free_credit(&mut self, unacked: Unacked) {
-        let Some(queue) = self.topology.queues.get_mut(&unacked.queue) else { return };
+        let Some(queue) = self.topology.queues.get_mut(&unacked.queue) else {
+            if let Some(subscription) = unacked.subscription {
+                self.topics.readers.free_credit(subscription);
+            }
+            return;
+        };
         if let Some(subscription) = unacked.subscription
             && let Some(consumer) = queue.consumer_mut(subscription)
         {
@@ -624,9 +660,12 @@ impl Broker {
         }
     }
 
-    fn subscribe(&mut self, id: SessionId, subscribe: &model::request::Subscribe<'_>) -> Result<Reply, Failure> {
+    fn subscribe(&mut self, id: SessionId, subscribe: &Subscribe<'_>, now: Now) -> Result<Reply, Failure> {
         let host = self.host_of(id);
         let queue_id = self.accessible_queue(id, subscribe.queue)?;
+        if self.topics.is_stream(queue_id) {
+            return self.subscribe_stream(id, queue_id, subscribe, now);
+        }
         let host_name = self.topology.host_name(host).to_owned();
         let Some(queue) = self.topology.queues.get_mut(&queue_id) else {
             return Err(Failure::NotFound { subject: Subject::Queue, name: subscribe.queue.into(), host: host_name });
@@ -638,28 +677,47 @@ impl Broker {
         if queue.exclusive_consumer || (subscribe.exclusive && !alone) {
             return Err(Failure::ExclusiveUse { name: queue.name.clone(), host: host_name });
         }
-        let Some(session) = self.sessions.get_mut(&id) else { return Ok(Reply::Ok) };
-        let Some(scope) = session.scopes.get_mut(&subscribe.scope) else { return Ok(Reply::Ok) };
+        let Some(consumer) = self.new_consumer(id, queue_id, subscribe)? else { return Ok(Reply::Ok) };
+        if let Some(queue) = self.topology.queues.get_mut(&queue_id) {
+            queue.add_consumer(consumer);
+            queue.exclusive_consumer = subscribe.exclusive;
+        }
+        self.wake_queue(queue_id);
+        Ok(Reply::Subscribed { subscription: consumer.subscription })
+    }
+
+    /// A consumer, which its scope knows of. `None`: the scope is gone.
+    pub(crate) fn new_consumer(
+        &mut self,
+        id: SessionId,
+        queue: LogId,
+        subscribe: &Subscribe<'_>,
+    ) -> Result<Option<Consumer>, Failure> {
+        let Some(scope) = self.session_mut(id).scopes.get_mut(&subscribe.scope) else { return Ok(None) };
         if scope.subscriptions.len() >= limits::SUBSCRIPTIONS_PER_SCOPE_MAX {
             let max = limits::SUBSCRIPTIONS_PER_SCOPE_MAX;
             return Err(Failure::LimitReached(format!("reached maximum ({max}) of consumers per channel")));
         }
+        let prefetch = scope.prefetch_each;
         self.next_subscription += 1;
         let subscription = SubscriptionId(self.next_subscription);
-        scope.subscriptions.push(subscription);
-        queue.add_consumer(Consumer {
+        self.session_mut(id).scopes.entry(subscribe.scope).or_default().subscriptions.push(subscription);
+        self.subscriptions.insert(subscription, queue);
+        Ok(Some(Consumer {
             subscription,
             session: id,
             scope: subscribe.scope,
             auto_settle: subscribe.auto_settle,
             priority: subscribe.arguments.get("x-priority").and_then(model::Value::as_integer).unwrap_or(0),
-            prefetch: scope.prefetch_each,
+            prefetch,
             in_flight: 0,
-        });
-        queue.exclusive_consumer = subscribe.exclusive;
-        self.subscriptions.insert(subscription, queue_id);
-        self.wake_queue(queue_id);
-        Ok(Reply::Subscribed { subscription })
+        }))
+    }
+
+    /// How many unsettled deliveries a new consumer of the scope may have; 0: no limit.
+    pub(crate) fn prefetch_each(&self, id: SessionId, scope: ScopeId) -> u32 {
+        let scope = self.sessions.get(&id).and_then(|session| session.scopes.get(&scope));
+        scope.map_or(0, |scope| scope.prefetch_each)
     }
 
     fn unsubscribe(&mut self, id: SessionId, scope: ScopeId, subscription: SubscriptionId, now: Now) {
@@ -671,6 +729,7 @@ impl Broker {
 
     fn drop_subscription(&mut self, subscription: SubscriptionId, now: Now) {
         let Some(queue_id) = self.subscriptions.remove(&subscription) else { return };
+        self.topics.readers.remove(subscription);
         let Some(queue) = self.topology.queues.get_mut(&queue_id) else { return };
         queue.remove_consumer(subscription);
         queue.unused_since_ms = now.mono_ms;
@@ -683,6 +742,9 @@ impl Broker {
 
     fn get(&mut self, id: SessionId, scope: ScopeId, name: &str, auto_settle: bool, now: Now) -> Result<Reply, Failure> {
         let queue_id = self.accessible_queue(id, name)?;
+        if self.topics.is_stream(queue_id) {
+            return Err(self.not_for_streams(queue_id, "get"));
+        }
         if let Some(queue) = self.topology.queues.get_mut(&queue_id) {
             if queue.damaged {
                 return Err(damaged(queue));

@@ -117,6 +117,9 @@ pub(crate) struct Arrow {
     pub queue: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exchange: Option<String>,
+    /// The log of a partition: its name may come to mean another.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stream: Option<u32>,
     pub routing_key: String,
     pub arguments: Table,
 }
@@ -196,18 +199,22 @@ mod tests {
             source: "x".into(),
             queue: Some("q".into()),
             exchange: None,
+            stream: None,
             routing_key: "k".into(),
             arguments: arguments.clone(),
         };
+        let to_stream = Arrow { queue: None, stream: Some(9), ..arrow.clone() };
         let entries = vec![
             Entry::DeclareQueue { host: "/".into(), name: "q".into(), log: 9, auto_delete: false, arguments },
             Entry::Bind(arrow.clone()),
             Entry::Unbind(arrow),
+            Entry::Bind(to_stream),
         ];
         let mut read = Recovered::default();
         storage::Recovery::snapshot(&mut read, &encode_all(&entries[..1]));
         storage::Recovery::entry(&mut read, &encode(&entries[1]));
         storage::Recovery::entry(&mut read, &encode(&entries[2]));
+        storage::Recovery::entry(&mut read, &encode(&entries[3]));
         assert_eq!(read.steps, entries.into_iter().map(Step::Entry).collect::<Vec<_>>());
         assert_eq!(read.damage, None);
     }

@@ -109,10 +109,14 @@ impl Broker {
         if let Ok(start) = self.topology.exchange_id(host, &exchange) {
             let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
             let headers = StoredHeaders { dialect: self.options.dialect, headers: &headers };
-            self.topology.route(host, start, &keys, &headers, &mut route);
+            self.route(host, start, &keys, &headers, &mut route);
         }
         // Where it would go round in a circle by itself, it ends.
-        route.retain(|to| self.topology.queues.get(to).is_some_and(|queue| !letter.circles(&queue.name)));
+        let goes_on = |to: &LogId| match self.topology.queues.get(to) {
+            Some(queue) => !letter.circles(&queue.name),
+            None => self.topics.is_stream(*to),
+        };
+        route.retain(goes_on);
         if route.is_empty() {
             return;
         }

@@ -98,7 +98,13 @@ impl Declared<'_> {
         }
     }
 
-    fn integer(&self, arguments: &Table, name: &str, min: i64) -> Result<Option<u64>, Failure> {
+    pub fn unsupported(&self, argument: &'static str, kind: &'static str) -> Failure {
+        Failure::UnsupportedArgument { argument, name: self.name.into(), host: self.host.into(), kind }
+    }
+
+    /// # Errors
+    /// Where the argument is no integer, or less than `min`.
+    pub fn integer(&self, arguments: &Table, name: &str, min: i64) -> Result<Option<u64>, Failure> {
         let Some(value) = arguments.get(name) else { return Ok(None) };
         let Some(number) = value.as_integer() else {
             return Err(self.invalid(name, format!("expected integer, got {}", type_name(value))));
@@ -189,7 +195,6 @@ impl Settings {
             None | Some("classic") => false,
             // A quorum queue is durable and replicated: here every durable queue is as safe as its journal.
             Some("quorum") => true,
-            Some("stream") => return Err(of.invalid("x-queue-type", "queues of type 'stream' are not offered yet")),
             Some(other) => return Err(of.invalid("x-queue-type", format!("unsupported queue type '{other}'"))),
         };
         let delivery_limit = match arguments.get("x-delivery-limit").and_then(Value::as_integer) {

@@ -12,7 +12,7 @@ use crate::declare::{Declared, QUEUE_ARGUMENTS, Settings};
 use crate::group::Groups;
 use crate::queue::{Consumer, Queue};
 use crate::router::{BindingKey, ExchangeId, Kind, Target};
-use crate::topic::Topics;
+use crate::topic::{self, Topics};
 use crate::topology::{Topology, is_predeclared};
 use crate::transaction::Transactions;
 
@@ -34,7 +34,12 @@ impl Broker {
                 Step::Batch { log, base, head, marker } => topics.note(log, base, &head, marker),
                 Step::Entry(entry) => {
                     match &entry {
-                        Entry::DeleteTopic { name } => groups.topic_deleted(name),
+                        Entry::DeleteTopic { name } => {
+                            groups.topic_deleted(name);
+                            for log in topics.names.get(name.as_str()).map_or(&[][..], |topic| &topic.partitions) {
+                                topology.remove_stream(*log);
+                            }
+                        }
                         Entry::EndTransaction { transactional_id, commit, .. } => {
                             for (group, producer_id) in transactions.groups_of(transactional_id) {
                                 groups.end_transaction(group, producer_id, *commit, Lsn(0));
@@ -173,7 +178,7 @@ impl Broker {
         Ok(self.remove_exchange(exchange_id).map_or(Reply::Ok, Reply::DurableAt))
     }
 
-    fn remove_exchange(&mut self, id: ExchangeId) -> Option<Lsn> {
+    pub(crate) fn remove_exchange(&mut self, id: ExchangeId) -> Option<Lsn> {
         let mut durable_at = None;
         let mut open = vec![id];
         while let Some(id) = open.pop() {
@@ -187,10 +192,10 @@ impl Broker {
         durable_at
     }
 
-    /// The queue of that name, unless it is another session's own.
+    /// The queue or stream of that name, unless it is another session's own.
     pub(crate) fn accessible_queue(&self, id: SessionId, name: &str) -> Result<LogId, Failure> {
         let host = self.host_of(id);
-        let queue_id = self.topology.queue_id(host, name)?;
+        let queue_id = self.queue_id(host, name)?;
         let owner = self.topology.queues.get(&queue_id).and_then(|queue| queue.exclusive);
         if owner.is_some_and(|owner| owner != id) {
             return Err(Failure::Locked { name: name.into(), host: self.topology.host_name(host).into() });
@@ -199,6 +204,9 @@ impl Broker {
     }
 
     fn declared(&mut self, queue_id: LogId, durable_at: Option<Lsn>) -> Reply {
+        if self.topics.is_stream(queue_id) {
+            return self.stream_declared(queue_id, durable_at);
+        }
         self.drop_untaken(queue_id);
         let queue = self.topology.queues.get(&queue_id);
         Reply::QueueDeclared {
@@ -221,8 +229,11 @@ impl Broker {
         if declare.name.starts_with("amq.") {
             return Err(Failure::ReservedName { subject: Subject::Queue, name: declare.name.into() });
         }
-        if !declare.name.is_empty() && self.topology.queue_id(host, declare.name).is_ok() {
+        if !declare.name.is_empty() && self.queue_id(host, declare.name).is_ok() {
             let queue_id = self.accessible_queue(id, declare.name)?;
+            if self.topics.is_stream(queue_id) {
+                return self.redeclare_stream(queue_id, &declare);
+            }
             let declared = Declared { subject: Subject::Queue, name: declare.name, host: &host_name };
             if let Some(queue) = self.topology.queues.get(&queue_id) {
                 // Whose queue it is comes before everything else.
@@ -236,6 +247,9 @@ impl Broker {
             self.touch(queue_id, now);
             let durable = self.topology.queues.get(&queue_id).is_some_and(|queue| queue.durable);
             return Ok(self.declared(queue_id, durable.then_some(self.catalog_end)));
+        }
+        if topic::stream::is_asked_for(&declare) {
+            return self.declare_stream(&declare);
         }
         let name = if declare.name.is_empty() { self.names.name("amq.gen-") } else { declare.name.to_owned() };
         let declared = Declared { subject: Subject::Queue, name: &name, host: &host_name };
@@ -280,10 +294,13 @@ impl Broker {
     pub(crate) fn delete_queue(&mut self, id: SessionId, name: &str, if_unused: bool, if_empty: bool) -> Result<Reply, Failure> {
         let host = self.host_of(id);
         // Deleting what is not there succeeds.
-        if self.topology.queue_id(host, name).is_err() {
+        if self.queue_id(host, name).is_err() {
             return Ok(Reply::Removed { messages: 0, durable_at: Some(self.catalog_end) });
         }
         let queue_id = self.accessible_queue(id, name)?;
+        if self.topics.is_stream(queue_id) {
+            return self.delete_stream(queue_id, name, if_unused, if_empty);
+        }
         let Some(queue) = self.topology.queues.get(&queue_id) else { return Ok(Reply::Ok) };
         let host = || self.topology.host_name(host).to_owned();
         if if_unused && !queue.consumers.is_empty() {
@@ -336,6 +353,9 @@ impl Broker {
 
     pub(crate) fn purge_queue(&mut self, id: SessionId, name: &str) -> Result<Reply, Failure> {
         let queue_id = self.accessible_queue(id, name)?;
+        if self.topics.is_stream(queue_id) {
+            return Err(self.not_for_streams(queue_id, "purge"));
+        }
         let Some(queue) = self.topology.queues.get_mut(&queue_id) else { return Ok(Reply::Ok) };
         let messages = queue.ready;
         for (from, to) in queue.purge(self.store.next_offset(queue_id)) {
@@ -352,7 +372,7 @@ impl Broker {
         let host = self.host_of(id);
         let target = match binding.destination {
             Destination::Queue(name) => match self.accessible_queue(id, name) {
-                Ok(queue) => Target::Queue(queue),
+                Ok(queue) => self.target(queue),
                 // Unbinding what is not there succeeds.
                 Err(Failure::NotFound { .. }) if !make => return Ok(self.unchanged()),
                 Err(failure) => return Err(failure),

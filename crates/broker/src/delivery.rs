@@ -40,19 +40,24 @@ impl Broker {
             sink.send(session, failure.map_or(Event::Empty { scope }, Event::Failed));
         }
         let mut budget = ROUND_BATCH;
-        while budget > 0
-            && let Some(id) = self.active.pop_front()
-        {
-            let batch = QUEUE_BATCH.min(budget);
-            let mut left = batch;
-            let stop = self.serve(id, &mut left, sink, now);
-            budget -= batch - left;
-            let Some(queue) = self.topology.queues.get_mut(&id) else { continue };
+        while budget > 0 && (!self.active.is_empty() || self.topics.readers.busy()) {
+            budget -= self.serve_queue(QUEUE_BATCH.min(budget), sink, now);
+            budget -= self.serve_reader(QUEUE_BATCH.min(budget), sink);
+        }
+    }
+
+    /// Serve the queue whose turn it is, at most `most` messages. Returns how many it was.
+    fn serve_queue(&mut self, most: usize, sink: &mut impl Sink, now: Now) -> usize {
+        let Some(id) = self.active.pop_front() else { return 0 };
+        let mut left = most;
+        let stop = self.serve(id, &mut left, sink, now);
+        if let Some(queue) = self.topology.queues.get_mut(&id) {
             match stop {
                 Stop::Later => self.active.push_back(id),
                 Stop::Rest => queue.active = false,
             }
         }
+        most - left
     }
 
     /// Whether there may be more to hand out at once.
@@ -163,7 +168,7 @@ impl Broker {
         let Some(stored) = self.store.record(&record) else { return };
         let tag = scope.next_tag();
         let (scope_id, subscription) = (consumer.scope, consumer.subscription);
-        let event = Event::Deliver { scope: scope_id, subscription, tag, redelivered, returns, record: stored };
+        let event = Event::Deliver { scope: scope_id, subscription, tag, redelivered, returns, offset: None, record: stored };
         let waiting = sink.send(consumer.session, event);
         session.paused |= waiting >= limits::OUTPUT_BYTES_HIGH;
         self.statistics.delivered += 1;

@@ -49,6 +49,8 @@ pub(crate) struct Topology {
     pub hosts: Vec<Host>,
     pub exchanges: HashMap<ExchangeId, Exchange, FixedState>,
     pub queues: HashMap<LogId, Queue, FixedState>,
+    /// Exchanges with a binding to a stream.
+    streams: HashMap<LogId, Vec<ExchangeId>, FixedState>,
     /// Grows with every change that may change a route.
     pub version: u64,
     next_exchange: u32,
@@ -61,6 +63,7 @@ impl Topology {
             hosts: vec![Host { name: "/".into(), ..Host::default() }],
             exchanges: HashMap::default(),
             queues: HashMap::default(),
+            streams: HashMap::default(),
             version: 1,
             next_exchange: 0,
             bindings: 0,
@@ -137,6 +140,7 @@ impl Topology {
     fn bound_mut(&mut self, target: Target) -> Option<&mut Vec<ExchangeId>> {
         match target {
             Target::Queue(id) => self.queues.get_mut(&id).map(|queue| &mut queue.bound),
+            Target::Stream(id) => Some(self.streams.entry(id).or_default()),
             Target::Exchange(id) => self.exchanges.get_mut(&id).map(|exchange| &mut exchange.bound),
         }
     }
@@ -181,6 +185,13 @@ impl Topology {
         Some((queue, orphans))
     }
 
+    /// Take out the bindings to a stream. Returns the auto-delete exchanges that lost their last binding.
+    pub fn remove_stream(&mut self, id: LogId) -> Vec<ExchangeId> {
+        self.version += 1;
+        let bound = self.streams.remove(&id).unwrap_or_default();
+        self.remove_target(Target::Stream(id), &bound)
+    }
+
     fn remove_target(&mut self, target: Target, sources: &[ExchangeId]) -> Vec<ExchangeId> {
         let mut orphans = Vec::new();
         for source in sources {
@@ -215,6 +226,7 @@ impl Topology {
     pub fn is_durable(&self, source: ExchangeId, target: Target) -> bool {
         let target = match target {
             Target::Queue(id) => self.queues.get(&id).is_some_and(|queue| queue.durable),
+            Target::Stream(_) => true,
             Target::Exchange(id) => self.exchanges.get(&id).is_some_and(|exchange| exchange.durable),
         };
         target && self.exchanges.get(&source).is_some_and(|exchange| exchange.durable)
@@ -222,30 +234,26 @@ impl Topology {
 
     pub fn arrow(&self, source: ExchangeId, target: Target, key: &BindingKey) -> Option<Arrow> {
         let exchange = self.exchanges.get(&source)?;
-        let (queue, to) = match target {
-            Target::Queue(id) => (Some(self.queues.get(&id)?.name.clone()), None),
-            Target::Exchange(id) => (None, Some(self.exchanges.get(&id)?.name.clone())),
-        };
-        Some(Arrow {
+        let mut arrow = Arrow {
             host: self.host_name(exchange.host).into(),
             source: exchange.name.clone(),
-            queue,
-            exchange: to,
+            queue: None,
+            exchange: None,
+            stream: None,
             routing_key: key.routing_key.clone(),
             arguments: key.arguments.clone(),
-        })
+        };
+        match target {
+            Target::Queue(id) => arrow.queue = Some(self.queues.get(&id)?.name.clone()),
+            Target::Exchange(id) => arrow.exchange = Some(self.exchanges.get(&id)?.name.clone()),
+            Target::Stream(id) => arrow.stream = Some(id.0),
+        }
+        Some(arrow)
     }
 
-    /// The queues that a message reaches, each once, into `out`.
+    /// The queues and streams that a message reaches by bindings, each once, into `out`.
     pub fn route(&self, host: usize, start: ExchangeId, keys: &[&str], headers: &dyn Headers, out: &mut Vec<LogId>) {
         out.clear();
-        let Some(exchange) = self.exchanges.get(&start) else { return };
-        // The default exchange: the key is a queue's name.
-        if exchange.name.is_empty() {
-            out.extend(keys.iter().filter_map(|key| self.hosts[host].queues.get(*key)));
-            dedup(out);
-            return;
-        }
         let mut targets = Vec::new();
         let mut seen = vec![start];
         let mut at = 0;
@@ -262,7 +270,7 @@ impl Topology {
             }
             for target in &targets {
                 match target {
-                    Target::Queue(id) => out.push(*id),
+                    Target::Queue(id) | Target::Stream(id) => out.push(*id),
                     Target::Exchange(id) if !seen.contains(id) => seen.push(*id),
                     Target::Exchange(_) => {}
                 }
@@ -352,10 +360,11 @@ impl Topology {
     fn find(&self, arrow: Arrow) -> Option<(ExchangeId, Target, BindingKey)> {
         let host = self.host(&arrow.host)?;
         let source = self.exchange_id(host, &arrow.source).ok()?;
-        let target = match (&arrow.queue, &arrow.exchange) {
-            (Some(name), _) => Target::Queue(self.queue_id(host, name).ok()?),
-            (None, Some(name)) => Target::Exchange(self.exchange_id(host, name).ok()?),
-            (None, None) => return None,
+        let target = match (&arrow.queue, &arrow.exchange, arrow.stream) {
+            (Some(name), ..) => Target::Queue(self.queue_id(host, name).ok()?),
+            (None, Some(name), _) => Target::Exchange(self.exchange_id(host, name).ok()?),
+            (None, None, Some(log)) => Target::Stream(LogId(log)),
+            (None, None, None) => return None,
         };
         Some((source, target, BindingKey { routing_key: arrow.routing_key, arguments: arrow.arguments }))
     }
@@ -365,7 +374,7 @@ pub(crate) fn is_predeclared(name: &str) -> bool {
     PREDECLARED.iter().any(|(other, ..)| *other == name)
 }
 
-fn dedup(ids: &mut Vec<LogId>) {
+pub(crate) fn dedup(ids: &mut Vec<LogId>) {
     if ids.len() > 1 {
         ids.sort_unstable();
         ids.dedup();

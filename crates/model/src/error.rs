@@ -45,6 +45,17 @@ pub enum Failure {
     Inequivalent { subject: Subject, name: String, host: String, argument: Box<str>, received: Box<str>, current: Box<str> },
     #[error("invalid arg '{argument}' for {subject} '{name}' in vhost '{host}': {reason}")]
     InvalidArgument { subject: Subject, name: String, host: String, argument: String, reason: String },
+    #[error("invalid property '{property}' for queue '{name}' in vhost '{host}'")]
+    InvalidProperty { property: &'static str, name: String, host: String },
+    /// `kind`: the type of the queue, for which the argument makes no sense.
+    #[error("invalid arg '{argument}' for queue '{name}' in vhost '{host}' of queue type {kind}")]
+    UnsupportedArgument { argument: &'static str, name: String, host: String, kind: &'static str },
+    /// A stream is handed out only to those who say how much they can take.
+    #[error("consumer prefetch count is not set for 'queue '{name}' in vhost '{host}''")]
+    NoPrefetch { name: String, host: String },
+    /// `what`: `get`, `purge`, `reject`, `recover` or `automatic acknowledgement`.
+    #[error("{what} not supported by stream queues queue '{name}' in vhost '{host}'")]
+    NotForStreams { what: &'static str, name: String, host: String },
     #[error("{subject} name '{name}' contains reserved prefix 'amq.*'")]
     ReservedName { subject: Subject, name: String },
     #[error("operation not permitted on the default exchange")]

@@ -49,6 +49,12 @@ pub struct RecordParts<'a> {
     pub headers: &'a [Header<'a>],
 }
 
+/// Name and value of a header that borrows from nobody.
+pub type OwnHeader = (String, Vec<u8>);
+
+/// The names of reserved headers begin so.
+pub const RESERVED: &str = "yam.";
+
 /// What of a stored record only the protocol that wrote it can read.
 #[derive(Clone, Copy, Debug)]
 pub struct Dialect {
@@ -56,12 +62,15 @@ pub struct Dialect {
     pub header: fn(&[Header<'_>], &str) -> Option<Value>,
     /// Keys it was published with beside its routing key.
     pub more_keys: fn(&[Header<'_>]) -> Vec<String>,
+    /// What a record says in its reserved headers, as headers for those who speak other protocols: names and values. None
+    /// of the names is reserved.
+    pub plain_headers: fn(&[Header<'_>]) -> Vec<OwnHeader>,
 }
 
 /// Records without anything of the kind.
 impl Default for Dialect {
     fn default() -> Dialect {
-        Dialect { header: |_, _| None, more_keys: |_| Vec::new() }
+        Dialect { header: |_, _| None, more_keys: |_| Vec::new(), plain_headers: |_| Vec::new() }
     }
 }
 
@@ -150,19 +159,7 @@ impl RecordParts<'_> {
 
     /// Append the batch of one record to `out`. The base offset is 0 and patched when handed out.
     pub fn encode(&self, timestamp_ms: u64, out: &mut Vec<u8>) {
-        let start = out.len();
-        let record = self.record_len();
-        let total = HEADER_BYTES + varint_len(record as i64) + record;
-        let mut head = [0u8; HEADER_BYTES];
-        head[8..12].copy_from_slice(&(total as u32 - 12).to_be_bytes());
-        head[16] = 2;
-        head[27..35].copy_from_slice(&timestamp_ms.to_be_bytes());
-        head[35..43].copy_from_slice(&timestamp_ms.to_be_bytes());
-        head[43..57].fill(0xff);
-        head[57..61].copy_from_slice(&1u32.to_be_bytes());
-        out.extend_from_slice(&head);
-        put_varint(out, record as i64);
-        out.extend_from_slice(&[0, 0, 0]);
+        let start = put_head(self.record_len(), timestamp_ms, out);
         for bytes in [self.key, self.value] {
             put_varint(out, bytes.len() as i64);
             out.extend_from_slice(bytes);
@@ -174,9 +171,26 @@ impl RecordParts<'_> {
             put_varint(out, header.value.len() as i64);
             out.extend_from_slice(header.value);
         }
-        debug_assert_eq!(out.len() - start, total);
+        debug_assert_eq!(out.len() - start, self.encoded_len());
         seal(&mut out[start..]);
     }
+}
+
+/// Append the head of a batch of one record of `record` bytes, and the record up to its key. Returns where the batch begins.
+fn put_head(record: usize, timestamp_ms: u64, out: &mut Vec<u8>) -> usize {
+    let start = out.len();
+    let total = HEADER_BYTES + varint_len(record as i64) + record;
+    let mut head = [0u8; HEADER_BYTES];
+    head[8..12].copy_from_slice(&(total as u32 - 12).to_be_bytes());
+    head[16] = 2;
+    head[27..35].copy_from_slice(&timestamp_ms.to_be_bytes());
+    head[35..43].copy_from_slice(&timestamp_ms.to_be_bytes());
+    head[43..57].fill(0xff);
+    head[57..61].copy_from_slice(&1u32.to_be_bytes());
+    out.extend_from_slice(&head);
+    put_varint(out, record as i64);
+    out.extend_from_slice(&[0, 0, 0]);
+    start
 }
 
 /// A record as a reader sees it: slices of the batch it lies in.
@@ -184,7 +198,10 @@ impl RecordParts<'_> {
 pub struct RecordView<'a> {
     pub timestamp_ms: u64,
     pub key: &'a [u8],
+    /// Empty where there is none.
     pub value: &'a [u8],
+    /// It has no value: it says that its key is deleted.
+    pub is_tombstone: bool,
     header_count: usize,
     header_bytes: &'a [u8],
 }
@@ -207,9 +224,10 @@ impl<'a> RecordView<'a> {
         take_varint(&mut input)?;
         take_varint(&mut input)?;
         let key = take_sized(&mut input)?;
-        let value = take_sized(&mut input)?;
+        let value = take_nullable(&mut input)?;
         let header_count = usize::try_from(take_varint(&mut input)?).map_err(|_| RecordError::Malformed)?;
-        Ok(RecordView { timestamp_ms, key, value, header_count, header_bytes: input })
+        let (value, is_tombstone) = (value.unwrap_or_default(), value.is_none());
+        Ok(RecordView { timestamp_ms, key, value, is_tombstone, header_count, header_bytes: input })
     }
 
     /// The headers in order; ends early where they are malformed.
@@ -363,6 +381,8 @@ pub struct BatchRecord<'a> {
     pub value: Option<&'a [u8]>,
     header_count: usize,
     header_bytes: &'a [u8],
+    /// Key, value and headers as they lie.
+    content: &'a [u8],
     /// All of it, with the length before it.
     pub bytes: &'a [u8],
 }
@@ -382,10 +402,11 @@ impl<'a> Records<'a> {
         take(&mut input, 1)?;
         let timestamp_delta = take_varint(&mut input)?;
         let offset_delta = take_varint(&mut input)?;
+        let content = input;
         let key = take_nullable(&mut input)?;
         let value = take_nullable(&mut input)?;
         let header_count = usize::try_from(take_varint(&mut input)?).map_err(|_| RecordError::Malformed)?;
-        Ok(BatchRecord { timestamp_delta, offset_delta, key, value, header_count, header_bytes: input, bytes })
+        Ok(BatchRecord { timestamp_delta, offset_delta, key, value, header_count, header_bytes: input, content, bytes })
     }
 }
 
@@ -406,6 +427,14 @@ impl<'a> Iterator for Records<'a> {
 }
 
 impl<'a> BatchRecord<'a> {
+    /// Append a batch of this record alone, of that time, to `out`. Key, value and headers are those it has, to the byte.
+    pub fn encode_alone(&self, timestamp_ms: u64, out: &mut Vec<u8>) {
+        let record = 3 + self.content.len();
+        let start = put_head(record, timestamp_ms, out);
+        out.extend_from_slice(self.content);
+        seal(&mut out[start..]);
+    }
+
     /// The record by itself, at its time.
     #[must_use]
     pub fn view(&self, base_timestamp_ms: i64) -> RecordView<'a> {
@@ -413,6 +442,7 @@ impl<'a> BatchRecord<'a> {
             timestamp_ms: u64::try_from(base_timestamp_ms.saturating_add(self.timestamp_delta)).unwrap_or(0),
             key: self.key.unwrap_or_default(),
             value: self.value.unwrap_or_default(),
+            is_tombstone: self.value.is_none(),
             header_count: self.header_count,
             header_bytes: self.header_bytes,
         }
@@ -478,6 +508,10 @@ mod tests {
             prop_assert_eq!(view.key, &key[..]);
             prop_assert_eq!(view.value, &value[..]);
             prop_assert_eq!(view.headers().collect::<Vec<_>>(), headers);
+            let alone = Records::new(&batch[HEADER_BYTES..], 1).next().unwrap().unwrap();
+            let mut again = Vec::new();
+            alone.encode_alone(timestamp, &mut again);
+            prop_assert_eq!(&again[..], batch);
             let own = RecordParts { own: Some(headers[0]), headers: &headers[1..], ..parts };
             let mut same = Vec::new();
             own.encode(timestamp, &mut same);

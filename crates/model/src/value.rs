@@ -67,6 +67,36 @@ impl Value {
         }
     }
 
+    /// The value for those who know no types: text and bytes as they are, numbers in decimal, lists and tables as JSON.
+    #[must_use]
+    pub fn to_plain(&self) -> Vec<u8> {
+        match self {
+            Value::Text(text) => text.clone().into_bytes(),
+            Value::Bytes(bytes) | Value::RawText(bytes) => bytes.clone(),
+            Value::Void => Vec::new(),
+            Value::F32(value) => value.to_string().into_bytes(),
+            Value::F64(value) => value.to_string().into_bytes(),
+            Value::Decimal { scale, value } => decimal(*scale, *value).into_bytes(),
+            other => other.to_json().to_string().into_bytes(),
+        }
+    }
+
+    fn to_json(&self) -> serde_json::Value {
+        match self {
+            Value::Void => serde_json::Value::Null,
+            Value::Bool(value) => (*value).into(),
+            Value::F32(value) => (*value).into(),
+            Value::F64(value) => (*value).into(),
+            Value::Decimal { scale, value } => decimal(*scale, *value).into(),
+            Value::Text(text) => text.as_str().into(),
+            Value::Bytes(bytes) | Value::RawText(bytes) => String::from_utf8_lossy(bytes).into(),
+            Value::Timestamp(seconds) => (*seconds).into(),
+            Value::List(items) => items.iter().map(Value::to_json).collect(),
+            Value::Table(table) => table.0.iter().map(|(name, value)| (name.clone(), value.to_json())).collect(),
+            integer => integer.as_integer().into(),
+        }
+    }
+
     /// Equality in which all integer types are one class, and so are both float types.
     #[must_use]
     pub fn same(&self, other: &Value) -> bool {
@@ -79,6 +109,13 @@ impl Value {
             _ => false,
         }
     }
+}
+
+/// `value / 10^scale` in digits.
+fn decimal(scale: u8, value: u32) -> String {
+    let digits = format!("{value:0>width$}", width = usize::from(scale) + 1);
+    let (whole, part) = digits.split_at(digits.len() - usize::from(scale));
+    if part.is_empty() { whole.to_owned() } else { format!("{whole}.{part}") }
 }
 
 /// Named values in the order they were given.
@@ -112,5 +149,34 @@ impl Headers for NoHeaders {
 impl Headers for Table {
     fn get(&self, name: &str) -> Option<Value> {
         Table::get(self, name).cloned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_in_plain_text() {
+        let table = Table(vec![
+            ("n".into(), Value::I64(-5)),
+            ("l".into(), Value::List(vec![Value::Bool(true), Value::Void, Value::Text("x".into()), Value::F64(0.5)])),
+        ]);
+        let cases = [
+            (Value::Text("héllo".into()), "héllo"),
+            (Value::U8(7), "7"),
+            (Value::I64(i64::MIN), "-9223372036854775808"),
+            (Value::Bool(false), "false"),
+            (Value::Void, ""),
+            (Value::F64(1.5), "1.5"),
+            (Value::Decimal { scale: 2, value: 5 }, "0.05"),
+            (Value::Decimal { scale: 0, value: 50 }, "50"),
+            (Value::Timestamp(9), "9"),
+            (Value::Table(table), r#"{"l":[true,null,"x",0.5],"n":-5}"#),
+        ];
+        for (value, plain) in cases {
+            assert_eq!(String::from_utf8(value.to_plain()).unwrap(), plain, "{value:?}");
+        }
+        assert_eq!(Value::RawText(vec![0xff]).to_plain(), [0xff]);
     }
 }

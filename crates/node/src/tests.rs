@@ -11,6 +11,7 @@ use crate::{Node, Options, Peer, Protocol};
 mod dead_letters;
 mod held;
 mod queues;
+mod streams;
 mod transactions;
 
 const NOW: Now = Now { mono_ms: 1_000, wall_ms: 1_700_000_000_000 };

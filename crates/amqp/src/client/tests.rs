@@ -120,6 +120,7 @@ fn a_conversation_from_end_to_end() {
         tag: DeliveryTag(tag),
         redelivered: tag == 2,
         returns: 0,
+        offset: None,
         record: StoredRecord { batch, buffer: None },
     };
     pair.serve(vec![Event::Durable(Lsn(1)), deliver(&small, 1), deliver(&large, 2)]);

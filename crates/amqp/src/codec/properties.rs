@@ -189,11 +189,20 @@ pub struct Changes<'a> {
 /// # Errors
 /// [`WireError`] where the list is malformed.
 pub fn rewrite(raw: &[u8], changes: &Changes<'_>) -> Result<Vec<u8>, WireError> {
+    let mut out = Vec::with_capacity(raw.len() + 64 + changes.headers.map_or(0, |table| table.0.len()));
+    rewrite_into(raw, changes, &mut out)?;
+    Ok(out)
+}
+
+/// As [`rewrite`], appended to `out`.
+///
+/// # Errors
+/// As [`rewrite`]; part of it may have been appended.
+pub fn rewrite_into(raw: &[u8], changes: &Changes<'_>, out: &mut Vec<u8>) -> Result<(), WireError> {
     let mut reader = Reader::new(raw);
     let flags = reader.u16()?;
     let added = u16::from(changes.headers.is_some()) << HEADERS | u16::from(changes.reply_to.is_some()) << REPLY_TO;
     let removed = u16::from(changes.without_expiration) << EXPIRATION;
-    let mut out = Vec::with_capacity(raw.len() + 64 + changes.headers.map_or(0, |table| table.0.len()));
     out.extend_from_slice(&((flags | added) & !removed).to_be_bytes());
     for bit in (2..16).rev() {
         let value = reader.rest();
@@ -206,11 +215,49 @@ pub fn rewrite(raw: &[u8], changes: &Changes<'_>) -> Result<Vec<u8>, WireError> 
             }
         }
         match (bit, changes.headers, changes.reply_to) {
-            (HEADERS, Some(headers), _) => headers.put(&mut out),
-            (REPLY_TO, _, Some(reply_to)) => reply_to.put(&mut out),
+            (HEADERS, Some(headers), _) => headers.put(out),
+            (REPLY_TO, _, Some(reply_to)) => reply_to.put(out),
             (EXPIRATION, ..) if changes.without_expiration => {}
             _ => out.extend_from_slice(value.get(..value.len() - reader.rest().len()).unwrap_or_default()),
         }
     }
-    if reader.is_empty() { Ok(out) } else { Err(WireError::Trailing) }
+    if reader.is_empty() { Ok(()) } else { Err(WireError::Trailing) }
+}
+
+/// The properties by the names that the specification gives them, but for the headers: texts as they are, numbers in
+/// decimal. Ends early where the list is malformed.
+#[must_use]
+pub fn texts(raw: &[u8]) -> Vec<(&'static str, Vec<u8>)> {
+    const NAMES: [&str; 14] = [
+        "content-type",
+        "content-encoding",
+        "headers",
+        "delivery-mode",
+        "priority",
+        "correlation-id",
+        "reply-to",
+        "expiration",
+        "message-id",
+        "timestamp",
+        "type",
+        "user-id",
+        "app-id",
+        "cluster-id",
+    ];
+    let mut reader = Reader::new(raw);
+    let flags = reader.u16().unwrap_or(0);
+    let mut texts = Vec::new();
+    for (bit, name) in (2..16).rev().zip(NAMES).filter(|(bit, _)| flags & 1 << bit != 0) {
+        let text = match bit {
+            HEADERS => reader.long().map(|_| None),
+            DELIVERY_MODE | PRIORITY => reader.u8().map(|number| Some(number.to_string().into_bytes())),
+            TIMESTAMP => reader.u64().map(|number| Some(number.to_string().into_bytes())),
+            _ => reader.short_bytes().map(|text| Some(text.to_vec())),
+        };
+        match text {
+            Ok(text) => texts.extend(text.map(|text| (name, text))),
+            Err(_) => break,
+        }
+    }
+    texts
 }

@@ -3,6 +3,7 @@
 use model::record::StoredRecord;
 use model::{DeliveryTag, Now, Output, Scope, SubscriptionId, limits};
 
+use super::channel::Subscription;
 use super::reply::{Awaited, Kind};
 use super::{AmqpSession, Code, Fault};
 use crate::codec::basic;
@@ -18,7 +19,7 @@ impl AmqpSession {
         scope: Scope,
         subscription: SubscriptionId,
         tag: DeliveryTag,
-        (redelivered, returns): (bool, u32),
+        (redelivered, returns, offset): (bool, u32, Option<u64>),
         record: &StoredRecord<'_>,
         now: Now,
         out: &mut Output,
@@ -26,14 +27,21 @@ impl AmqpSession {
         let Ok(index) = self.find(scope.0) else { return };
         let channel = &self.channels[index];
         let Some(subscription) = channel.subscription(subscription) else { return };
+        if let Some(offset) = offset {
+            let mut scratch = std::mem::take(&mut self.scratch);
+            match scratch.show(record, offset, self.frame_max) {
+                Ok(stored) => put_delivery(out, scope, self.frame_max, subscription, tail(tag, redelivered), &stored, record),
+                Err(_) => self.fail(scope.0, damaged(), now, out),
+            }
+            self.scratch = scratch;
+            return;
+        }
         let Ok(stored) = Stored::read(record) else {
             return self.fail(scope.0, damaged(), now, out);
         };
         let rendered = Rendered::of(&stored, returns);
         let stored = rendered.as_ref().map_or(stored, |rendered| rendered.shown(&stored));
-        let tail = tail(tag, redelivered);
-        let method = [&subscription.prefix, &tail[..], stored.exchange, &[stored.routing_key.len() as u8], stored.routing_key];
-        put_message(out, scope.0, self.frame_max, &stored, record, &method);
+        put_delivery(out, scope, self.frame_max, subscription, tail(tag, redelivered), &stored, record);
     }
 
     #[allow(clippy::too_many_arguments)]
@@ -106,6 +114,20 @@ fn damaged() -> Fault {
 fn tail(tag: DeliveryTag, redelivered: bool) -> [u8; 9] {
     let [t0, t1, t2, t3, t4, t5, t6, t7] = tag.0.to_be_bytes();
     [t0, t1, t2, t3, t4, t5, t6, t7, redelivered.into()]
+}
+
+#[inline]
+fn put_delivery<'r>(
+    out: &mut Output,
+    scope: Scope,
+    frame_max: usize,
+    subscription: &Subscription,
+    tail: [u8; 9],
+    stored: &Stored<'r>,
+    record: &StoredRecord<'r>,
+) {
+    let method = [&subscription.prefix, &tail[..], stored.exchange, &[stored.routing_key.len() as u8], stored.routing_key];
+    put_message(out, scope.0, frame_max, stored, record, &method);
 }
 
 /// Append a message. `method`: the frame's head with its size left open, and its payload.

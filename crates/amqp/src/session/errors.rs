@@ -140,6 +140,16 @@ pub(super) fn bad_table(error: WireError) -> Fault {
 impl From<Failure> for Fault {
     fn from(failure: Failure) -> Fault {
         let mut text = failure.to_string();
+        if let Failure::NotForStreams { what, .. } = &failure {
+            let method = match *what {
+                "get" => "basic.get",
+                "purge" => "queue.purge",
+                "reject" => "basic.nack and basic.reject",
+                "recover" => "basic.recover",
+                other => other,
+            };
+            text = text.replacen(what, method, 1);
+        }
         let code = match failure {
             Failure::LoginRefused { .. }
             | Failure::ExclusiveUse { .. }
@@ -160,6 +170,9 @@ impl From<Failure> for Fault {
             | Failure::NotEmpty { .. }
             | Failure::Inequivalent { .. }
             | Failure::InvalidArgument { .. }
+            | Failure::InvalidProperty { .. }
+            | Failure::UnsupportedArgument { .. }
+            | Failure::NoPrefetch { .. }
             | Failure::UnknownExchangeType { .. }
             | Failure::InvalidBinding(_)
             | Failure::UnknownDeliveryTag(_)
@@ -169,7 +182,7 @@ impl From<Failure> for Fault {
             | Failure::MemberIdRequired { .. }
             | Failure::LimitReached(_) => Code::PreconditionFailed,
             Failure::NoSuchHost { .. } => Code::NotAllowed,
-            Failure::NotImplemented(_) => Code::NotImplemented,
+            Failure::NotImplemented(_) | Failure::NotForStreams { .. } => Code::NotImplemented,
         };
         Fault::new(code, text)
     }

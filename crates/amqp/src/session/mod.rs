@@ -17,6 +17,7 @@ use model::{Complaint, Event, Lsn, Now, Output, Publish, Random, Request, Scope,
 
 use crate::codec::frame::{self, Frame, HEARTBEAT, METHOD, Split};
 use crate::codec::{channel as channel_class, connection};
+use crate::stream::Scratch;
 use crate::translate::{self, Envelope};
 
 mod channel;
@@ -102,6 +103,8 @@ pub struct AmqpSession {
     held_answer: Vec<u8>,
     /// What the next request borrows from: of a publish its envelope, of anything else its names.
     envelope: Envelope,
+    /// Where deliveries from streams are put together.
+    scratch: Scratch,
     names: [String; 3],
     /// A mandatory message that may have to be returned.
     kept: Option<Box<Content>>,
@@ -154,6 +157,7 @@ impl AmqpSession {
             held_until: None,
             held_answer: Vec::new(),
             envelope: Envelope::default(),
+            scratch: Scratch::default(),
             names: Default::default(),
             kept: None,
             acks_due: false,
@@ -354,8 +358,8 @@ impl Session for AmqpSession {
     fn handle(&mut self, event: Event<'_>, now: Now, out: &mut Output) {
         let before = out.len();
         match event {
-            Event::Deliver { scope, subscription, tag, redelivered, returns, record } => {
-                self.deliver(scope, subscription, tag, (redelivered, returns), &record, now, out);
+            Event::Deliver { scope, subscription, tag, redelivered, returns, offset, record } => {
+                self.deliver(scope, subscription, tag, (redelivered, returns, offset), &record, now, out);
             }
             Event::Reply(reply) => self.answered(reply, now, out),
             Event::Durable(lsn) => self.durable(lsn, out),
@@ -429,6 +433,7 @@ impl AmqpSession {
     fn give_back_memory(&mut self) {
         if self.awaited.kind == Kind::Nothing {
             self.envelope.shrink(64);
+            self.scratch = Scratch::default();
             self.kept = None;
             for name in &mut self.names {
                 name.clear();

@@ -19,10 +19,11 @@ use topic::Trie;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct ExchangeId(pub u32);
 
-/// What a binding leads to. A queue is named by its log.
+/// What a binding leads to. Queues and streams are named by their logs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) enum Target {
     Queue(LogId),
+    Stream(LogId),
     Exchange(ExchangeId),
 }
 

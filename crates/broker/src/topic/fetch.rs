@@ -38,6 +38,13 @@ pub(crate) struct WaitingList {
     scan: Option<Scan>,
 }
 
+impl WaitingList {
+    /// Of what committed readers see.
+    pub fn new(log: LogId, at: OffsetAt) -> WaitingList {
+        WaitingList { log, at, committed_only: true, scan: None }
+    }
+}
+
 /// Where a search by time stands.
 #[derive(Clone, Copy)]
 struct Scan {
@@ -167,7 +174,7 @@ impl Broker {
         Ok(Reply::Pending)
     }
 
-    fn try_list(&mut self, list: &mut WaitingList) -> Result<Option<ListedOffset>, LogFailure> {
+    pub(super) fn try_list(&mut self, list: &mut WaitingList) -> Result<Option<ListedOffset>, LogFailure> {
         let log = list.log;
         let Some(partition) = self.topics.partitions.get(&log) else { return Err(LogFailure::UnknownTopic) };
         let high = self.store.stream_end(log);
@@ -283,6 +290,7 @@ impl Broker {
 
     /// Look again at what waits for this partition.
     pub(crate) fn wake_readers(&mut self, log: LogId) {
+        self.topics.readers.wake_all(log);
         let Some(partition) = self.topics.partitions.get(&log) else { return };
         for id in &partition.waiting {
             if !self.topics.woken.contains(id) {

@@ -9,14 +9,20 @@
 //! - [`fetch`]: reading, now or when there is more; finding offsets
 //! - [`records`]: what is inside a batch
 //! - [`retention`]: dropping what is old
+//! - [`stream`]: partitions under the names of queues
+//! - [`arguments`]: AMQP's words for what can be set
+//! - [`reader`]: consumers of streams
 
+mod arguments;
 mod compaction;
 mod config;
 mod fetch;
 pub(crate) mod partition;
 mod produce;
+mod reader;
 mod records;
 mod retention;
+pub(crate) mod stream;
 #[cfg(test)]
 mod tests;
 
@@ -26,7 +32,7 @@ use std::sync::Arc;
 use foldhash::fast::RandomState;
 use model::record::BatchHead;
 use model::topic::{ConfigChange, ConfigOf, CreateTopic, TopicId, TopicInfo, TopicRef};
-use model::{Failure, LogFailure, Reply, SessionId, limits};
+use model::{Failure, LogFailure, Lsn, Reply, SessionId, limits};
 use storage::LogId;
 
 use crate::broker::Broker;
@@ -34,6 +40,7 @@ use crate::catalog::Entry;
 use config::{Config, Settings};
 use fetch::Waiting;
 use partition::Partition;
+use reader::Readers;
 
 /// How topics are made and bounded, where they do not say so themselves.
 #[derive(Clone, Debug)]
@@ -73,6 +80,7 @@ pub(crate) struct Topics {
     due: BTreeSet<(u64, SessionId)>,
     /// Sessions whose fetch must be looked at again.
     woken: VecDeque<SessionId>,
+    pub readers: Readers,
     next_retention_ms: u64,
     compaction: Option<compaction::Compaction>,
     next_compaction_ms: u64,
@@ -170,7 +178,7 @@ impl Topics {
     /// Take in a producer's batch that was read back at recovery.
     pub fn note(&mut self, log: LogId, base: u64, head: &BatchHead, marker: Option<bool>) {
         if let Some(partition) = self.partitions.get_mut(&log) {
-            partition.note(base, head, marker, model::Lsn(0));
+            partition.note(base, head, marker, Lsn(0));
         }
     }
 
@@ -180,9 +188,9 @@ impl Topics {
         self.due.first().map(|(at, _)| *at).into_iter().chain(retention).min()
     }
 
-    /// Whether fetches are to be looked at again at once.
+    /// Whether fetches or consumers are to be looked at again at once.
     pub fn busy(&self) -> bool {
-        !self.woken.is_empty()
+        !self.woken.is_empty() || self.readers.busy()
     }
 
     /// The entries that would make all topics afresh.
@@ -239,17 +247,24 @@ impl Broker {
         self.check_partitions(partitions as usize)?;
         let config = config::of_creation(create.config)?;
         let described = config::describe(&config);
-        let id = self.make_topic_id();
-        let info = TopicInfo { name: create.name.into(), id, internal: false, partitions };
+        let info = TopicInfo { name: create.name.into(), id: TopicId::default(), internal: false, partitions };
         if create.validate_only {
             return Ok(Reply::TopicCreated { topic: info, config: described, durable_at: None });
         }
+        let (id, durable_at) = self.make_topic(create.name, partitions, config);
+        let info = TopicInfo { id, ..info };
+        Ok(Reply::TopicCreated { topic: info, config: described, durable_at: Some(durable_at) })
+    }
+
+    /// Make a topic that there is not.
+    fn make_topic(&mut self, name: &str, partitions: u32, config: Config) -> (TopicId, Lsn) {
+        let id = self.make_topic_id();
         let logs: Vec<u32> = (0..partitions).map(|_| self.store.create_stream().0).collect();
-        let entry =
-            Entry::CreateTopic { name: create.name.into(), id: hex(id), partitions: logs.clone(), config: config.clone() };
-        let durable_at = Some(self.record(&entry));
-        self.topics.add(create.name, id, &logs, config);
-        Ok(Reply::TopicCreated { topic: info, config: described, durable_at })
+        let entry = Entry::CreateTopic { name: name.into(), id: hex(id), partitions: logs.clone(), config: config.clone() };
+        let durable_at = self.record(&entry);
+        self.topics.add(name, id, &logs, config);
+        self.topology.version += 1;
+        (id, durable_at)
     }
 
     fn check_partitions(&self, more: usize) -> Result<(), Failure> {
@@ -273,12 +288,23 @@ impl Broker {
 
     pub(crate) fn delete_topic(&mut self, topic: TopicRef<'_>) -> Result<Reply, Failure> {
         let name = self.topics.find(topic)?.clone();
-        for log in self.topics.remove(&name) {
+        Ok(Reply::DurableAt(self.remove_topic(&name)))
+    }
+
+    /// Take a topic away, with its bindings. Those who consume it are told.
+    fn remove_topic(&mut self, name: &str) -> Lsn {
+        let mut orphans = Vec::new();
+        for log in self.topics.remove(name) {
+            self.end_readers(log);
             self.store.delete_log(log);
+            orphans.extend(self.topology.remove_stream(log));
         }
-        self.groups.topic_deleted(&name);
-        let durable_at = self.record(&Entry::DeleteTopic { name: name.to_string() });
-        Ok(Reply::DurableAt(durable_at))
+        self.groups.topic_deleted(name);
+        let mut durable_at = self.record(&Entry::DeleteTopic { name: name.into() });
+        for orphan in orphans {
+            durable_at = self.remove_exchange(orphan).unwrap_or(durable_at);
+        }
+        durable_at
     }
 
     pub(crate) fn add_partitions(&mut self, topic: &str, total: u32, validate_only: bool) -> Result<Reply, Failure> {
@@ -297,13 +323,15 @@ impl Broker {
         let logs: Vec<u32> = (now..total).map(|_| self.store.create_stream().0).collect();
         let durable_at = self.record(&Entry::AddPartitions { name: topic.into(), partitions: logs.clone() });
         self.topics.add_partitions(topic, &logs);
+        self.topology.version += 1;
         Ok(Reply::DurableAt(durable_at))
     }
 
     pub(crate) fn describe_topics(&self, topic: Option<TopicRef<'_>>) -> Result<Reply, Failure> {
         let mut topics: Vec<TopicInfo> = match topic {
             Some(topic) => self.topics.info(self.topics.find(topic)?).into_iter().collect(),
-            None => self.topics.names.keys().filter_map(|name| self.topics.info(name)).collect(),
+            // Streams that AMQP has given other names are not for those who could not name them.
+            None => self.topics.names.keys().filter(|name| is_name(name)).filter_map(|name| self.topics.info(name)).collect(),
         };
         topics.sort_unstable_by(|a, b| a.name.cmp(&b.name));
         Ok(Reply::Topics(topics))

@@ -278,6 +278,7 @@ mod tests {
         // The marker at 2 is durable once the high watermark is above it.
         assert_eq!((partition.last_stable(2), partition.last_stable(3)), (0, 1));
         assert_eq!(partition.aborted(0, 3), [(1, 0)]);
+        assert!(partition.is_aborted(1, 0) && !partition.is_aborted(2, 1) && !partition.is_aborted(1, 2));
         assert_eq!(partition.aborted(3, 9), []);
         partition.note(3, &transactional(2, -1), Some(true), Lsn(0));
         assert_eq!(partition.last_stable(4), 4);

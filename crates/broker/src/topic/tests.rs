@@ -9,21 +9,29 @@ use model::topic::{
     ConfigChange, ConfigOf, ConfigOperation, CreateTopic, Fetch, FetchFrom, Fetched, OffsetAt, Produce, Produced, TopicKey,
     TopicRef,
 };
-use model::{Event, Failure, LogFailure, Now, Reply, Request, SessionId};
+use model::{Event, Failure, LogFailure, Now, Reply, Request, SessionId, SubscriptionId};
 use vfs::Vfs;
 use vfs::simulated::SimulatedDisk;
 
 use crate::broker::{Broker, Options, Sink};
 
+mod streams;
+
 /// What sessions are told.
 #[derive(Default)]
-struct Told(Vec<(SessionId, Result<Reply, Failure>)>);
+struct Told {
+    answers: Vec<(SessionId, Result<Reply, Failure>)>,
+    delivered: Vec<streams::Delivered>,
+    cancelled: Vec<SubscriptionId>,
+}
 
 impl Sink for Told {
     fn send(&mut self, session: SessionId, event: Event<'_>) -> usize {
         match event {
-            Event::Reply(reply) => self.0.push((session, Ok(reply))),
-            Event::Failed(failure) => self.0.push((session, Err(failure))),
+            Event::Reply(reply) => self.answers.push((session, Ok(reply))),
+            Event::Failed(failure) => self.answers.push((session, Err(failure))),
+            Event::Cancelled { subscription, .. } => self.cancelled.push(subscription),
+            Event::Deliver { .. } => self.delivered.push(streams::Delivered::of(session, &event)),
             _ => {}
         }
         0
@@ -39,6 +47,14 @@ struct World {
 
 const ME: SessionId = SessionId(1);
 
+fn options() -> Options {
+    // Whatever a protocol keeps in its header, others may read.
+    let plain_headers = |headers: &[model::Header<'_>]| {
+        headers.iter().map(|header| (format!("plain {}", header.name), header.value.to_vec())).collect()
+    };
+    Options { dialect: model::Dialect { plain_headers, ..model::Dialect::default() }, ..Options::default() }
+}
+
 fn storage_options() -> storage::Options {
     let sizes = storage::Sizes { read_bytes: 4_000, page_out_bytes: 1_000, ..storage::Sizes::default() };
     let mut options =
@@ -50,7 +66,7 @@ fn storage_options() -> storage::Options {
 impl World {
     fn new(seed: u64) -> World {
         let mut disk = SimulatedDisk::new(seed);
-        let broker = Broker::open(Options::default(), storage_options(), &mut disk).unwrap();
+        let broker = Broker::open(options(), storage_options(), &mut disk).unwrap();
         let now = Now { mono_ms: 1_000, wall_ms: 1_700_000_000_000 };
         let mut world = World { disk, broker, told: Told::default(), now };
         world.broker.open_session(ME, true);
@@ -87,7 +103,7 @@ impl World {
     /// The answer to what was pending.
     fn answer(&mut self) -> Result<Reply, Failure> {
         for _ in 0..10_000 {
-            if let Some((_, answer)) = self.told.0.pop() {
+            if let Some((_, answer)) = self.told.answers.pop() {
                 return answer;
             }
             self.turn();
@@ -97,9 +113,9 @@ impl World {
 
     fn crash(&mut self) {
         self.disk.crash();
-        self.broker = Broker::open(Options::default(), storage_options(), &mut self.disk).unwrap();
+        self.broker = Broker::open(options(), storage_options(), &mut self.disk).unwrap();
         self.broker.open_session(ME, true);
-        self.told.0.clear();
+        self.told = Told::default();
     }
 
     fn create(&mut self, name: &str, partitions: u32, config: &[(&str, &str)]) {
@@ -249,7 +265,7 @@ fn pitfall_03_a_fetch_waits_for_the_sum_of_its_partitions() {
     assert_eq!(world.ask(Request::Fetch(fetch())).unwrap(), Reply::Pending);
     world.produce("t", &batch(&["a"], T0, None, 0)).unwrap();
     world.settle();
-    assert!(world.told.0.is_empty(), "one of two is not enough");
+    assert!(world.told.answers.is_empty(), "one of two is not enough");
     world.produce("u", &batch(&["b"], T0, None, 0)).unwrap();
     let Reply::Fetched(fetched) = world.answer().unwrap() else { panic!() };
     assert_eq!(fetched.iter().map(|fetched| fetched.batches.len()).collect::<Vec<_>>(), [1, 1]);
@@ -259,7 +275,7 @@ fn pitfall_03_a_fetch_waits_for_the_sum_of_its_partitions() {
         Fetch { partitions: &partitions, min_bytes: 2 * size, max_bytes: 1 << 20, max_wait_ms: 500, committed_only: false };
     assert_eq!(world.ask(Request::Fetch(fetch)).unwrap(), Reply::Pending);
     world.settle();
-    assert!(world.told.0.is_empty());
+    assert!(world.told.answers.is_empty());
     assert!(world.broker.poll_timeout(world.now).is_some_and(|at| at <= world.now.mono_ms + 500));
     world.now.mono_ms += 500;
     let Reply::Fetched(fetched) = world.answer().unwrap() else { panic!() };

@@ -3,18 +3,6 @@
 use super::*;
 
 #[test]
-fn a_stream_is_refused_on_its_channel_alone() {
-    let mut world = World::new();
-    let stream = queue::Declare { queue: "s", durable: true, ..Default::default() };
-    world.client.declare_queue(&mut world.said, 1, stream, &table(&[("x-queue-type", text("stream"))]));
-    let said = world.talk();
-    assert_eq!(said.len(), 1);
-    assert!(said[0].starts_with("406 ") && said[0].contains("queues of type 'stream' are not offered"), "{said:?}");
-    world.client.open_channel(&mut world.said, 1);
-    assert_eq!(world.talk(), ["Method"]);
-}
-
-#[test]
 fn the_exchange_of_the_tracer_is_there_and_nobody_publishes_to_it() {
     let mut world = World::new();
     world.declare("q", &[]);

@@ -69,7 +69,7 @@ fn happen(harness: &mut Harness, what: &str) {
             harness.event(if words[0] == "got" {
                 Event::Got { scope, tag, redelivered, returns, remaining: 4, record: stored }
             } else {
-                Event::Deliver { scope, subscription, tag, redelivered, returns, record: stored }
+                Event::Deliver { scope, subscription, tag, redelivered, returns, offset: None, record: stored }
             });
         }
         other => panic!("the transcripts do not know {other}"),

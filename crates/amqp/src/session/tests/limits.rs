@@ -100,7 +100,7 @@ proptest! {
             let (scope, subscription, tag) = (Scope(n as u16 % 3), SubscriptionId(n), DeliveryTag(n));
             harness.event(match kind {
                 0 => Event::Durable(Lsn(n * 10)),
-                1 => Event::Deliver { scope, subscription, tag, redelivered: true, returns: 0, record: stored },
+                1 => Event::Deliver { scope, subscription, tag, redelivered: true, returns: 0, offset: None, record: stored },
                 2 => Event::Got { scope, tag, redelivered: false, returns: 1, remaining: n, record: stored },
                 3 => Event::Cancelled { scope, subscription },
                 4 => Event::Blocked("low on disk"),
@@ -131,6 +131,7 @@ fn a_large_body_is_shared_and_cut_at_the_frame_limit() {
                 tag: DeliveryTag(5),
                 redelivered: false,
                 returns: 0,
+                offset: None,
                 record: StoredRecord { batch: &batch, buffer },
             });
             let bytes = harness.out.take();
@@ -166,6 +167,7 @@ fn a_record_of_another_protocol_has_a_sensible_header() {
             tag: DeliveryTag(1),
             redelivered: false,
             returns: 0,
+            offset: None,
             record: StoredRecord { batch: &batch, buffer: Some(&batch) },
         });
         let deliver = format!(
