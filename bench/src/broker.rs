@@ -189,7 +189,7 @@ fn spawn(kind: Kind, programs: &Programs, folder: &Path, ports: [u16; 3]) -> Res
 fn yam(program: &Path, folder: &Path, ports: [u16; 3]) -> Command {
     let mut command = Command::new(program);
     command.arg("serve").arg("--data-dir").arg(folder.join("data"));
-    command.arg("--amqp-listen").arg(format!("127.0.0.1:{}", ports[0]));
+    command.arg("--amqp-listen").arg(format!("127.0.0.1:{}", ports[0])).args(["--kafka-listen", "none"]);
     command
 }
 

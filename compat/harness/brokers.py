@@ -128,7 +128,7 @@ class Yam(Broker):
 
     def command(self):
         data, listen = str(self.dir / "data"), f"127.0.0.1:{self.port}"
-        return [self.binary, "serve", "--data-dir", data, "--amqp-listen", listen]
+        return [self.binary, "serve", "--data-dir", data, "--amqp-listen", listen, "--kafka-listen", "none"]
 
 
 class RabbitMq(Broker):

@@ -1,9 +1,13 @@
 //! Kafka's protocol, without I/O.
 //!
-//! This crate knows the wire and nothing else: what a topic does with a batch is the broker's business. It never opens a
+//! What a topic does with a batch is the broker's business; this crate asks for it. It never opens a
 //! socket, reads a clock or rolls dice; bytes and time come in by the door.
 //!
 //! # Layout
 //! - [`codec`]: headers, requests and responses of every version served, both directions, borrowed
+//! - [`session`]: one connection: what is asked of the broker for a request, and how its answers are told
 
 pub mod codec;
+pub mod session;
+
+pub use session::{Ends, KafkaSession, SessionOptions};

@@ -75,6 +75,40 @@ pub enum Reply {
     Groups(Vec<GroupInfo>),
 }
 
+impl Reply {
+    /// The position of the journal from which on what it says is safe; `None`: there is nothing to wait for.
+    #[must_use]
+    pub fn durable_at(&self) -> Option<Lsn> {
+        match self {
+            Reply::DurableAt(lsn) | Reply::LogStart { durable_at: lsn, .. } | Reply::Producer { durable_at: lsn, .. } => {
+                Some(*lsn)
+            }
+            Reply::Published { durable_at, .. }
+            | Reply::Removed { durable_at, .. }
+            | Reply::QueueDeclared { durable_at, .. }
+            | Reply::TopicCreated { durable_at, .. } => *durable_at,
+            Reply::Produced(produced) => Some(produced.durable_at),
+            Reply::OffsetsCommitted(committed) => committed.durable_at,
+            Reply::Ok
+            | Reply::Pending
+            | Reply::Refused
+            | Reply::Subscribed { .. }
+            | Reply::Topics(_)
+            | Reply::Config(_)
+            | Reply::Fetched(_)
+            | Reply::Offset(_)
+            | Reply::EpochEnd { .. }
+            | Reply::Producers(_)
+            | Reply::Size { .. }
+            | Reply::Transactions(_)
+            | Reply::Joined(_)
+            | Reply::Synced(_)
+            | Reply::Offsets(_)
+            | Reply::Groups(_) => None,
+        }
+    }
+}
+
 /// Something that a session must hear of.
 pub enum Event<'a> {
     /// The answer to the request the session asked last.

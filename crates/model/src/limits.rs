@@ -18,6 +18,8 @@ pub const OUTPUT_BYTES_HIGH: usize = 512 * 1024;
 /// Bytes that a session's [`crate::Output`] may hold before the session is closed: its client asks
 /// without ever reading the answers.
 pub const OUTPUT_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// What one fetch returns at most, in bytes, but for a first batch that is larger by itself.
+pub const FETCH_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// Record bytes of at least this length are handed to the socket as a slice instead of a copy.
 pub const SHARED_SLICE_BYTES_MIN: usize = 8 * 1024;
 /// Journal bytes appended and not yet durable at which publishers are made to wait.

@@ -70,6 +70,29 @@ impl Output {
         }
     }
 
+    /// Move the first `count` waiting bytes behind those of `to`. Slices stay slices.
+    pub fn move_front(&mut self, count: usize, to: &mut Output) {
+        let mut left = count;
+        while left > 0 {
+            let sent = self.sent;
+            let moved = match self.parts.front() {
+                Some(Part::Copied(bytes)) => {
+                    let moved = left.min(bytes.len() - sent);
+                    to.put(&bytes[sent..sent + moved]);
+                    moved
+                }
+                Some(Part::Shared(bytes)) => {
+                    let moved = left.min(bytes.len() - sent);
+                    to.share(bytes.slice(sent..sent + moved));
+                    moved
+                }
+                None => unreachable!("more was moved than waited"),
+            };
+            self.advance(moved);
+            left -= moved;
+        }
+    }
+
     /// Fill `slices` with what comes first, for a vectored write; returns how many were filled.
     pub fn slices<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
         let mut filled = 0;
@@ -134,6 +157,22 @@ impl Output {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_moved_keeps_its_order() {
+        let (mut from, mut to) = (Output::default(), Output::default());
+        from.put(b"abc");
+        from.share(Bytes::from_static(b"defgh"));
+        from.put(b"ij");
+        to.put(b"-");
+        for count in [2, 0, 3, 1, 4] {
+            from.move_front(count, &mut to);
+        }
+        assert!(from.is_empty());
+        assert_eq!(to.take(), b"-abcdefghij");
+        from.put(b"k");
+        assert_eq!(from.take(), b"k");
+    }
 
     #[test]
     fn what_goes_in_comes_out_in_order_whatever_the_cuts() {

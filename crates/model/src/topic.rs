@@ -23,7 +23,7 @@ pub enum TopicRef<'a> {
 }
 
 /// As [`TopicRef`], for those who keep it.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum TopicKey {
     Name(Arc<str>),
     Id(TopicId),

@@ -16,6 +16,7 @@ mod tests;
 
 pub use broker::User;
 pub use check::{CheckError, Finding, Summary, check};
+pub use kafka::SessionOptions as KafkaOptions;
 pub use node::{Node, Options, Statistics};
 pub use sessions::{Peer, Protocol};
 pub use storage::{OpenError, Stopped};

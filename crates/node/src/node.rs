@@ -2,13 +2,12 @@
 
 use std::sync::Arc;
 
-use amqp::SessionOptions;
 use broker::{Broker, Sink, User};
-use model::{Event, Failure, Lsn, Now, Output, Reply, Request, SessionId, SessionState, limits};
+use model::{Event, Failure, Lsn, Now, Output, Request, SessionId, SessionState, limits};
 use storage::{OpenError, Stopped};
 use vfs::Vfs;
 
-use crate::sessions::{Peer, Protocol, Sessions};
+use crate::sessions::{Common, Peer, Protocol, Sessions};
 
 /// Sessions' time-outs are looked at this often, in milliseconds.
 const SWEEP_MS: u64 = 250;
@@ -33,6 +32,7 @@ pub struct Options {
     pub disk_free_limit_bytes: u64,
     /// The name that clients are told the cluster has.
     pub cluster_name: String,
+    pub kafka: kafka::SessionOptions,
     pub storage: storage::Options,
 }
 
@@ -47,6 +47,7 @@ impl Default for Options {
             transient_bytes: 64 * 1024 * 1024,
             disk_free_limit_bytes: 50 * 1024 * 1024,
             cluster_name: "yam".into(),
+            kafka: kafka::SessionOptions::default(),
             storage: storage::Options::default(),
         }
     }
@@ -64,7 +65,7 @@ pub struct Node {
     broker: Broker,
     vfs: Box<dyn Vfs>,
     sessions: Sessions,
-    amqp: Arc<SessionOptions>,
+    common: Common,
     disk_free_limit_bytes: u64,
     /// How far sessions know the journal to be durable.
     told: Lsn,
@@ -105,7 +106,10 @@ impl Node {
             broker,
             vfs,
             sessions: Sessions::default(),
-            amqp: Arc::new(SessionOptions { cluster_name: options.cluster_name, ..SessionOptions::default() }),
+            common: Common {
+                amqp: Arc::new(amqp::SessionOptions { cluster_name: options.cluster_name, ..amqp::SessionOptions::default() }),
+                kafka: Arc::new(options.kafka),
+            },
             disk_free_limit_bytes: options.disk_free_limit_bytes,
             told,
             now,
@@ -120,7 +124,7 @@ impl Node {
 
     /// A connection was made.
     pub fn connect(&mut self, protocol: Protocol, peer: Peer, now: Now) -> SessionId {
-        let id = self.sessions.open(protocol, &peer, &self.amqp, self.vfs.random(), now);
+        let id = self.sessions.open(protocol, &peer, &self.common, self.vfs.random(), now);
         self.broker.open_session(id, peer.loopback);
         if self.low_disk {
             self.sessions.send(id, Event::Blocked(LOW_DISK));
@@ -152,16 +156,10 @@ impl Node {
             let request = connection.session.poll_request(&mut input, now, &mut connection.output);
             used += offered - input.len();
             let Some(request) = request else { break };
-            connection.publishes |= matches!(request, Request::Publish(_));
+            connection.publishes |= matches!(request, Request::Publish(_) | Request::Produce(_));
             let event = match broker.request(id, request, now) {
                 Ok(reply) => {
-                    if let Reply::Published { durable_at: Some(lsn), .. }
-                    | Reply::DurableAt(lsn)
-                    | Reply::Removed { durable_at: Some(lsn), .. }
-                    | Reply::QueueDeclared { durable_at: Some(lsn), .. } = &reply
-                    {
-                        awaits = awaits.max(Some(*lsn));
-                    }
+                    awaits = awaits.max(reply.durable_at());
                     Event::Reply(reply)
                 }
                 Err(failure) => {
@@ -259,6 +257,9 @@ impl Node {
             self.sessions.timeouts(now, self.held);
         }
         self.broker.tick(now);
+        while let Some(id) = self.sessions.poll_answered() {
+            self.receive(id, &[], now);
+        }
         if self.broker.store().wants_checkpoint() {
             self.broker.checkpoint();
         }

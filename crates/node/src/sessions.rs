@@ -3,8 +3,9 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use amqp::{AmqpSession, SessionOptions};
+use amqp::AmqpSession;
 use broker::Sink;
+use kafka::KafkaSession;
 use model::{Complaint, Event, Lsn, Now, Output, Session, SessionId, SessionState, limits};
 use slab::Slab;
 
@@ -16,10 +17,28 @@ pub struct Peer {
     pub loopback: bool,
 }
 
+impl Peer {
+    /// The address without its port.
+    fn host(&self) -> &str {
+        self.address.rsplit_once(':').map_or(&self.address, |(host, _)| host)
+    }
+}
+
 /// What a connection speaks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Protocol {
     Amqp,
+    Kafka {
+        /// Where clients reach this broker, as they are told: the address they came by, or another that leads here.
+        host: String,
+        port: u16,
+    },
+}
+
+/// What the sessions of each protocol have in common.
+pub(crate) struct Common {
+    pub amqp: Arc<amqp::SessionOptions>,
+    pub kafka: Arc<kafka::SessionOptions>,
 }
 
 pub(crate) struct Connection {
@@ -49,14 +68,20 @@ pub(crate) struct Sessions {
     generation: u32,
     changed: VecDeque<SessionId>,
     awaiting: Vec<SessionId>,
+    /// Sessions that were answered late, and may have more to ask.
+    answered: Vec<SessionId>,
     /// The moment of the current turn.
     pub now: Now,
 }
 
 impl Sessions {
-    pub fn open(&mut self, protocol: Protocol, peer: &Peer, options: &Arc<SessionOptions>, seed: u64, now: Now) -> SessionId {
+    pub fn open(&mut self, protocol: Protocol, peer: &Peer, common: &Common, seed: u64, now: Now) -> SessionId {
         let session: Box<dyn Session> = match protocol {
-            Protocol::Amqp => Box::new(AmqpSession::new(options.clone(), seed, now)),
+            Protocol::Amqp => Box::new(AmqpSession::new(common.amqp.clone(), seed, now)),
+            Protocol::Kafka { host, port } => {
+                let ends = kafka::Ends { client_host: peer.host().to_owned(), host, port };
+                Box::new(KafkaSession::new(common.kafka.clone(), ends, seed, now))
+            }
         };
         self.generation = self.generation.wrapping_add(1);
         let connection = Connection {
@@ -127,6 +152,11 @@ impl Sessions {
         }
     }
 
+    /// A session that was answered late.
+    pub fn poll_answered(&mut self) -> Option<SessionId> {
+        self.answered.pop()
+    }
+
     /// Tell everybody who waits how far the journal is durable.
     pub fn durable(&mut self, lsn: Lsn) {
         let mut awaiting = std::mem::take(&mut self.awaiting);
@@ -187,6 +217,16 @@ impl Connection {
 impl Sink for Sessions {
     fn send(&mut self, id: SessionId, event: Event<'_>) -> usize {
         let now = self.now;
+        match &event {
+            Event::Reply(reply) => {
+                if let Some(lsn) = reply.durable_at() {
+                    self.await_durable(id, lsn);
+                }
+                self.answered.push(id);
+            }
+            Event::Failed(_) => self.answered.push(id),
+            _ => {}
+        }
         let Some(connection) = self.get_mut(id) else { return 0 };
         connection.session.handle(event, now, &mut connection.output);
         let waiting = connection.output.len();

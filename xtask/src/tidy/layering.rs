@@ -14,9 +14,9 @@ pub const MAY_NAME: &[(&str, &[&str])] = &[
     // A protocol names the waist and nothing else.
     ("amqp", &["model"]),
     ("kafka", &["model"]),
-    ("node", &["model", "vfs", "journal", "storage", "broker", "amqp"]),
-    // The roofs. The server's command line speaks AMQP as a client.
-    ("server", &["model", "vfs", "node", "amqp"]),
+    ("node", &["model", "vfs", "journal", "storage", "broker", "amqp", "kafka"]),
+    // The roofs. The server's command line speaks AMQP and Kafka as a client.
+    ("server", &["model", "vfs", "node", "amqp", "kafka"]),
     ("sim", &["model", "vfs", "node", "amqp", "journal", "storage", "broker"]),
     // Tools outside the house: clients of it.
     ("bench", &["model", "amqp"]),

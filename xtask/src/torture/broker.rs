@@ -21,7 +21,7 @@ impl Broker {
     pub fn start(binary: &Path, planted: Option<Bug>, data: &Path, log: &Path, cache: &str) -> anyhow::Result<Broker> {
         let log_file = File::options().create(true).append(true).open(log)?;
         let child = Command::new(binary)
-            .args(["serve", "--amqp-listen", "127.0.0.1:0", "--cache-size", cache, "--data-dir"])
+            .args(["serve", "--amqp-listen", "127.0.0.1:0", "--kafka-listen", "none", "--cache-size", cache, "--data-dir"])
             .arg(data)
             .env_remove("YAM_CONFIG")
             .envs(planted.map(|bug| ("YAM_PLANTED", bug.name())))

@@ -185,7 +185,7 @@ apis! {
     DescribeCluster = 60 (0..=2) describe_cluster::Request => describe_cluster::Response<'a>;
     DescribeProducers = 61 (0..=0) describe_producers::Request<'a> => describe_producers::Response<'a>;
     DescribeTransactions = 65 (0..=0) describe_transactions::Request<'a> => describe_transactions::Response<'a>;
-    ListTransactions = 66 (0..=2) list_transactions::Request<'a> => list_transactions::Response<'a>;
+    ListTransactions = 66 (0..=1) list_transactions::Request<'a> => list_transactions::Response<'a>;
     DescribeTopicPartitions = 75 (0..=0) describe_topic_partitions::Request<'a> => describe_topic_partitions::Response<'a>;
 }
 

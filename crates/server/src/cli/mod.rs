@@ -4,9 +4,12 @@ mod bench;
 mod check;
 mod completions;
 mod consume;
+mod group;
+mod kafka;
 mod link;
 mod publish;
 mod serve;
+mod topic;
 mod url;
 mod version;
 
@@ -49,6 +52,10 @@ enum Command {
     Publish(publish::Arguments),
     /// Print the messages of a queue, and take them off it with --ack.
     Consume(consume::Arguments),
+    /// List, show, make, change and delete topics.
+    Topic(topic::Arguments),
+    /// Show consumer groups and their lag, set their offsets, delete them.
+    Group(group::Arguments),
     /// Verify a data directory that no broker is using, and name what is damaged.
     Check(check::Arguments),
     /// Load a broker and report rates, latencies and what the broker spent on it.
@@ -68,6 +75,8 @@ pub fn run() -> anyhow::Result<ExitCode> {
         Command::Serve(flags) => serve::run(&flags).map(|()| ExitCode::SUCCESS),
         Command::Publish(arguments) => publish::run(&arguments),
         Command::Consume(arguments) => consume::run(&arguments),
+        Command::Topic(arguments) => topic::run(&arguments).map(|()| ExitCode::SUCCESS),
+        Command::Group(arguments) => group::run(&arguments).map(|()| ExitCode::SUCCESS),
         Command::Check(arguments) => check::run(&arguments),
         Command::Bench(arguments) => bench::run(arguments).map(|()| ExitCode::SUCCESS),
         Command::Completions(arguments) => completions::run(&arguments).map(|()| ExitCode::SUCCESS),

@@ -3,22 +3,26 @@
 //! The order of a start decides what a failed one leaves behind: options, then ports, then the directory's
 //! lock, then recovery. Each refuses with one line, and nothing was touched before it.
 
+use std::net::SocketAddr;
+
 use anyhow::Context as _;
 
 use crate::clock::Clock;
 use crate::config::settings::{Config, Durability};
 use crate::config::{self, Flags};
 use crate::logging;
-use crate::serve::{Listeners, Loop, Server, Signals, raise_open_files};
+use crate::serve::{Listeners, Loop, Server, Signals, Speaks, raise_open_files};
 
 pub const EXAMPLES: &str = "\
 Examples:
   yam serve
-      Data in ./yam-data, AMQP on 127.0.0.1:5672; nothing needs to be set.
+      Data in ./yam-data, AMQP on 127.0.0.1:5672, Kafka on 127.0.0.1:9092; nothing needs to be set.
   yam serve --config /etc/yam.toml --log-format json
       Options from a file. A flag beats the environment, the environment beats the file.
   YAM_AMQP_LISTEN=127.0.0.1:5672,[::1]:5672 yam serve
       Two addresses.
+  yam serve --kafka-listen 0.0.0.0:9092 --kafka-advertised broker.example.com:9092
+      Kafka clients come from elsewhere, and find the broker by this name.
 
 When it is ready it prints a line for each listener on standard output; logs go to standard error.";
 
@@ -33,7 +37,7 @@ pub fn run(flags: &Flags) -> anyhow::Result<()> {
     let open_files = raise_open_files();
     let event_loop = Loop::new().context("cannot watch sockets")?;
     let signals = Signals::catch(event_loop.waker()).context("cannot catch signals")?;
-    let listeners = Listeners::bind(&config.amqp_listen)?;
+    let listeners = Listeners::bind(addresses(&config)?)?;
     let addresses: Vec<_> = listeners.addresses().collect();
 
     let clock = Clock::start();
@@ -54,8 +58,8 @@ pub fn run(flags: &Flags) -> anyhow::Result<()> {
         );
     }
     let server = Server::new(event_loop, node, clock, signals, listeners, config.connections_max)?;
-    for address in addresses {
-        super::print(format!("amqp listening on {address}\n").as_bytes())?;
+    for (speaks, address) in addresses {
+        super::print(format!("{speaks} listening on {address}\n").as_bytes())?;
     }
     server.run()?;
     Ok(())
@@ -71,11 +75,30 @@ fn plant() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// What to listen on, and what is spoken there.
+fn addresses(config: &Config) -> anyhow::Result<Vec<(SocketAddr, Speaks)>> {
+    let (listen, advertised) = (&config.kafka_listen, &config.kafka_advertised);
+    if advertised.len() > listen.len() && advertised.iter().any(Option::is_some) {
+        anyhow::bail!(
+            "{} addresses advertised for {} given: write one --kafka-advertised for each --kafka-listen",
+            advertised.len(),
+            listen.len()
+        );
+    }
+    let amqp = config.amqp_listen.iter().map(|address| (*address, Speaks::Amqp));
+    let kafka = listen.iter().enumerate().flat_map(|(nth, listen)| {
+        let advertised = advertised.get(nth).cloned().flatten();
+        listen.iter().map(move |address| (*address, Speaks::Kafka { advertised: advertised.clone() }))
+    });
+    Ok(amqp.chain(kafka).collect())
+}
+
 fn options(config: &Config) -> node::Options {
     node::Options {
         sync: config.durability == Durability::Fsync,
         cache_bytes: config.cache_bytes,
         disk_free_limit_bytes: config.disk_free_limit_bytes,
+        kafka: node::KafkaOptions { sasl_required: config.kafka_login_required, ..node::KafkaOptions::default() },
         ..node::Options::default()
     }
 }

@@ -67,11 +67,23 @@ pub enum LogFormat {
     Json,
 }
 
+/// A host and a port, as they are told to clients.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Advertised {
+    pub host: String,
+    pub port: u16,
+}
+
 /// Everything that can be set, checked.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
     pub data_dir: PathBuf,
     pub amqp_listen: Vec<SocketAddr>,
+    /// For each value given, what it stands for.
+    pub kafka_listen: Vec<Vec<SocketAddr>>,
+    /// In the order of `kafka_listen`; `None`, or none: the address that the client came by.
+    pub kafka_advertised: Vec<Option<Advertised>>,
+    pub kafka_login_required: bool,
     pub durability: Durability,
     pub disk_free_limit_bytes: u64,
     pub cache_bytes: usize,
@@ -86,6 +98,9 @@ impl Default for Config {
         let mut config = Config {
             data_dir: PathBuf::new(),
             amqp_listen: Vec::new(),
+            kafka_listen: Vec::new(),
+            kafka_advertised: Vec::new(),
+            kafka_login_required: false,
             durability: Durability::Fsync,
             disk_free_limit_bytes: 0,
             cache_bytes: 0,
@@ -132,6 +147,50 @@ pub static SETTINGS: &[Setting] = &[
               from this machine only, whatever the address.",
         apply: |config, values| {
             config.amqp_listen = addresses(values)?;
+            Ok(())
+        },
+    },
+    Setting {
+        name: "kafka-listen",
+        value: "HOST:PORT|none",
+        default: "127.0.0.1:9092",
+        repeatable: true,
+        doc: "Address to accept Kafka connections on, or none. May be given more than once (a list in the file, separated by \
+              commas in the environment). Port 0 takes a free one; the line printed at the start names it. Clients that do not \
+              log in are the user guest, who is let in from this machine only, whatever the address.",
+        apply: |config, values| {
+            config.kafka_listen = match values {
+                [none] if none == "none" => Vec::new(),
+                _ => values.iter().map(|value| addresses(std::slice::from_ref(value))).collect::<Result<_, _>>()?,
+            };
+            Ok(())
+        },
+    },
+    Setting {
+        name: "kafka-advertised",
+        value: "HOST:PORT|auto",
+        default: "auto",
+        repeatable: true,
+        doc: "Where Kafka clients are told to find this broker: they come by any address first, ask, and then use this one. \
+              `auto`: by the same address again. Must be set where that does not lead here, as behind a forwarded port. May be \
+              given more than once, one for each --kafka-listen in the same order.",
+        apply: |config, values| {
+            config.kafka_advertised = values.iter().map(|value| advertised(value)).collect::<Result<_, _>>()?;
+            Ok(())
+        },
+    },
+    Setting {
+        name: "kafka-login",
+        value: "optional|required",
+        default: "optional",
+        repeatable: false,
+        doc: "Whether Kafka clients must log in (SASL PLAIN). `optional`: those that do not are the user guest.",
+        apply: |config, values| {
+            config.kafka_login_required = match one(values)? {
+                "optional" => false,
+                "required" => true,
+                other => return Err(format!("'{other}' is neither: write optional or required")),
+            };
             Ok(())
         },
     },
@@ -252,6 +311,20 @@ fn addresses(values: &[String]) -> Result<Vec<SocketAddr>, String> {
         return Err("names no address: write HOST:PORT, e.g. 127.0.0.1:5672".into());
     }
     Ok(all)
+}
+
+/// `broker.example.com:9092`, `[::1]:9092`, `auto`.
+fn advertised(text: &str) -> Result<Option<Advertised>, String> {
+    if text == "auto" {
+        return Ok(None);
+    }
+    let parts = text.rsplit_once(':').and_then(|(host, port)| Some((host, port.parse().ok()?)));
+    let (host, port) = parts.ok_or_else(|| format!("'{text}' is no address: write HOST:PORT, e.g. broker.example.com:9092"))?;
+    let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+    if host.is_empty() || port == 0 || host.contains(['/', '[', ']']) || host == "0.0.0.0" || host == "::" {
+        return Err(format!("'{text}' does not lead anywhere: write a HOST:PORT that clients can reach"));
+    }
+    Ok(Some(Advertised { host: host.to_owned(), port }))
 }
 
 /// `1048576`, `1024KiB`, `1MiB`.

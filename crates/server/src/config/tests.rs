@@ -1,7 +1,7 @@
 use std::io::Write as _;
 use std::path::PathBuf;
 
-use super::settings::{Durability, SETTINGS};
+use super::settings::{Advertised, Durability, SETTINGS};
 use super::{Config, Flags, load, reference};
 
 fn nothing(_: &str) -> Option<String> {
@@ -58,6 +58,18 @@ fn several_addresses_from_every_source() {
     assert_eq!(load(&flags, &nothing).unwrap().amqp_listen, two);
     let variable = |name: &str| (name == "YAM_AMQP_LISTEN").then(|| "127.0.0.1:1, 127.0.0.1:2".to_owned());
     assert_eq!(load(&Flags::default(), &variable).unwrap().amqp_listen, two);
+}
+
+#[test]
+fn kafka_listens_nowhere_or_is_advertised() {
+    let config = |given: &[(&'static str, &[&str])]| load(&Flags::of(given, None), &nothing);
+    assert!(config(&[("kafka-listen", &["none"])]).unwrap().kafka_listen.is_empty());
+    let two = config(&[("kafka-listen", &["127.0.0.1:1", "[::1]:2"]), ("kafka-advertised", &["auto", "[::1]:9"])]).unwrap();
+    assert_eq!(two.kafka_listen, [vec!["127.0.0.1:1".parse().unwrap()], vec!["[::1]:2".parse().unwrap()]]);
+    assert_eq!(two.kafka_advertised, [None, Some(Advertised { host: "::1".into(), port: 9 })]);
+    for wrong in ["broker", "broker:", "broker:0", "0.0.0.0:9092", "[::]:9092", ":9092", "kafka://broker:9092"] {
+        assert!(config(&[("kafka-advertised", &[wrong])]).is_err(), "{wrong}");
+    }
 }
 
 #[test]

@@ -3,13 +3,20 @@
 use std::fmt;
 use std::io::{self, IoSlice, Read as _, Write as _};
 use std::net::Shutdown;
+use std::ops::Range;
 
 use mio::net::TcpStream;
 use model::{Now, SessionId, SessionState};
 use node::Node;
 
+/// Bytes of one read.
+const READ_BYTES: usize = 256 * 1024;
 /// Reads of one connection in one round; then the others have their turn.
 const READS_PER_ROUND: usize = 4;
+/// Room for the input of a round.
+pub const BUFFER_BYTES: usize = READS_PER_ROUND * READ_BYTES;
+/// Unused input that is moved to the front of the buffer before the next read.
+const MOVED_BYTES_MAX: usize = 8 * 1024;
 /// Slices handed to one write.
 const SLICES_PER_WRITE: usize = 64;
 /// Capacity that an active connection may keep for its unused input.
@@ -106,60 +113,102 @@ impl Connection {
             let used = node.receive(self.session, &held, now);
             self.keep(held, used, node.input_needed(self.session));
         }
+        // What the session has not used stays in the buffer while this connection has its turn, and is held after it.
+        let mut unused = 0..0;
         for _ in 0..READS_PER_ROUND {
             if !self.readable || self.full || !node.may_read(self.session) || node.state(self.session) != SessionState::Open {
-                return Ok(false);
+                break;
             }
-            self.read_once(node, buffer, limit, now)?;
+            if unused.len() >= buffer.len() / 2 {
+                self.keep_slice(&buffer[std::mem::take(&mut unused)], node.input_needed(self.session));
+            }
+            if self.held.len() >= buffer.len() / 2 {
+                self.read_behind_held(node, buffer, limit, now)?;
+            } else {
+                self.read_once(node, buffer, &mut unused, limit, now)?;
+            }
         }
-        Ok(self.readable && !self.full && node.may_read(self.session))
+        if self.held.is_empty() {
+            self.keep_slice(&buffer[unused], node.input_needed(self.session));
+        }
+        let open = node.state(self.session) == SessionState::Open;
+        Ok(open && self.readable && !self.full && node.may_read(self.session))
     }
 
-    /// Read behind what is held, offer all of it, and hold what is not used.
-    fn read_once(&mut self, node: &mut Node, buffer: &mut [u8], limit: usize, now: Now) -> Result<(), End> {
-        let needed = node.input_needed(self.session);
-        // What is held is copied to the front of the buffer, where it is short; else the new bytes go behind it.
-        let front = if self.held.len() * 2 < buffer.len() { self.held.len() } else { 0 };
-        let room = &mut buffer[front..];
-        let room_len = room.len().min(limit);
-        let room = &mut room[..room_len];
-        let count = match self.stream.read(room) {
-            Ok(0) => return Err(End::HungUp),
-            Ok(count) => count,
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                self.readable = false;
-                return Ok(());
-            }
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(()),
-            Err(error) => return Err(End::Failed(error)),
-        };
-        if count < room_len && !self.read_closed {
-            self.readable = false;
+    /// Read behind what is unused, and offer all of it.
+    fn read_once(
+        &mut self,
+        node: &mut Node,
+        buffer: &mut [u8],
+        unused: &mut Range<usize>,
+        limit: usize,
+        now: Now,
+    ) -> Result<(), End> {
+        // Little is moved to the front, where the buffer is in the processor's caches; much is read behind.
+        if unused.len() < MOVED_BYTES_MAX || buffer.len() - unused.end < READ_BYTES {
+            buffer.copy_within(unused.clone(), 0);
+            *unused = 0..unused.len();
         }
-        if front == self.held.len() && front + count >= needed {
-            buffer[..front].copy_from_slice(&self.held);
-            let all = &buffer[..front + count];
-            let used = node.receive(self.session, all, now);
-            self.keep_slice(&all[used..], node.input_needed(self.session));
-        } else {
-            self.held.extend_from_slice(&buffer[front..front + count]);
-            if self.held.len() >= needed {
-                let held = std::mem::take(&mut self.held);
-                let used = node.receive(self.session, &held, now);
-                self.keep(held, used, node.input_needed(self.session));
-            }
+        let at = unused.end + self.held.len();
+        let to = buffer.len().min(at + READ_BYTES.min(limit));
+        let count = self.receive(&mut buffer[at..to])?;
+        if count == 0 {
+            return Ok(());
+        }
+        if !self.held.is_empty() {
+            // Then nothing else is unused.
+            buffer[..at].copy_from_slice(&self.held);
+            self.held.clear();
+        }
+        unused.end = at + count;
+        if unused.len() >= node.input_needed(self.session) {
+            unused.start += node.receive(self.session, &buffer[unused.clone()], now);
+        }
+        self.judge(unused.len(), node.input_needed(self.session));
+        Ok(())
+    }
+
+    /// So much is held that it is not copied: read into the buffer, add that, and offer all of it.
+    fn read_behind_held(&mut self, node: &mut Node, buffer: &mut [u8], limit: usize, now: Now) -> Result<(), End> {
+        let to = READ_BYTES.min(limit).min(buffer.len());
+        let count = self.receive(&mut buffer[..to])?;
+        self.held.extend_from_slice(&buffer[..count]);
+        let needed = node.input_needed(self.session);
+        if self.held.len() >= needed {
+            let held = std::mem::take(&mut self.held);
+            let used = node.receive(self.session, &held, now);
+            self.keep(held, used, node.input_needed(self.session));
         }
         Ok(())
+    }
+
+    /// Read from the socket. 0: nothing was there.
+    fn receive(&mut self, room: &mut [u8]) -> Result<usize, End> {
+        match self.stream.read(room) {
+            Ok(0) => Err(End::HungUp),
+            Ok(count) => {
+                if count < room.len() && !self.read_closed {
+                    self.readable = false;
+                }
+                Ok(count)
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                self.readable = false;
+                Ok(0)
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(0),
+            Err(error) => Err(End::Failed(error)),
+        }
     }
 
     fn keep(&mut self, mut held: Vec<u8>, used: usize, needed: usize) {
         if used == 0 {
             self.held = held;
-            self.judge(needed);
+            self.judge(self.held.len(), needed);
         } else if used == held.len() && held.capacity() <= HELD_BYTES_KEPT {
             held.clear();
             self.held = held;
-            self.judge(needed);
+            self.judge(0, needed);
         } else {
             self.held = Vec::new();
             self.keep_slice(&held[used..], needed);
@@ -172,13 +221,12 @@ impl Connection {
         }
         self.held.clear();
         self.held.extend_from_slice(rest);
-        self.judge(needed);
+        self.judge(rest.len(), needed);
     }
 
-    fn judge(&mut self, needed: usize) {
-        let held = self.held.len();
-        self.offer_again = held > 0 && held >= needed;
-        self.full = held >= if needed == 0 { HELD_BYTES_UNKNOWN } else { needed };
+    fn judge(&mut self, unused: usize, needed: usize) {
+        self.offer_again = unused > 0 && unused >= needed;
+        self.full = unused >= if needed == 0 { HELD_BYTES_UNKNOWN } else { needed };
     }
 
     /// Send what waits, as far as the socket takes it.

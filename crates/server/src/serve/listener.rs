@@ -6,34 +6,60 @@ use std::net::SocketAddr;
 use mio::net::{TcpListener, TcpStream};
 use mio::{Interest, Registry, Token};
 
+use crate::config::settings::Advertised;
+
+/// What is spoken on an address.
+#[derive(Clone, Debug)]
+pub enum Speaks {
+    Amqp,
+    /// `advertised`: where clients are told to find this broker, if not by the address they came by.
+    Kafka {
+        advertised: Option<Advertised>,
+    },
+}
+
+impl Speaks {
+    /// As it is printed at the start.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Speaks::Amqp => "amqp",
+            Speaks::Kafka { .. } => "kafka",
+        }
+    }
+}
+
 /// An address cannot be listened on. Its text is one line that says what to do.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot listen on {address}: {}", remedy(error, *address))]
+#[error("cannot listen on {address}: {}", remedy(error, *address, flag))]
 pub struct BindError {
     pub address: SocketAddr,
+    /// The option that named it.
+    pub flag: String,
     #[source]
     pub error: io::Error,
 }
 
-fn remedy(error: &io::Error, address: SocketAddr) -> String {
+fn remedy(error: &io::Error, address: SocketAddr, flag: &str) -> String {
+    let host = if address.is_ipv6() { "[::1]" } else { "127.0.0.1" };
     match error.kind() {
         io::ErrorKind::AddrInUse => {
-            format!("port {} is in use by another process; stop that one, or give --amqp-listen another address", address.port())
+            format!("port {} is in use by another process; stop that one, or give {flag} another address", address.port())
         }
         io::ErrorKind::AddrNotAvailable => {
-            "this machine does not have that address; give --amqp-listen one it has, e.g. 127.0.0.1:5672".to_owned()
+            format!("this machine does not have that address; give {flag} one it has, e.g. {host}:{}", address.port())
         }
         io::ErrorKind::PermissionDenied => format!(
-            "permission denied for port {}; give --amqp-listen a port from 1024 on, or run with the right to bind it",
+            "permission denied for port {}; give {flag} a port from 1024 on, or run with the right to bind it",
             address.port()
         ),
-        _ => format!("{error}; give --amqp-listen another address"),
+        _ => format!("{error}; give {flag} another address"),
     }
 }
 
 /// All listening sockets, bound.
 pub struct Listeners {
-    all: Vec<(TcpListener, SocketAddr)>,
+    all: Vec<(TcpListener, SocketAddr, Speaks)>,
     /// Where the next `accept` begins, so that no listener starves another.
     next: usize,
 }
@@ -43,21 +69,23 @@ impl Listeners {
     ///
     /// # Errors
     /// The first address that cannot be bound.
-    pub fn bind(addresses: &[SocketAddr]) -> Result<Listeners, BindError> {
-        let mut all = Vec::with_capacity(addresses.len());
-        for &address in addresses {
+    pub fn bind(addresses: impl IntoIterator<Item = (SocketAddr, Speaks)>) -> Result<Listeners, BindError> {
+        let mut all = Vec::new();
+        for (address, speaks) in addresses {
             let bound = TcpListener::bind(address).and_then(|listener| {
                 let real = listener.local_addr()?;
                 Ok((listener, real))
             });
-            all.push(bound.map_err(|error| BindError { address, error })?);
+            let flag = format!("--{}-listen", speaks.name());
+            let (listener, real) = bound.map_err(|error| BindError { address, flag, error })?;
+            all.push((listener, real, speaks));
         }
         Ok(Listeners { all, next: 0 })
     }
 
-    /// The addresses as they are, with the ports that the system chose.
-    pub fn addresses(&self) -> impl Iterator<Item = SocketAddr> {
-        self.all.iter().map(|(_, address)| *address)
+    /// What is spoken, and the addresses as they are, with the ports that the system chose.
+    pub fn addresses(&self) -> impl Iterator<Item = (&'static str, SocketAddr)> {
+        self.all.iter().map(|(_, address, speaks)| (speaks.name(), *address))
     }
 
     /// Watch all of them, under the tokens from `first` on.
@@ -65,7 +93,7 @@ impl Listeners {
     /// # Errors
     /// Those of the system.
     pub fn register(&mut self, registry: &Registry, first: usize) -> io::Result<()> {
-        for (index, (listener, _)) in self.all.iter_mut().enumerate() {
+        for (index, (listener, ..)) in self.all.iter_mut().enumerate() {
             registry.register(listener, Token(first + index), Interest::READABLE)?;
         }
         Ok(())
@@ -75,13 +103,13 @@ impl Listeners {
     ///
     /// # Errors
     /// Those of the system, except those that only tell of one connection that is gone again.
-    pub fn accept(&mut self) -> io::Result<Option<(TcpStream, SocketAddr)>> {
+    pub fn accept(&mut self) -> io::Result<Option<(TcpStream, SocketAddr, Speaks)>> {
         for _ in 0..self.all.len() {
             self.next = (self.next + 1) % self.all.len();
-            let (listener, _) = &self.all[self.next];
+            let (listener, _, speaks) = &self.all[self.next];
             loop {
                 match listener.accept() {
-                    Ok(accepted) => return Ok(Some(accepted)),
+                    Ok((stream, address)) => return Ok(Some((stream, address, speaks.clone()))),
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                     Err(error) if matches!(error.kind(), io::ErrorKind::Interrupted | io::ErrorKind::ConnectionAborted) => {}
                     Err(error) => return Err(error),

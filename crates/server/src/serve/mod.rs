@@ -28,17 +28,17 @@ use node::{Node, Peer, Protocol};
 use slab::Slab;
 
 use crate::clock::Clock;
-use connection::{Connection, End};
-pub use listener::Listeners;
+use connection::{BUFFER_BYTES, Connection, End};
+pub use listener::{Listeners, Speaks};
 pub use open_files::raise as raise_open_files;
 pub use signals::Signals;
 
-/// Input is read into one shared buffer of this size.
-const BUFFER_BYTES: usize = 256 * 1024;
 /// Unused input of all connections together at which each is read in small pieces only.
 const HELD_BYTES_HIGH: usize = 64 * 1024 * 1024;
 /// What is read at once from a connection while `HELD_BYTES_HIGH` is passed.
 const READ_BYTES_LOW: usize = 4 * 1024;
+/// Further turns of the node in one round, while it has more to hand out.
+const REFILLS_PER_ROUND: usize = 4;
 /// New connections taken in one round.
 const ACCEPTS_PER_ROUND: usize = 64;
 /// How long to wait before accepting again after the system had no descriptor to give.
@@ -175,6 +175,7 @@ impl Server {
             self.read(now);
             self.node.turn(now)?;
             self.write(now);
+            self.refill(now)?;
             self.expire(now);
             if self.stop(now) {
                 break;
@@ -184,6 +185,19 @@ impl Server {
         self.connections.clear();
         self.node.close();
         tracing::info!(connections_cut = open, "stopped");
+        Ok(())
+    }
+
+    /// Consumers whose sockets took all they were given get more before publishers are read again: a round reads more from one
+    /// connection than it lets wait for another, and a queue would grow though its consumer keeps up.
+    fn refill(&mut self, now: Now) -> Result<(), ServeError> {
+        for _ in 0..REFILLS_PER_ROUND {
+            if !self.node.busy() {
+                break;
+            }
+            self.node.turn(now)?;
+            self.write(now);
+        }
         Ok(())
     }
 
@@ -241,7 +255,7 @@ impl Server {
         self.accept_at = None;
         for _ in 0..ACCEPTS_PER_ROUND {
             match self.listeners.accept() {
-                Ok(Some((stream, address))) => self.admit(stream, address, now),
+                Ok(Some((stream, address, speaks))) => self.admit(stream, address, &speaks, now),
                 Ok(None) => return,
                 Err(error) => {
                     // No descriptors or no memory, most likely: it passes, and those connected are not to suffer.
@@ -256,7 +270,7 @@ impl Server {
         self.accept_at = Some(now.mono_ms);
     }
 
-    fn admit(&mut self, mut stream: mio::net::TcpStream, address: SocketAddr, now: Now) {
+    fn admit(&mut self, mut stream: mio::net::TcpStream, address: SocketAddr, speaks: &Speaks, now: Now) {
         if self.connections.len() >= self.connections_max {
             if !std::mem::replace(&mut self.refusing, true) {
                 tracing::error!(limit = self.connections_max, "too many connections, closing new ones: raise --connections-max");
@@ -265,10 +279,13 @@ impl Server {
         }
         self.refusing = false;
         // A small frame must not wait for the acknowledgement of the one before it.
-        if let Err(error) = stream.set_nodelay(true) {
-            tracing::debug!(%address, %error, "connection lost before it began");
-            return;
-        }
+        let protocol = match stream.set_nodelay(true).and_then(|()| protocol(speaks, &stream)) {
+            Ok(protocol) => protocol,
+            Err(error) => {
+                tracing::debug!(%address, %error, "connection lost before it began");
+                return;
+            }
+        };
         let entry = self.connections.vacant_entry();
         let key = entry.key();
         let interest = Interest::READABLE | Interest::WRITABLE;
@@ -277,7 +294,7 @@ impl Server {
             return;
         }
         let peer = Peer { address: address.to_string(), loopback: address.ip().to_canonical().is_loopback() };
-        let session = self.node.connect(Protocol::Amqp, peer, now);
+        let session = self.node.connect(protocol, peer, now);
         tracing::debug!(session = session.0, peer = %address, "connection opened");
         entry.insert(Connection::new(stream, session));
         self.by_session.insert(session, key);
@@ -446,6 +463,18 @@ impl Server {
         let node = &mut self.node;
         self.by_session.keys().all(|session| node.output(*session).is_none_or(|output| output.is_empty()))
     }
+}
+
+/// What this connection speaks.
+fn protocol(speaks: &Speaks, stream: &mio::net::TcpStream) -> io::Result<Protocol> {
+    Ok(match speaks {
+        Speaks::Amqp => Protocol::Amqp,
+        Speaks::Kafka { advertised: Some(at) } => Protocol::Kafka { host: at.host.clone(), port: at.port },
+        Speaks::Kafka { advertised: None } => {
+            let here = stream.local_addr()?;
+            Protocol::Kafka { host: here.ip().to_canonical().to_string(), port: here.port() }
+        }
+    })
 }
 
 fn enqueue(ready: &mut Vec<usize>, connection: &mut Connection, key: usize) {

@@ -6,7 +6,7 @@ use std::net::TcpStream;
 use amqp::codec::{Properties, queue};
 use tempfile::tempdir;
 
-use crate::yam::{Yam, consume, declare, publish_confirmed};
+use crate::yam::{Yam, consume, declare, drain, publish_confirmed};
 
 const MIB: u64 = 1 << 20;
 
@@ -187,4 +187,25 @@ fn a_full_disk_holds_publishers_and_lets_consumers_go_on() {
     assert_eq!(yam.terminate().code(), Some(0));
     let yam = Yam::start(dir.path());
     assert_eq!(crate::yam::count(&mut yam.connect(), "full"), Ok(0));
+}
+
+/// Bodies that end anywhere in what is read at once, or are longer than all of it.
+#[test]
+fn bodies_of_any_length_come_back_whole() {
+    let dir = tempdir().unwrap();
+    let yam = Yam::start(dir.path());
+    let mut link = yam.connect();
+    declare(&mut link, "bodies", true);
+    let lengths = [0, 1, 4_000, 65_300, 65_536, 131_064, 200_000, 524_288, 1_100_000];
+    let body = |number: usize| -> Vec<u8> {
+        let len = lengths[number % lengths.len()] + number / lengths.len();
+        (0..len).map(|at| (at.wrapping_mul(2_654_435_761) >> 7) as u8 ^ number as u8).collect()
+    };
+    let bodies: Vec<Vec<u8>> = (0..8 * lengths.len()).map(body).collect();
+    publish_confirmed(&mut link, "bodies", &bodies.iter().map(Vec::as_slice).collect::<Vec<_>>(), true);
+    let drained = drain(&mut link, "bodies");
+    assert_eq!(drained.len(), bodies.len());
+    for (number, ((got, _), sent)) in drained.iter().zip(&bodies).enumerate() {
+        assert!(got == sent, "body {number} of {} bytes came back otherwise", sent.len());
+    }
 }

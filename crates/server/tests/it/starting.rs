@@ -1,8 +1,8 @@
 //! What a start prints, what it refuses in one line, and what a refusal leaves untouched.
 
 use std::fs;
-use std::io::{BufRead as _, BufReader, Seek as _, SeekFrom, Write as _};
-use std::net::TcpListener;
+use std::io::{BufRead as _, BufReader, Read as _, Seek as _, SeekFrom, Write as _};
+use std::net::{TcpListener, TcpStream};
 use std::process::{Command, Stdio};
 
 use amqp::codec::channel;
@@ -20,6 +20,36 @@ fn a_line_per_listener_and_both_serve() {
         let url = format!("amqp://{address}");
         crate::cli::link::Link::open(&url.parse().unwrap()).unwrap().close().unwrap();
     }
+}
+
+/// Kafka has its own line, and clients are told of the address they came by, or of the one that is advertised.
+#[test]
+fn a_kafka_listener_says_where_it_is() {
+    let dir = tempdir().unwrap();
+    let mut asked = b"\0\0\0\x13\0\x3c\0\0\0\0\0\x01\0\x04test\0\0\0".to_vec();
+    for advertised in [None, Some("broker.example:19092")] {
+        let data = dir.path().join(advertised.unwrap_or("plain"));
+        let mut arguments = vec!["--amqp-listen", "127.0.0.1:0", "--kafka-listen", "127.0.0.1:0"];
+        arguments.extend(advertised.iter().flat_map(|advertised| ["--kafka-advertised", advertised]));
+        let yam = Yam::start_with(&data, &arguments);
+        let [_, kafka] = yam.addresses[..] else { panic!("two listeners") };
+        let (host, port) = advertised.map_or(("127.0.0.1", kafka.port()), |_| ("broker.example", 19092));
+        let mut stream = TcpStream::connect(kafka).unwrap();
+        // DescribeCluster version 0, in a frame of its own length.
+        let size = asked.len() as u32 - 4;
+        asked[..4].copy_from_slice(&size.to_be_bytes());
+        stream.write_all(&asked).unwrap();
+        let mut size = [0; 4];
+        stream.read_exact(&mut size).unwrap();
+        let mut answer = vec![0; u32::from_be_bytes(size) as usize];
+        stream.read_exact(&mut answer).unwrap();
+        let mut told = host.as_bytes().to_vec();
+        told.extend_from_slice(&u32::from(port).to_be_bytes());
+        assert!(answer.windows(told.len()).any(|window| window == told), "{answer:?}");
+        yam.kill();
+    }
+    let words = refused(&output(&["serve", "--kafka-listen", "none", "--kafka-advertised", "a:1", "--data-dir", "nowhere"]));
+    assert!(words.contains("--kafka-advertised"), "{words}");
 }
 
 #[test]
@@ -128,6 +158,7 @@ fn the_log_says_what_went_wrong_and_with_whom() {
     shell
         .args(["-c", "ulimit -n 256; exec \"$0\" serve --log-level info,node=debug --amqp-listen 127.0.0.1:0 --data-dir \"$1\""]);
     shell.arg(env!("CARGO_BIN_EXE_yam")).arg(dir.path().join("data"));
+    shell.env("YAM_KAFKA_LISTEN", "none");
     let mut child = shell.stdout(Stdio::piped()).stderr(fs::File::create_new(&log).unwrap()).spawn().unwrap();
     let mut line = String::new();
     BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();

@@ -16,7 +16,8 @@ use crate::cli::url::Url;
 /// Long enough for the slowest machine; nothing waits this long unless it is broken.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
-/// `yam` with these arguments, not yet started, free of the caller's own settings.
+/// `yam` with these arguments, not yet started, free of the caller's own settings. Kafka is spoken only where an argument
+/// says so: its usual port may be taken.
 pub fn command(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_yam"));
     for (name, _) in std::env::vars_os() {
@@ -24,7 +25,7 @@ pub fn command(arguments: &[&str]) -> Command {
             command.env_remove(name);
         }
     }
-    command.args(arguments).stdin(Stdio::null());
+    command.env("YAM_KAFKA_LISTEN", "none").args(arguments).stdin(Stdio::null());
     command
 }
 
@@ -57,13 +58,14 @@ impl Yam {
         let mut command = command(&["serve", "--log-level", "warn", "--data-dir"]);
         command.arg(data).args(arguments).stdout(Stdio::piped());
         let mut child = command.spawn().unwrap();
-        let listeners = arguments.iter().filter(|argument| **argument == "--amqp-listen").count();
+        let listeners = arguments.iter().filter(|argument| argument.ends_with("-listen")).count();
         let mut out = BufReader::new(child.stdout.take().unwrap());
         let mut addresses = Vec::new();
         while addresses.len() < listeners {
             let mut line = String::new();
             assert_ne!(out.read_line(&mut line).unwrap(), 0, "the broker did not start");
-            let address = line.trim_end().strip_prefix("amqp listening on ").expect("a line per listener and nothing else");
+            let (protocol, address) = line.trim_end().split_once(" listening on ").expect("a line per listener and nothing else");
+            assert!(matches!(protocol, "amqp" | "kafka"), "{line}");
             addresses.push(address.parse().unwrap());
         }
         Yam { child, _out: out, addresses }

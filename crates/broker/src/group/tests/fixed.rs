@@ -114,20 +114,26 @@ fn pitfall_11_a_static_member_is_missed_only_when_its_session_ends() {
 fn pitfall_11_a_group_of_absent_static_members_waits_for_them() {
     let mut world = World::new();
     let mut members = vec![fixed(1, "one"), fixed(2, "two")];
-    let timeouts = |join: &mut JoinGroup<'_>| (join.rebalance_timeout_ms, join.session_timeout_ms) = (2_000, 60_000);
-    members.iter().for_each(|member| assert_eq!(world.join_with(member, timeouts), Ok(Reply::Pending)));
+    members.iter().for_each(|member| world.join(member));
     world.all_sync(&mut members);
+    // They come back with no time for others, and go away for long.
+    let hasty = |join: &mut JoinGroup<'_>| (join.rebalance_timeout_ms, join.session_timeout_ms) = (0, 60_000);
+    for member in &mut members {
+        member.id.clear();
+        assert_eq!(world.join_with(member, hasty), Ok(Reply::Pending));
+        world.joined(member);
+    }
     // A third comes and goes, and nobody joins again for a while.
     let mut third = client(3);
     let answer = world.join_with(&third, |join| join.require_member_id = true);
     let Err(Failure::MemberIdRequired { member_id }) = answer else { panic!("{answer:?}") };
     third.id = member_id.to_string();
-    world.join(&third);
+    assert_eq!(world.join_with(&third, |join| join.rebalance_timeout_ms = 1), Ok(Reply::Pending));
     world.leave(&third).unwrap();
     assert_eq!(world.heard(3), Some(failed(LogFailure::UnknownMember)));
     world.pass(20_000);
     assert_eq!(world.describe("g").members.len(), 2);
-    members.iter().for_each(|member| assert_eq!(world.join_with(member, timeouts), Ok(Reply::Pending)));
+    members.iter().for_each(|member| world.join(member));
     world.all_sync(&mut members);
     assert_eq!(members[0].generation, 2);
 }

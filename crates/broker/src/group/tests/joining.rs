@@ -177,6 +177,25 @@ fn pitfall_10_a_new_member_waits_five_minutes_at_most() {
 }
 
 #[test]
+fn pitfall_10_a_new_member_is_not_given_up_in_the_moment_in_which_the_wait_for_another_ends() {
+    let mut world = World::new();
+    let members = world.stable(1);
+    let mut new = client(2);
+    let answer = world.join_with(&new, |join| (join.rebalance_timeout_ms, join.client_id) = (3_600_000, "z"));
+    assert_eq!(answer, Ok(Reply::Pending));
+    for _ in 0..29 {
+        world.pass(10_000 - 1);
+        assert_eq!(world.heartbeat(&members[0]), failed(LogFailure::RebalanceInProgress));
+    }
+    // The old one is missed, and the new one's five minutes are over.
+    world.pass(29);
+    assert_eq!(world.heartbeat(&members[0]), failed(LogFailure::RebalanceInProgress));
+    world.pass(10_000);
+    assert_eq!(world.joined(&mut new).members.len(), 1);
+    assert_eq!(world.heartbeat(&new), Ok(Reply::Ok));
+}
+
+#[test]
 fn pitfall_10_session_timeouts_have_bounds() {
     let mut world = World::new();
     for timeout in [i32::MIN, 0, 5_999, 1_800_001, i32::MAX] {
@@ -390,10 +409,13 @@ fn a_connection_that_closes_while_it_waits_is_forgotten() {
     world.broker.close_session(SessionId(2), world.now);
     assert_eq!(world.describe("g").members.len(), 1);
     // One that knows its id is expected back.
-    let mut third = client(3);
+    let answer = world.join_with(&client(3), |join| join.require_member_id = true);
+    let Err(Failure::MemberIdRequired { member_id }) = answer else { panic!("{answer:?}") };
+    let mut third = Client { id: member_id.to_string(), ..client(3) };
     world.join(&third);
-    world.broker.close_session(SessionId(1), world.now);
-    members[0].session = 4;
+    world.broker.close_session(SessionId(3), world.now);
+    third.session = 4;
+    world.join(&third);
     world.join(&members[0]);
     assert_eq!(world.joined(&mut members[0]).generation, world.joined(&mut third).generation);
 }
@@ -472,4 +494,22 @@ fn what_members_say_is_bounded() {
         }
     }
     assert_eq!(refused, 1);
+}
+
+#[test]
+fn there_are_no_more_groups_than_there_may_be() {
+    let mut world = World::new();
+    let members = world.stable(1);
+    for number in 1..limits::GROUPS_MAX {
+        world.broker.groups.get_or_make(&format!("group {number}").into(), world.now).unwrap();
+    }
+    let refused = |answer: &Heard| matches!(answer, Err(Failure::LimitReached(_)));
+    assert!(refused(&world.join_with(&client(2), |join| join.group = "one more")));
+    assert!(world.commit_as(nobody("one more"), &[("t", 0, 1, "")]).is_err());
+    assert!(world.commit_as(of(&members[0]), &[("t", 0, 1, "")]).is_ok(), "those that there are go on");
+    // Nor do they take more memory than they may.
+    world.broker.groups.bytes += limits::GROUPS_BYTES_MAX;
+    assert!(refused(&world.join_with(&client(2), |_| {})));
+    assert!(world.commit_as(of(&members[0]), &[("t", 0, 1, "")]).is_err());
+    assert_eq!(world.heartbeat(&members[0]), Ok(Reply::Ok));
 }

@@ -412,3 +412,19 @@ fn groups_are_the_same_after_a_restart() {
         assert_eq!(world.broker.groups.bytes, 0, "seed {seed}: nothing is left, and nothing is counted");
     }
 }
+
+#[test]
+fn a_sweep_reaches_every_group_a_part_of_them_at_a_time() {
+    let mut world = sweeping();
+    for number in 0..600 {
+        world.commit_as(nobody(&format!("{number}")), &[("t", 0, 1, "")]).unwrap();
+    }
+    world.settle();
+    world.now.wall_ms += 7 * DAY_MS;
+    world.now.mono_ms += 1_000;
+    let left = |world: &World| world.broker.groups.groups.len();
+    world.turn();
+    assert!((1..600).contains(&left(&world)), "{} are left", left(&world));
+    world.settle();
+    assert_eq!(left(&world), 0);
+}

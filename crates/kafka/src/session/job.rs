@@ -1,0 +1,127 @@
+//! Requests that are carried out by asking the broker: once, or once for each thing that they name.
+
+use model::{Failure, Reply, Request};
+
+use super::SessionOptions;
+use super::answers::Frame;
+
+/// What the broker said.
+pub(super) type Answer = Result<Reply, Failure>;
+
+/// Where a request is answered.
+pub(super) struct Here<'a> {
+    pub options: &'a SessionOptions,
+    /// Where clients reach this broker.
+    pub host: &'a str,
+    pub port: u16,
+    /// The version of the request, and so of its response.
+    pub version: i16,
+}
+
+/// A request that is being carried out. It owns what it needs of its frame.
+pub(super) trait Job {
+    /// Everything has been asked and answered.
+    fn is_done(&self) -> bool;
+    /// What to ask next. Only called while the job is not done.
+    fn ask(&self) -> Request<'_>;
+    /// The answer to what was asked last.
+    fn answered(&mut self, answer: Answer);
+    /// Append the response's body. Only called when the job is done.
+    fn respond(&mut self, here: &Here<'_>, frame: &mut Frame);
+}
+
+/// One of the things that a request names.
+pub(super) trait Item {
+    /// There is something left to ask about it.
+    fn asks(&self) -> bool;
+    /// What that is; `topic` as its [`Each`] has it.
+    fn ask<'a>(&'a self, topic: &'a str) -> Request<'a>;
+    /// The answer to what was asked last.
+    fn answered(&mut self, answer: Answer);
+}
+
+/// A job that asks about one thing after the other.
+pub(super) struct Each<T> {
+    /// Topics, and where the items of each end.
+    topics: Vec<(Box<str>, usize)>,
+    items: Vec<T>,
+    /// The item to ask about, and its topic.
+    next: usize,
+    topic: usize,
+    respond: Respond<T>,
+}
+
+type Respond<T> = fn(&Each<T>, &Here<'_>, &mut Vec<u8>);
+
+impl<T: Item> Each<T> {
+    /// Things that belong to topics.
+    pub fn by_topic<'a, I: IntoIterator<Item = T>>(
+        topics: impl IntoIterator<Item = (&'a str, I)>,
+        respond: Respond<T>,
+    ) -> Each<T> {
+        let mut each = Each { topics: Vec::new(), items: Vec::new(), next: 0, topic: 0, respond };
+        for (name, items) in topics {
+            each.items.extend(items);
+            each.topics.push((name.into(), each.items.len()));
+        }
+        each.find_next();
+        each
+    }
+
+    /// Things that stand by themselves.
+    pub fn of(items: impl IntoIterator<Item = T>, respond: Respond<T>) -> Each<T> {
+        Each::by_topic([("", items)], respond)
+    }
+
+    fn find_next(&mut self) {
+        while self.items.get(self.next).is_some_and(|item| !item.asks()) {
+            self.next += 1;
+        }
+        while self.topics.get(self.topic).is_some_and(|(_, end)| *end <= self.next) {
+            self.topic += 1;
+        }
+    }
+
+    pub fn items(&self) -> &[T] {
+        &self.items
+    }
+
+    pub fn topics(&self) -> impl Iterator<Item = (&str, &[T])> {
+        let mut from = 0;
+        self.topics.iter().map(move |(name, end)| {
+            let items = self.items.get(from..*end).unwrap_or_default();
+            from = *end;
+            (&**name, items)
+        })
+    }
+}
+
+impl<T: Item> Job for Each<T> {
+    fn is_done(&self) -> bool {
+        self.next >= self.items.len()
+    }
+
+    fn ask(&self) -> Request<'_> {
+        let topic = self.topics.get(self.topic).map_or("", |(name, _)| name);
+        match self.items.get(self.next) {
+            Some(item) => item.ask(topic),
+            None => unreachable!("a job that is done asks nothing"),
+        }
+    }
+
+    fn answered(&mut self, answer: Answer) {
+        if let Some(item) = self.items.get_mut(self.next) {
+            item.answered(answer);
+        }
+        self.find_next();
+    }
+
+    fn respond(&mut self, here: &Here<'_>, frame: &mut Frame) {
+        (self.respond)(self, here, &mut frame.bytes);
+    }
+}
+
+/// A partition's number from the wire. One that cannot be is none that exists.
+pub(super) fn partition(index: i32) -> u32 {
+    u32::try_from(index).unwrap_or(u32::MAX)
+}

@@ -1,0 +1,137 @@
+//! Key 0, Produce: each partition's batch is asked for by itself, from where it lies in the input.
+//!
+//! The frame stays in the input until all its batches have been taken, and nothing of it is copied. With acks 1 and -1 the
+//! answer waits until all that was written is on disk; requests behind it are read meanwhile. With acks 0 there is no
+//! answer, and what fails ends the connection: there is no other way to tell.
+
+use model::topic::{Produce, TopicRef};
+use model::{Lsn, Reply, Request};
+
+use super::errors::Refusal;
+use super::job::{Answer, partition};
+use crate::codec::error_code::{INVALID_RECORD, INVALID_REQUIRED_ACKS};
+use crate::codec::produce::{self, Counts, Entry, Partition, Partitions, Position};
+use crate::codec::wire::DecodeError;
+
+/// From this version on a transaction takes in partitions as they are written to (KIP-890).
+const IMPLICIT: i16 = 12;
+const NO_ACKS: i16 = 0;
+
+/// A request that is being carried out. What it has to say goes straight into the response.
+pub(super) struct Production {
+    version: i16,
+    acks: i16,
+    /// Where the body begins in the frame.
+    body_at: usize,
+    position: Position,
+    /// Partitions that have not been answered.
+    left: usize,
+    /// The partition that was asked for: its number, and whether it is the last of its topic.
+    asked: (i32, bool),
+    /// All that was written is safe from here on.
+    pub safe_at: Lsn,
+    /// Something was refused.
+    failed: bool,
+}
+
+impl Production {
+    /// Begin to carry out a request, whose response's header is in `out`. `body_at`: where the body lies in the frame.
+    pub fn new(frame: &[u8], body_at: usize, version: i16, out: &mut Vec<u8>) -> Result<Production, DecodeError> {
+        let body = frame.get(body_at..).unwrap_or_default();
+        let (head, partitions) = produce::walk(body, version)?;
+        let position = partitions.position();
+        let Counts { topics, partitions: left } = partitions.check()?;
+        produce::put_head(out, version, topics);
+        Ok(Production { version, acks: head.acks, body_at, position, left, asked: (0, false), safe_at: Lsn(0), failed: false })
+    }
+
+    /// Ask for the next batch. Nothing: all have been answered, and the response is whole.
+    pub fn next<'i>(&mut self, frame: &'i [u8], out: &mut Vec<u8>) -> Option<Request<'i>> {
+        while self.left > 0 {
+            let body = frame.get(self.body_at..).unwrap_or_default();
+            let mut partitions = Partitions::resume(body, self.version, self.position);
+            // The whole frame was walked before: there are no errors, and there is a next one.
+            let Some(Ok(entry)) = partitions.next() else { break };
+            self.position = partitions.position();
+            if entry.nth == 0 {
+                produce::put_topic_head(out, self.version, entry.name, entry.topic_id, entry.partitions);
+            }
+            self.asked = (entry.index, entry.nth + 1 == entry.partitions);
+            let records = entry.records.unwrap_or_default();
+            if !matches!(self.acks, -1..=1) {
+                let text = format!("acks must be 0, 1 or -1, not {}", self.acks);
+                self.put(Err(Refusal::new(INVALID_REQUIRED_ACKS, &text)), out);
+            } else if records.is_empty() {
+                let text = "a produce request has at least one record batch for each partition";
+                self.put(Err(Refusal::new(INVALID_RECORD, text)), out);
+            } else {
+                return Some(Request::Produce(self.request(body, &entry, records)));
+            }
+        }
+        produce::put_tail(out, self.version, 0);
+        None
+    }
+
+    fn request<'i>(&self, body: &'i [u8], entry: &Entry<'i>, records: &'i [u8]) -> Produce<'i> {
+        Produce {
+            topic: TopicRef::Name(entry.name),
+            partition: partition(entry.index),
+            records,
+            transactional_id: produce::walk(body, self.version).ok().and_then(|(head, _)| head.transactional_id),
+            implicit: self.version >= IMPLICIT,
+        }
+    }
+
+    /// What became of the batch that was asked for.
+    pub fn answered(&mut self, answer: Answer, out: &mut Vec<u8>) {
+        match answer {
+            Ok(Reply::Produced(produced)) => {
+                if self.acks != NO_ACKS {
+                    self.safe_at = self.safe_at.max(produced.durable_at);
+                }
+                let partition = Partition {
+                    index: self.asked.0,
+                    base_offset: produced.base_offset,
+                    log_append_time_ms: produced.append_time_ms,
+                    log_start_offset: produced.log_start,
+                    ..Partition::default()
+                };
+                self.put(Ok(partition), out);
+            }
+            Ok(_) => self.put(Err(Refusal { code: super::errors::MISMATCH, text: None }), out),
+            Err(failure) => self.put(Err(failure.into()), out),
+        }
+    }
+
+    fn put(&mut self, told: Result<Partition<'_>, Refusal>, out: &mut Vec<u8>) {
+        self.left -= 1;
+        let (index, last) = self.asked;
+        match told {
+            Ok(partition) => produce::put_partition(out, self.version, &partition),
+            Err(Refusal { code, text }) => {
+                self.failed = true;
+                let partition = Partition {
+                    index,
+                    error_code: code,
+                    base_offset: -1,
+                    error_message: text.as_deref(),
+                    ..Partition::default()
+                };
+                produce::put_partition(out, self.version, &partition);
+            }
+        }
+        if last {
+            produce::put_topic_tail(out, self.version);
+        }
+    }
+
+    /// No response is sent.
+    pub fn is_silent(&self) -> bool {
+        self.acks == NO_ACKS
+    }
+
+    /// The connection ends, since the client cannot be told otherwise what was refused.
+    pub fn ends_connection(&self) -> bool {
+        self.is_silent() && self.failed
+    }
+}
