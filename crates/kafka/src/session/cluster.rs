@@ -8,6 +8,7 @@ use crate::codec::{ApiKey, Message as _, api_versions, describe_cluster, find_co
 /// Source: Apache Kafka, `AclOperation`: read 3, write 4, create 5, delete 6, alter 7, describe 8, cluster action 9,
 /// describe configs 10, alter configs 11, idempotent write 12.
 pub(super) const TOPIC_OPERATIONS: i32 = 1 << 3 | 1 << 4 | 1 << 5 | 1 << 6 | 1 << 7 | 1 << 8 | 1 << 10 | 1 << 11;
+pub(super) const GROUP_OPERATIONS: i32 = 1 << 3 | 1 << 6 | 1 << 8;
 pub(super) const CLUSTER_OPERATIONS: i32 = 1 << 5 | 1 << 7 | 1 << 8 | 1 << 9 | 1 << 10 | 1 << 11 | 1 << 12;
 /// Operations that were not asked about.
 pub(super) const NOT_ASKED: i32 = i32::MIN;
@@ -33,7 +34,7 @@ pub(super) fn api_versions(request: &api_versions::Request<'_>, here: &Here<'_>,
     }
     let min_version = if here.version >= FEATURE_FROM_0 { 0 } else { 1 };
     let response = api_versions::Response {
-        api_keys: super::SERVED.iter().copied().map(api_version).collect(),
+        api_keys: ApiKey::ALL.iter().copied().map(api_version).collect(),
         supported_features: vec![api_versions::SupportedFeature {
             name: TRANSACTIONS,
             min_version,
@@ -77,8 +78,9 @@ pub(super) fn describe_cluster(request: &describe_cluster::Request, here: &Here<
     };
     match request.endpoint_type {
         BROKERS => {
-            let port = here.port.into();
-            response.brokers = vec![describe_cluster::Broker { broker_id: node_id, host: here.host, port, ..Default::default() }];
+            let port = here.ends.port.into();
+            response.brokers =
+                vec![describe_cluster::Broker { broker_id: node_id, host: &here.ends.host, port, ..Default::default() }];
             if request.include_cluster_authorized_operations {
                 response.cluster_authorized_operations = CLUSTER_OPERATIONS;
             }
@@ -99,7 +101,8 @@ const SEVERAL_KEYS: i16 = 4;
 /// Key 10. Share groups, the third kind of key, are not served.
 pub(super) fn find_coordinator(request: &find_coordinator::Request<'_>, here: &Here<'_>, out: &mut Vec<u8>) {
     let known = matches!(request.key_type, GROUP | TRANSACTION);
-    let (node_id, host, port) = if known { (here.options.node_id, here.host, here.port.into()) } else { (-1, "", -1) };
+    let (node_id, host, port) =
+        if known { (here.options.node_id, here.ends.host.as_str(), here.ends.port.into()) } else { (-1, "", -1) };
     let error_code = if known { 0 } else { INVALID_REQUEST };
     let coordinator = |key| find_coordinator::Coordinator { key, node_id, host, port, error_code, error_message: None };
     let response = if here.version < SEVERAL_KEYS {

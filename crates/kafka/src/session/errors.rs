@@ -46,6 +46,33 @@ pub(super) fn code(failure: &Failure) -> i16 {
     }
 }
 
+/// What concerns members of groups: one that is not known there, nor is its group.
+pub(super) fn member_code(failure: &Failure) -> i16 {
+    match failure {
+        Failure::Log(LogFailure::UnknownGroup) => UNKNOWN_MEMBER_ID,
+        Failure::Log(LogFailure::NotAuthorised) => GROUP_AUTHORIZATION_FAILED,
+        other => code(other),
+    }
+}
+
+/// What concerns groups.
+pub(super) fn group_code(failure: &Failure) -> i16 {
+    match failure {
+        Failure::Log(LogFailure::NotAuthorised) => GROUP_AUTHORIZATION_FAILED,
+        other => code(other),
+    }
+}
+
+/// What the coordinator of transactions says. `fenced_known`: the version knows PRODUCER_FENCED, for which the older ones
+/// have INVALID_PRODUCER_EPOCH (KIP-588).
+pub(super) fn transaction_code(failure: &Failure, fenced_known: bool) -> i16 {
+    match failure {
+        Failure::Log(LogFailure::ProducerFenced) if !fenced_known => INVALID_PRODUCER_EPOCH,
+        Failure::Log(LogFailure::NotAuthorised) => TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
+        other => code(other),
+    }
+}
+
 pub(super) fn log_code(failure: LogFailure) -> i16 {
     match failure {
         LogFailure::UnknownTopic => UNKNOWN_TOPIC_OR_PARTITION,

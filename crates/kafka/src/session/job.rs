@@ -1,21 +1,20 @@
 //! Requests that are carried out by asking the broker: once, or once for each thing that they name.
 
-use model::{Failure, Reply, Request};
+use model::{Failure, Now, Reply, Request};
 
-use super::SessionOptions;
 use super::answers::Frame;
+use super::{Ends, SessionOptions};
 
 /// What the broker said.
 pub(super) type Answer = Result<Reply, Failure>;
 
-/// Where a request is answered.
+/// Where and when a request is answered.
 pub(super) struct Here<'a> {
     pub options: &'a SessionOptions,
-    /// Where clients reach this broker.
-    pub host: &'a str,
-    pub port: u16,
+    pub ends: &'a Ends,
     /// The version of the request, and so of its response.
     pub version: i16,
+    pub now: Now,
 }
 
 /// A request that is being carried out. It owns what it needs of its frame.

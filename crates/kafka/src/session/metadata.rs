@@ -162,7 +162,7 @@ impl Job for Metadata {
             }
         }
         let response = metadata::Response {
-            brokers: vec![metadata::Broker { node_id, host: here.host, port: here.port.into(), rack: None }],
+            brokers: vec![metadata::Broker { node_id, host: &here.ends.host, port: here.ends.port.into(), rack: None }],
             cluster_id: Some(&here.options.cluster_id),
             controller_id: node_id,
             topics,

@@ -5,15 +5,16 @@
 //!
 //! # Layout
 //! - this file: the session and its turn
-//! - [`job`]: requests that are carried out by asking the broker
+//! - [`job`], [`jobs`]: requests that are carried out by asking the broker
 //! - [`answers`]: answers on their way out
 //! - [`login`]: who the client is
 //! - [`errors`]: failures as Kafka's numbers
 //! - [`produce`], [`fetch`]: batches on their way in and out
 //! - [`cluster`], [`metadata`]: what the cluster is, and its topics
 //! - [`offsets`]: offsets of partitions
-//! - [`admin`]: making, changing and deleting topics; settings
+//! - [`membership`], [`groups`], [`committed`]: members of groups, groups as people see them, how far they have read
 //! - [`transactions`]: producers and their transactions
+//! - [`topics`], [`configs`], [`placement`]: topics made and removed, their settings, where they lie
 
 use std::sync::Arc;
 
@@ -22,18 +23,24 @@ use model::{Complaint, Event, Lsn, Now, Output, Reply, Request, Session, Session
 use crate::codec::frame::{self, SIZE_BYTES};
 use crate::codec::{self, ApiKey, Reader, RequestHeader, Split};
 
-mod admin;
 mod answers;
 mod cluster;
+mod committed;
+mod configs;
 mod errors;
 mod fetch;
+mod groups;
 mod job;
+mod jobs;
 mod login;
+mod membership;
 mod metadata;
 mod offsets;
+mod placement;
 mod produce;
 #[cfg(test)]
 mod tests;
+mod topics;
 mod transactions;
 
 use answers::{Answers, Frame};
@@ -48,38 +55,6 @@ const PRODUCE_BYTES_MAX: usize = 100 * 1024 * 1024;
 const REQUEST_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Largest request before login, in bytes (Kafka's `sasl.server.max.receive.size`).
 const LOGIN_BYTES_MAX: usize = 512 * 1024;
-/// What is served so far.
-const SERVED: &[ApiKey] = &[
-    ApiKey::Produce,
-    ApiKey::Fetch,
-    ApiKey::ListOffsets,
-    ApiKey::Metadata,
-    ApiKey::FindCoordinator,
-    ApiKey::SaslHandshake,
-    ApiKey::ApiVersions,
-    ApiKey::DeleteRecords,
-    ApiKey::OffsetForLeaderEpoch,
-    ApiKey::SaslAuthenticate,
-    ApiKey::DescribeCluster,
-    ApiKey::DescribeTopicPartitions,
-    ApiKey::CreateTopics,
-    ApiKey::DeleteTopics,
-    ApiKey::CreatePartitions,
-    ApiKey::DescribeConfigs,
-    ApiKey::AlterConfigs,
-    ApiKey::IncrementalAlterConfigs,
-    ApiKey::DescribeLogDirs,
-    ApiKey::ElectLeaders,
-    ApiKey::AlterPartitionReassignments,
-    ApiKey::ListPartitionReassignments,
-    ApiKey::InitProducerId,
-    ApiKey::AddPartitionsToTxn,
-    ApiKey::AddOffsetsToTxn,
-    ApiKey::EndTxn,
-    ApiKey::DescribeProducers,
-    ApiKey::DescribeTransactions,
-    ApiKey::ListTransactions,
-];
 /// Bytes of a request's header that say what it is.
 const HEAD_BYTES: usize = 8;
 
@@ -209,14 +184,14 @@ impl KafkaSession {
     }
 
     /// Go on until the broker is needed or the input is used up.
-    fn advance<'i>(&mut self, input: &mut &'i [u8], out: &mut Output) -> Option<Asked<'i>> {
+    fn advance<'i>(&mut self, input: &mut &'i [u8], now: Now, out: &mut Output) -> Option<Asked<'i>> {
         self.input_needed = 0;
         loop {
             if self.awaiting {
                 return None;
             }
             match &mut self.work {
-                Work::Nothing => match self.step(input, out) {
+                Work::Nothing => match self.step(input, now, out) {
                     Ok(Step::Again) => continue,
                     Ok(Step::More(needed)) => {
                         self.input_needed = needed;
@@ -252,7 +227,7 @@ impl KafkaSession {
     }
 
     /// Look at the next frame.
-    fn step(&mut self, input: &mut &[u8], out: &mut Output) -> Result<Step, String> {
+    fn step(&mut self, input: &mut &[u8], now: Now, out: &mut Output) -> Result<Step, String> {
         if self.ending {
             *input = &[];
             return Ok(Step::More(0));
@@ -273,7 +248,7 @@ impl KafkaSession {
             self.begin_login(payload, Told::ByBareToken, NO_HEAD, out);
             return Ok(Step::Again);
         }
-        let taken = self.begin(payload, out)?;
+        let taken = self.begin(payload, now, out)?;
         if taken {
             *input = input.get(frame_len..).unwrap_or_default();
         }
@@ -293,7 +268,7 @@ impl KafkaSession {
     }
 
     /// Begin to carry out the request in a frame. False: the frame stays in the input for now.
-    fn begin(&mut self, payload: &[u8], out: &mut Output) -> Result<bool, String> {
+    fn begin(&mut self, payload: &[u8], now: Now, out: &mut Output) -> Result<bool, String> {
         let (head, supported) = head(payload)?;
         if !supported && head.key == ApiKey::ApiVersions {
             self.frame.begin(head.key, 0, head.correlation_id);
@@ -323,7 +298,7 @@ impl KafkaSession {
             return Ok(false);
         }
         let request = codec::Request::decode(head.key, &mut reader, head.version).map_err(malformed)?;
-        self.carry_out(&request, &header, head, out)?;
+        self.carry_out(&request, &header, head, now, out)?;
         Ok(true)
     }
 
@@ -332,10 +307,11 @@ impl KafkaSession {
         request: &codec::Request<'_>,
         header: &RequestHeader<'_>,
         head: Head,
+        now: Now,
         out: &mut Output,
     ) -> Result<(), String> {
-        let here = Here { options: &self.options, host: &self.ends.host, port: self.ends.port, version: head.version };
-        let (version, node_id) = (head.version, self.options.node_id);
+        let here = Here { options: &self.options, ends: &self.ends, version: head.version, now };
+        let version = head.version;
         let bytes = &mut self.frame.bytes;
         let mut job: Box<dyn Job> = match request {
             codec::Request::ApiVersions(request) => {
@@ -375,38 +351,14 @@ impl KafkaSession {
                 }
                 return Ok(());
             }
-            codec::Request::ElectLeaders(request) => {
-                admin::elect_leaders(request, &here, bytes);
-                return self.put(out);
-            }
-            codec::Request::AlterPartitionReassignments(request) => {
-                admin::reassign(request, &here, bytes);
-                return self.put(out);
-            }
             codec::Request::ListPartitionReassignments(_) => {
-                admin::list_reassignments(&here, bytes);
+                placement::reassignments(&here, bytes);
                 return self.put(out);
             }
-            codec::Request::CreateTopics(request) => Box::new(admin::create_topics(request, node_id)),
-            codec::Request::DeleteTopics(request) => Box::new(admin::delete_topics(request, version)),
-            codec::Request::CreatePartitions(request) => Box::new(admin::create_partitions(request, node_id)),
-            codec::Request::DescribeConfigs(request) => Box::new(admin::describe_configs(request, node_id)),
-            codec::Request::AlterConfigs(request) => Box::new(admin::alter_configs(request, node_id)),
-            codec::Request::IncrementalAlterConfigs(request) => Box::new(admin::incremental_alter_configs(request, node_id)),
-            codec::Request::DescribeLogDirs(request) => Box::new(admin::describe_log_dirs(request)),
-            codec::Request::InitProducerId(request) => Box::new(transactions::init(request)),
-            codec::Request::AddPartitionsToTxn(request) => Box::new(transactions::add_partitions(request)),
-            codec::Request::AddOffsetsToTxn(request) => Box::new(transactions::add_offsets(request)),
-            codec::Request::EndTxn(request) => Box::new(transactions::end(request, version)),
-            codec::Request::DescribeProducers(request) => Box::new(transactions::describe_producers(request)),
-            codec::Request::DescribeTransactions(request) => Box::new(transactions::describe(request)),
-            codec::Request::ListTransactions(request) => Box::new(transactions::list(request)),
-            codec::Request::Metadata(request) => Box::new(metadata::Metadata::new(request, version)),
-            codec::Request::DescribeTopicPartitions(request) => Box::new(metadata::Page::new(request)),
-            codec::Request::ListOffsets(request) => Box::new(offsets::list_offsets(request, version)),
-            codec::Request::OffsetForLeaderEpoch(request) => Box::new(offsets::epoch_ends(request)),
-            codec::Request::DeleteRecords(request) => Box::new(offsets::delete_records(request)),
-            _ => return Err(format!("{} is not served yet ({:?})", head.key.name(), header.client_id)),
+            other => match jobs::job(other, header, &here) {
+                Some(job) => job,
+                None => return Err(format!("{} in the wrong place", head.key.name())),
+            },
         };
         if job.is_done() {
             job.respond(&here, &mut self.frame);
@@ -454,7 +406,7 @@ impl KafkaSession {
     }
 
     /// The broker has answered.
-    fn answered(&mut self, answer: Answer, out: &mut Output) {
+    fn answered(&mut self, answer: Answer, now: Now, out: &mut Output) {
         self.awaiting = false;
         match std::mem::replace(&mut self.work, Work::Nothing) {
             Work::Nothing => {}
@@ -483,7 +435,7 @@ impl KafkaSession {
                     self.work = Work::Job { job, head, safe_at };
                     return;
                 }
-                let here = Here { options: &self.options, host: &self.ends.host, port: self.ends.port, version: head.version };
+                let here = Here { options: &self.options, ends: &self.ends, version: head.version, now };
                 self.frame.begin(head.key, head.version, head.correlation_id);
                 job.respond(&here, &mut self.frame);
                 self.answers.put(&mut self.frame, safe_at, out);
@@ -516,7 +468,7 @@ impl Session for KafkaSession {
         if input.len() > self.input_left {
             self.heard_ms = now.mono_ms;
         }
-        let asked = self.advance(input, out);
+        let asked = self.advance(input, now, out);
         self.input_left = input.len();
         let this: &'a Self = self;
         match (asked?, &this.work) {
@@ -528,13 +480,13 @@ impl Session for KafkaSession {
         }
     }
 
-    fn handle(&mut self, event: Event<'_>, _: Now, out: &mut Output) {
+    fn handle(&mut self, event: Event<'_>, now: Now, out: &mut Output) {
         match event {
             Event::Reply(Reply::Pending) => {}
             // What was asked before the end is of no interest any more.
             Event::Reply(_) | Event::Failed(_) if !self.awaiting => {}
-            Event::Reply(reply) => self.answered(Ok(reply), out),
-            Event::Failed(failure) => self.answered(Err(failure), out),
+            Event::Reply(reply) => self.answered(Ok(reply), now, out),
+            Event::Failed(failure) => self.answered(Err(failure), now, out),
             Event::Durable(lsn) => self.answers.durable(lsn, out),
             Event::Shutdown(_) => {
                 self.ending = true;
