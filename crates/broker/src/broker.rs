@@ -324,7 +324,7 @@ impl Broker {
             }
             Request::AddGroupToTransaction { transaction, group } => self.add_group_to_transaction(&transaction, group, now),
             Request::EndTransaction { transaction, commit, bump } => self.end_transaction(&transaction, commit, bump, now),
-            Request::DescribeTransactions { transactional_id } => self.describe_transactions(transactional_id, now),
+            Request::DescribeTransactions { transactional_id } => self.describe_transactions(transactional_id),
             Request::JoinGroup(join) => self.join_group(id, &join, now),
             Request::SyncGroup(sync) => self.sync_group(id, &sync, now),
             Request::HeartbeatGroup(member) => self.heartbeat_group(&member, now),

@@ -391,9 +391,8 @@ impl Broker {
         durable_at
     }
 
-    pub(crate) fn describe_transactions(&self, id: Option<&str>, now: Now) -> Result<Reply, Failure> {
+    pub(crate) fn describe_transactions(&self, id: Option<&str>) -> Result<Reply, Failure> {
         let info = |(name, found): (&Arc<str>, &Transaction)| {
-            let open = found.state == TransactionState::Ongoing;
             let partition = |log: &LogId| self.topics.partitions.get(log).map(|found| (found.topic.clone(), found.index));
             TransactionInfo {
                 transactional_id: name.clone(),
@@ -401,8 +400,7 @@ impl Broker {
                 epoch: found.epoch,
                 state: found.state,
                 timeout_ms: found.timeout_ms,
-                started_ms: if open { found.started_ms as i64 } else { -1 },
-                open_ms: if open { now.wall_ms.saturating_sub(found.started_ms) as i64 } else { -1 },
+                started_ms: if found.state == TransactionState::Ongoing { found.started_ms as i64 } else { -1 },
                 partitions: found.partitions.iter().filter_map(partition).collect(),
             }
         };

@@ -179,8 +179,6 @@ pub struct TransactionInfo {
     pub timeout_ms: i32,
     /// -1: none is open.
     pub started_ms: i64,
-    /// How long it has been open; -1: none is.
-    pub open_ms: i64,
     pub partitions: Vec<(Arc<str>, u32)>,
 }
 
