@@ -1,7 +1,7 @@
-"""The broker under test, as a child process on a free port of 127.0.0.1.
+"""The broker under test, as a child process on free ports of 127.0.0.1.
 
-Both kinds answer to the same verbs: start, stop (SIGTERM, waits for the end), crash (SIGKILL).
-The port and the data directory stay the same over restarts.
+All kinds answer to the same verbs: start, stop (SIGTERM, waits for the end), crash (SIGKILL).
+The ports and the data directory stay the same over restarts.
 """
 
 import os
@@ -13,6 +13,8 @@ import socket
 import subprocess
 import tempfile
 import threading
+
+from . import suites
 
 START_TIMEOUT_S = 60
 STOP_TIMEOUT_S = 45
@@ -35,7 +37,7 @@ class Broker:
     ready = re.compile("$.")
 
     def __init__(self, log_path):
-        self.port = free_port()
+        self.port, self.kafka_port = free_port(), free_port()
         self.dir = pathlib.Path(tempfile.mkdtemp(prefix="compat-broker-"))
         self.log_path = pathlib.Path(log_path)
         self.log_path.write_bytes(b"")
@@ -120,15 +122,17 @@ class Yam(Broker):
     """`yam serve` on a data directory of its own."""
 
     name = "yam"
-    ready = re.compile(r"amqp listening on ")
 
-    def __init__(self, log_path, binary):
+    def __init__(self, log_path, binary, protocol):
         super().__init__(log_path)
         self.binary = str(binary)
+        self.ready = re.compile(f"{protocol} listening on ")
+        self.kafka = protocol == "kafka"
 
     def command(self):
         data, listen = str(self.dir / "data"), f"127.0.0.1:{self.port}"
-        return [self.binary, "serve", "--data-dir", data, "--amqp-listen", listen, "--kafka-listen", "none"]
+        kafka = f"127.0.0.1:{self.kafka_port}" if self.kafka else "none"
+        return [self.binary, "serve", "--data-dir", data, "--amqp-listen", listen, "--kafka-listen", kafka]
 
 
 class RabbitMq(Broker):
@@ -182,7 +186,57 @@ class RabbitMq(Broker):
         self.epmd.wait()
 
 
-def make(kind, log_path, binary):
+class Kafka(Broker):
+    """Apache Kafka from its jars: broker and controller in one process (KRaft), nothing replicated."""
+
+    name = "kafka"
+    ready = re.compile(r"Kafka Server started")
+
+    def __init__(self, log_path, jars):
+        super().__init__(log_path)
+        self.classes = f"{jars}/*"
+        controller = free_port()
+        self.properties = self.dir / "server.properties"
+        self.properties.write_text(
+            "process.roles=broker,controller\n"
+            "node.id=1\n"
+            f"controller.quorum.voters=1@127.0.0.1:{controller}\n"
+            f"listeners=CLIENTS://127.0.0.1:{self.kafka_port},SASL://127.0.0.1:{self.port},"
+            f"CONTROLLER://127.0.0.1:{controller}\n"
+            "listener.security.protocol.map=CLIENTS:PLAINTEXT,SASL:SASL_PLAINTEXT,CONTROLLER:PLAINTEXT\n"
+            "inter.broker.listener.name=CLIENTS\n"
+            "controller.listener.names=CONTROLLER\n"
+            "sasl.enabled.mechanisms=PLAIN\n"
+            "listener.name.sasl.plain.sasl.jaas.config="
+            "org.apache.kafka.common.security.plain.PlainLoginModule required user_guest=\"guest\";\n"
+            f"log.dirs={self.dir}/data\n"
+            "offsets.topic.replication.factor=1\n"
+            "offsets.topic.num.partitions=1\n"
+            "transaction.state.log.replication.factor=1\n"
+            "transaction.state.log.min.isr=1\n"
+            "transaction.state.log.num.partitions=1\n"
+            "group.initial.rebalance.delay.ms=0\n"
+            # Tests of retention and compaction need not wait for minutes.
+            "log.retention.check.interval.ms=500\n"
+            "log.cleaner.backoff.ms=200\n"
+            "log.initial.task.delay.ms=200\n"
+        )
+        format_ = ["kafka.tools.StorageTool", "format", "-t", "MkU3OEVBNTcwNTJENDM2Qg", "-c", self.properties]
+        done = subprocess.run(self._java(*format_), stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        if done.returncode != 0:
+            raise BrokerError(f"kafka could not format its storage:\n{done.stdout.decode(errors='replace')}")
+
+    def _java(self, *arguments):
+        flags = ["-XX:TieredStopAtLevel=1", "-Xmx512m", "-Dorg.slf4j.simpleLogger.defaultLogLevel=info"]
+        return ["java", *flags, "-cp", self.classes, *map(str, arguments)]
+
+    def command(self):
+        return self._java("kafka.Kafka", self.properties)
+
+
+def make(kind, suite, log_path, binary):
     if kind == "rabbitmq":
         return RabbitMq(log_path)
-    return Yam(log_path, binary)
+    if kind == "kafka":
+        return Kafka(log_path, suites.kafka_jars())
+    return Yam(log_path, binary, suite.protocol)

@@ -14,6 +14,7 @@ COMPAT = pathlib.Path(__file__).resolve().parent.parent
 ROOT = COMPAT.parent
 WORK = ROOT / "target" / "compat"
 PREPARE_TIMEOUT_S = 600
+KAFKA_NEWEST, KAFKA_3 = "4.3.1", "3.9.2"
 
 
 class PrepareError(Exception):
@@ -54,115 +55,152 @@ def once(stamp, wanted, prepare):
     stamp.write_text(wanted)
 
 
-class Python:
+class Suite:
+    """What is known of a suite before it runs."""
+
+    def __init__(self, name, protocol, folder, on_request=False):
+        self.name, self.protocol, self.source = name, protocol, COMPAT / folder
+        #: Run against Yam only when it is named: there is something that Yam does not do yet.
+        self.on_request = on_request
+
+    def cwd(self):
+        return self.source
+
+
+class Python(Suite):
     """pytest on one file, in a virtual environment with pinned packages."""
 
     language, tools = "python", ("python3",)
 
-    def __init__(self, name, file):
-        self.name, self.file = name, file
+    def __init__(self, name, protocol, folder, file, tools=(), **options):
+        super().__init__(name, protocol, folder, **options)
+        self.file, self.tools = file, self.tools + tools
+        self.venv = WORK / f"venv-{folder}"
 
     def prepare(self):
-        venv, wanted = WORK / "venv", COMPAT / "python" / "requirements.txt"
+        wanted = self.source / "requirements.txt"
 
         def install():
-            shutil.rmtree(venv, ignore_errors=True)
-            run([sys.executable, "-m", "venv", venv], COMPAT)
-            run([venv / "bin" / "pip", "install", "--quiet", "-r", wanted], COMPAT)
+            shutil.rmtree(self.venv, ignore_errors=True)
+            run([sys.executable, "-m", "venv", self.venv], COMPAT)
+            run([self.venv / "bin" / "pip", "install", "--quiet", "-r", wanted], COMPAT)
 
-        once(WORK / "venv.stamp", fingerprint(wanted) + sys.version, install)
+        once(self.venv.with_suffix(".stamp"), fingerprint(wanted) + sys.version, install)
 
     def command(self, extra):
-        tests = COMPAT / "python" / self.file
-        return [WORK / "venv" / "bin" / "python", "-B", "-m", "pytest", "-q", "--no-header",
-                "--tb=short", "--show-capture=no", "-p", "no:cacheprovider", tests, *extra]
+        return [self.venv / "bin" / "python", "-B", "-m", "pytest", "-q", "--no-header", "--tb=short",
+                "--show-capture=no", "-p", "no:cacheprovider", "-p", "verdicts", self.source / self.file, *extra]
+
+
+class Node(Suite):
+    """A client for Node.js, installed from the lock file into a copy of the suite."""
+
+    language, tools = "node", ("node", "npm")
 
     def cwd(self):
-        return COMPAT / "python"
-
-
-class Node:
-    """amqplib, installed from the lock file into a copy of the suite."""
-
-    name, language, tools = "node", "node", ("node", "npm")
-
-    def cwd(self):
-        return WORK / "node"
+        return WORK / self.source.name
 
     def prepare(self):
-        source, copy = COMPAT / "node", self.cwd()
+        copy = self.cwd()
         copy.mkdir(parents=True, exist_ok=True)
-        for file in source.iterdir():
+        for file in self.source.iterdir():
             shutil.copy(file, copy / file.name)
-        lock = source / "package-lock.json"
-        once(WORK / "node.stamp", fingerprint(lock), lambda: run(["npm", "ci", "--silent"], copy))
+        lock = self.source / "package-lock.json"
+        once(copy.with_suffix(".stamp"), fingerprint(lock), lambda: run(["npm", "ci", "--silent"], copy))
 
     def command(self, extra):
         return ["node", "suite.mjs", *extra]
 
 
-class Java:
-    """The Java client, through Maven, in a copy of the suite."""
+class Java(Suite):
+    """A client for the JVM, through Maven, in a copy of the suite."""
 
-    name, language, tools = "java", "java", ("java", "javac", "mvn")
+    language, tools = "java", ("java", "javac", "mvn")
+
+    def __init__(self, name, protocol, folder, kafka=None, **options):
+        super().__init__(name, protocol, folder, **options)
+        self.kafka = kafka
 
     def cwd(self):
-        return WORK / "java"
+        return WORK / (self.source.name + (f"-{self.kafka}" if self.kafka else ""))
+
+    def jars(self):
+        return self.cwd() / "target" / "dependency"
 
     def prepare(self):
-        source = COMPAT / "java"
         copy = self.cwd()
-        sources = [file for file in sorted(source.rglob("*")) if file.is_file()]
+        sources = [file for file in sorted(self.source.rglob("*")) if file.is_file()]
+        version = [f"-Dkafka.version={self.kafka}"] if self.kafka else []
 
         def build():
             shutil.rmtree(copy, ignore_errors=True)
-            shutil.copytree(source, copy)
-            run(["mvn", "-q", "-B", "package"], copy)
+            shutil.copytree(self.source, copy)
+            run(["mvn", "-q", "-B", *version, "package"], copy)
 
-        once(WORK / "java.stamp", fingerprint(*sources), build)
+        once(WORK / (copy.name + ".stamp"), fingerprint(*sources), build)
 
     def command(self, extra):
-        classes = f"{self.cwd()}/target/classes:{self.cwd()}/target/dependency/*"
+        classes = f"{self.cwd()}/target/classes:{self.jars()}/*"
         return ["java", "-Xshare:auto", "-XX:TieredStopAtLevel=1", "-cp", classes, "compat.Suite", *extra]
 
 
-class Go:
-    """amqp091-go, built outside the source tree."""
+class Go(Suite):
+    """A client for Go, built outside the source tree."""
 
-    name, language, tools = "go", "go", ("go",)
-
-    def cwd(self):
-        return COMPAT / "go"
+    language, tools = "go", ("go",)
 
     def prepare(self):
-        run(["go", "build", "-mod=readonly", "-o", WORK / "go-suite", "."], self.cwd())
+        run(["go", "build", "-mod=readonly", "-o", self._binary(), "."], self.cwd())
 
     def command(self, extra):
-        return [WORK / "go-suite", *extra]
+        return [self._binary(), *extra]
+
+    def _binary(self):
+        return WORK / f"{self.source.name}-suite"
 
 
 ALL = [
-    Python("tutorials", "test_tutorials.py"),
-    Python("pika", "test_pika.py"),
-    Python("pika-messages", "test_pika_messages.py"),
-    Python("pika-wire", "test_pika_wire.py"),
-    Python("pika-queues", "test_pika_queues.py"),
-    Python("pika-restart", "test_pika_restart.py"),
-    Python("aio-pika", "test_aio_pika.py"),
-    Python("celery", "test_celery.py"),
-    Node(),
-    Java(),
-    Go(),
+    Python("tutorials", "amqp", "python", "test_tutorials.py"),
+    Python("pika", "amqp", "python", "test_pika.py"),
+    Python("pika-messages", "amqp", "python", "test_pika_messages.py"),
+    Python("pika-wire", "amqp", "python", "test_pika_wire.py"),
+    Python("pika-queues", "amqp", "python", "test_pika_queues.py"),
+    Python("pika-restart", "amqp", "python", "test_pika_restart.py"),
+    Python("aio-pika", "amqp", "python", "test_aio_pika.py"),
+    Python("celery", "amqp", "python", "test_celery.py"),
+    Node("node", "amqp", "node"),
+    Java("java", "amqp", "java"),
+    Go("go", "amqp", "go"),
+    Python("kcat", "kafka", "python-kafka", "test_kcat.py", tools=("kcat",), on_request=True),
+    Python("confluent", "kafka", "python-kafka", "test_confluent.py", on_request=True),
+    Python("kafka-python", "kafka", "python-kafka", "test_kafka_python.py", on_request=True),
+    Node("kafkajs", "kafka", "node-kafka", on_request=True),
 ]
 
 
-def chosen(names):
-    """Suites by their own name or by their language; all of them when none is named."""
-    known = {suite.name for suite in ALL} | {suite.language for suite in ALL}
+def kafka_jars():
+    """Where the jars of the newest Kafka are: the suite of its Java clients has the broker's too."""
+    suite = Java("kafka", "kafka", "java-kafka", kafka=KAFKA_NEWEST)
+    suite.prepare()
+    return suite.jars()
+
+
+def chosen(names, kind):
+    """Suites by their name, language or protocol, that are of use with this kind of broker.
+
+    Without names these are all of them but those on request.
+    """
+    known = {word for suite in ALL for word in words(suite)}
     unknown = sorted(set(names) - known)
     if unknown:
         sys.exit(f"no such suite: {', '.join(unknown)}; there are: {', '.join(sorted(known))}")
-    return [suite for suite in ALL if not names or suite.name in names or suite.language in names]
+    measured = {"rabbitmq": ["amqp"], "kafka": ["kafka"]}.get(kind, ["amqp", "kafka"])
+    named = [suite for suite in ALL if suite.protocol in measured and words(suite) & set(names)]
+    return named or [suite for suite in ALL if suite.protocol in measured and not (suite.on_request and kind == "yam")]
+
+
+def words(suite):
+    return {suite.name, suite.language, suite.protocol}
 
 
 def missing(suite):
@@ -176,8 +214,12 @@ def environment(broker, control):
         AMQP_HOST=host,
         AMQP_PORT=port,
         AMQP_URL=f"amqp://guest:guest@{host}:{port}/%2F",
+        KAFKA_BOOTSTRAP=f"{host}:{broker.kafka_port}",
+        # Where SASL is spoken; in Apache Kafka it needs a listener of its own.
+        KAFKA_SASL_BOOTSTRAP=f"{host}:{port if broker.name == 'kafka' else broker.kafka_port}",
         COMPAT_BROKER=broker.name,
         COMPAT_CONTROL=control.address,
         COMPAT_TOOL=str(COMPAT / "broker"),
         PYTHONDONTWRITEBYTECODE="1",
+        PYTHONPATH=str(COMPAT / "python-common"),
     )

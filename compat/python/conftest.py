@@ -1,14 +1,13 @@
-"""Connections and names for the tests, and their verdicts as lines that compat/run understands."""
+"""Connections and names for the tests."""
 
 import contextlib
 import os
-import signal
-import socket
 import time
 import uuid
 
 import pika
 import pytest
+from verdicts import PATIENCE_S, broker  # noqa: F401
 
 HOST = os.environ.get("AMQP_HOST", "localhost")
 PORT = int(os.environ.get("AMQP_PORT", "5672"))
@@ -18,37 +17,9 @@ URL = os.environ.get("AMQP_URL", f"amqp://guest:guest@{HOST}:{PORT}/%2F")
 #: the few tests concerned say so.
 RABBITMQ_3 = os.environ.get("COMPAT_BROKER") == "rabbitmq"
 
-#: Long enough for a busy machine. Nothing waits this long unless it fails.
-PATIENCE_S = 15
-
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "differs_in_rabbitmq_3: RabbitMQ 4 behaviour that 3.10 lacks")
-
-
-def pytest_report_teststatus(report):
-    """No dots: the lines of pytest_runtest_logreport stand for them."""
-    words = {"passed": "passed", "failed": "failed", "skipped": "skipped"}
-    return words[report.outcome] if report.when == "call" or report.outcome != "passed" else "", "", ""
-
-
-@pytest.hookimpl(trylast=True)
-def pytest_runtest_logreport(report):
-    name = report.nodeid.split("::", 1)[-1]
-    if report.outcome == "failed":
-        # `when` tells a failed assertion from a broken set-up or clean-up.
-        crash = getattr(report.longrepr, "reprcrash", None)
-        why = crash.message.splitlines()[0] if crash and crash.message else report.when
-        say(f"FAIL {name}: {why[:200]}")
-    elif report.outcome == "skipped":
-        why = report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr
-        say(f"skip {name}: {why}")
-    elif report.when == "call":
-        say(f"ok {name}")
-
-
-def say(line):
-    os.write(1, f"{line}\n".encode())
 
 
 @pytest.fixture(autouse=True)
@@ -56,21 +27,6 @@ def _only_where_it_holds(request):
     mark = request.node.get_closest_marker("differs_in_rabbitmq_3")
     if mark and RABBITMQ_3:
         pytest.skip(mark.args[0] if mark.args else "RabbitMQ 4 behaviour")
-
-
-@pytest.fixture(autouse=True)
-def _in_time():
-    """Ends a test that waits for ever, so that the others still run."""
-
-    def late(*_):
-        # Cleaning up may wait for the same thing.
-        signal.alarm(5)
-        raise TimeoutError(f"not done within {4 * PATIENCE_S} s")
-
-    signal.signal(signal.SIGALRM, late)
-    signal.alarm(4 * PATIENCE_S)
-    yield
-    signal.alarm(0)
 
 
 @pytest.fixture
@@ -210,15 +166,6 @@ def connection_dies(code, connection):
         until(connection, lambda: False, "the connection is closed by the broker")
     assert closed.value.reply_code == code, closed.value.reply_text
     return closed.value.reply_text
-
-
-def broker(verb):
-    """Asks the runner to stop, start, restart or crash the broker of this suite."""
-    host, port = os.environ["COMPAT_CONTROL"].rsplit(":", 1)
-    with socket.create_connection((host, int(port)), timeout=150) as control:
-        control.sendall(verb.encode() + b"\n")
-        answer = control.makefile().readline().strip()
-    assert answer == "ok", answer
 
 
 @pytest.fixture

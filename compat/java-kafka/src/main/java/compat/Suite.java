@@ -1,0 +1,1 @@
+package compat; public final class Suite { public static void main(String[] a) {} }
