@@ -216,6 +216,7 @@ class Kafka(Broker):
             "transaction.state.log.min.isr=1\n"
             "transaction.state.log.num.partitions=1\n"
             "group.initial.rebalance.delay.ms=0\n"
+            "transaction.abort.timed.out.transaction.cleanup.interval.ms=500\n"
             # Tests of retention and compaction need not wait for minutes.
             "log.retention.check.interval.ms=500\n"
             "log.cleaner.backoff.ms=200\n"

@@ -175,6 +175,9 @@ ALL = [
     Python("confluent", "kafka", "python-kafka", "test_confluent.py", on_request=True),
     Python("kafka-python", "kafka", "python-kafka", "test_kafka_python.py", on_request=True),
     Node("kafkajs", "kafka", "node-kafka", on_request=True),
+    Go("franz-go", "kafka", "go-kafka", on_request=True),
+    Java("kafka-java-4", "kafka", "java-kafka", kafka=KAFKA_NEWEST, on_request=True),
+    Java("kafka-java-3", "kafka", "java-kafka", kafka=KAFKA_3, on_request=True),
 ]
 
 

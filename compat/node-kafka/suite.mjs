@@ -76,9 +76,9 @@ class World {
 let look = () => {};
 
 /** Waits for a condition that something seen by a member may bring about. */
-async function until(condition, what) {
+async function until(condition, what, patience = PATIENCE_MS) {
   await new Promise((resolve, reject) => {
-    const late = setTimeout(() => reject(new Error(`not in time: ${what}`)), PATIENCE_MS);
+    const late = setTimeout(() => reject(new Error(`not in time: ${what}`)), patience);
     look = () => {
       if (!condition()) return;
       clearTimeout(late);
@@ -300,7 +300,8 @@ for (const verb of ['restart', 'crash']) {
     await broker(verb);
 
     await producer.send({ topic, messages: messages(50, 100) });
-    await until(() => member.messages.length >= 100, 'a hundred records');
+    // It joins as a new member, which must wait until the broker gives the old one up.
+    await until(() => member.messages.length >= 100, 'a hundred records', 4 * PATIENCE_MS);
     // Not one is missing, and none that was committed comes again.
     assert.deepEqual(sorted(text(member)), numbers(0, 100));
     await member.consumer.disconnect();

@@ -24,7 +24,7 @@ CLIENT = {
     "retry.backoff.ms": 50,
     "socket.timeout.ms": 10_000,
 }
-GROUP = {"auto.offset.reset": "earliest", "session.timeout.ms": 6_000, "heartbeat.interval.ms": 200}
+GROUP = {"auto.offset.reset": "earliest", "heartbeat.interval.ms": 200}
 
 
 def pytest_configure(config):

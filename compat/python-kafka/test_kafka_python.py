@@ -15,7 +15,7 @@ from kafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAs
 
 ASSIGNORS = [RangePartitionAssignor, RoundRobinPartitionAssignor, StickyPartitionAssignor, CooperativeStickyAssignor]
 CLIENT = {"bootstrap_servers": BOOTSTRAP, "reconnect_backoff_max_ms": 200, "retry_backoff_ms": 50}
-GROUP = {"auto_offset_reset": "earliest", "session_timeout_ms": 6_000, "heartbeat_interval_ms": 200}
+GROUP = {"auto_offset_reset": "earliest", "heartbeat_interval_ms": 200}
 
 
 @pytest.fixture
@@ -372,8 +372,8 @@ def test_open_transactions_are_described(clients, admin, topic):
     send(producer, topic, [1])
     found = admin.describe_transactions([topic])[topic]
     assert (str(found.state.value), found.topic_partitions) == ("Ongoing", {TopicPartition(topic, 0)})
-    assert topic in [each.transactional_id for each in admin.list_transactions()]
-    (active,) = admin.describe_producers([TopicPartition(topic, 0)])[TopicPartition(topic, 0)]
+    assert topic in [each.transactional_id for listed in admin.list_transactions().values() for each in listed]
+    ((active,),) = admin.describe_producers([TopicPartition(topic, 0)])[TopicPartition(topic, 0)]
     assert active.producer_id == found.producer_id
     producer.abort_transaction()
 

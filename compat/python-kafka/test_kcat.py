@@ -138,7 +138,8 @@ def test_a_group_resumes_from_its_commit(topic, verb):
 @pytest.mark.parametrize("verb", ["restart", "crash"])
 def test_a_consumer_goes_on_after_the_broker_came_back(topic, running, verb):
     kcat("-P", "-t", topic, given=lines(5))
-    consumer = running(*MEMBER, "-G", topic, topic)
+    # Without -E it ends when its only broker is gone.
+    consumer = running(*MEMBER, "-E", "-G", topic, topic)
     until(lambda: consumer.lines == lines(5).split(), "five lines")
 
     broker(verb)
