@@ -174,6 +174,7 @@ ALL = [
     Python("kcat", "kafka", "python-kafka", "test_kcat.py", tools=("kcat",), on_request=True),
     Python("confluent", "kafka", "python-kafka", "test_confluent.py", on_request=True),
     Python("kafka-python", "kafka", "python-kafka", "test_kafka_python.py", on_request=True),
+    Python("kafka-pitfalls", "kafka", "python-kafka", "test_kafka_pitfalls.py", on_request=True),
     Node("kafkajs", "kafka", "node-kafka", on_request=True),
     Go("franz-go", "kafka", "go-kafka", on_request=True),
     Java("kafka-java-4", "kafka", "java-kafka", kafka=KAFKA_NEWEST, on_request=True),
