@@ -5,11 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
+	"github.com/twmb/franz-go/pkg/kversion"
 	"github.com/twmb/franz-go/pkg/sasl/plain"
 )
 
@@ -32,6 +35,11 @@ var tests = []struct {
 	{"a group session commits records and offsets together", groupSession},
 	{"an older producer of the same id is fenced", fenced},
 	{"a transaction goes on after a crash", transactionOverCrash},
+	{"pitfall 5: epochs are those of the offsets", epochs},
+	{"pitfall 6: an epoch of the future is refused", futureEpoch},
+	{"pitfall 7: a batch whose answer was lost is not doubled", lostAnswers},
+	{"pitfall 9: a commit whose answer was lost is made again", lostCommit},
+	{"pitfall 9: partitions may be added to a transaction twice", addedTwice},
 	{"admin: topics, settings, records", adminTopics},
 	{"admin: groups, lag, offsets", adminGroups},
 	{"admin: open transactions are described", adminTransactions},
@@ -56,12 +64,15 @@ func roundTrip(w *world) {
 }
 
 func compression(w *world) {
-	for _, codec := range []kgo.CompressionCodec{
+	for number, codec := range []kgo.CompressionCodec{
 		kgo.NoCompression(), kgo.GzipCompression(), kgo.SnappyCompression(), kgo.Lz4Compression(), kgo.ZstdCompression(),
 	} {
 		topic := w.topic("compressed", 1)
 		w.send(w.client(kgo.ProducerBatchCompression(codec), kgo.RecordPartitioner(kgo.ManualPartitioner())), topic, numbers(0, 1_000)...)
-		equal("values", values(w.take(w.client(kgo.ConsumeTopics(topic)), 1_000)), numbers(0, 1_000))
+		records := w.take(w.client(kgo.ConsumeTopics(topic)), 1_000)
+		equal("values", values(records), numbers(0, 1_000))
+		// Pitfall 23: what was compressed by the producer stays as it is.
+		equal("codec", records[0].Attrs.CompressionType(), uint8(number))
 	}
 }
 
@@ -235,6 +246,102 @@ func transactionOverCrash(w *world) {
 		check(client.EndTransaction(w.ctx, kgo.TransactionEndTry(commit)))
 	}
 	equal("committed", w.upTo(topic, "5", kgo.ReadCommitted()), []string{"0", "1", "4", "5"})
+}
+
+func epochs(w *world) {
+	topic := w.topic("epochs", 1)
+	empty, _ := must(w.admin.ListEndOffsets(w.ctx, topic)).Lookup(topic, 0)
+	equal("offset of an empty log", empty.Offset, 0)
+	w.send(w.client(), topic, numbers(0, 10)...)
+	first := w.take(w.client(kgo.ConsumeTopics(topic)), 1)[0]
+	broker("crash")
+	w.send(w.client(), topic, numbers(10, 12)...)
+	start, _ := must(w.admin.ListStartOffsets(w.ctx, topic)).Lookup(topic, 0)
+	equal("epoch of the first record", start.LeaderEpoch, first.LeaderEpoch)
+	asked := kadm.OffsetForLeaderEpochRequest{}
+	asked.Add(topic, 0, first.LeaderEpoch)
+	end := must(w.admin.OffsetForLeaderEpoch(w.ctx, asked))[topic][0]
+	check(end.Err)
+	// It ends where the next one begins, and not below what was acknowledged.
+	equal("end of the epoch", end.EndOffset >= 10, true)
+	latest, _ := must(w.admin.ListEndOffsets(w.ctx, topic)).Lookup(topic, 0)
+	equal("epochs do not go back", latest.LeaderEpoch >= first.LeaderEpoch, true)
+}
+
+func futureEpoch(w *world) {
+	topic := w.topic("future", 1)
+	request := kmsg.NewPtrListOffsetsRequest()
+	part := kmsg.NewListOffsetsRequestTopicPartition()
+	part.Timestamp = -1
+	for _, try := range []struct {
+		epoch int32
+		code  int16
+	}{{-1, 0}, {1_000, kerr.UnknownLeaderEpoch.Code}} {
+		part.CurrentLeaderEpoch = try.epoch
+		in := kmsg.NewListOffsetsRequestTopic()
+		in.Topic, in.Partitions = topic, []kmsg.ListOffsetsRequestTopicPartition{part}
+		request.Topics = []kmsg.ListOffsetsRequestTopic{in}
+		answer := must(w.client().Broker(1).RetriableRequest(w.ctx, request)).(*kmsg.ListOffsetsResponse)
+		equal("code", answer.Topics[0].Partitions[0].ErrorCode, try.code)
+	}
+}
+
+const (
+	produceKey = 0
+	endTxnKey  = 26
+)
+
+func lostAnswers(w *world) {
+	topic, armed := w.topic("lost", 1), new(atomic.Int32)
+	client := w.client(loseAnswer(produceKey, armed), kgo.ProducerBatchMaxBytes(1_024), kgo.ProducerLinger(0))
+	for round := range 5 {
+		armed.Store(1)
+		for _, value := range numbers(round*200, round*200+200) {
+			client.Produce(w.ctx, &kgo.Record{Topic: topic, Value: []byte(value)}, func(_ *kgo.Record, err error) {
+				if err != nil {
+					fmt.Println("produce:", err)
+				}
+			})
+		}
+		check(client.Flush(w.ctx))
+		equal("answers lost", armed.Load(), 0)
+	}
+	w.send(client, topic, "end")
+	equal("each once, in order", w.upTo(topic, "end", kgo.ReadCommitted()), append(numbers(0, 1_000), "end"))
+}
+
+func lostCommit(w *world) {
+	topic, armed := w.topic("lost-commit", 1), new(atomic.Int32)
+	client := w.client(loseAnswer(endTxnKey, armed), kgo.TransactionalID(topic))
+	for _, commit := range []bool{true, false, true} {
+		check(client.BeginTransaction())
+		w.send(client, topic, fmt.Sprint(commit))
+		armed.Store(1)
+		check(client.EndTransaction(w.ctx, kgo.TransactionEndTry(commit)))
+		equal("answers lost", armed.Load(), 0)
+	}
+	w.send(w.client(), topic, "end")
+	equal("committed", w.upTo(topic, "end", kgo.ReadCommitted()), []string{"true", "true", "end"})
+}
+
+func addedTwice(w *world) {
+	topic, id := w.topic("twice", 1), unique("id")
+	client := w.client()
+	begin := kmsg.NewPtrInitProducerIDRequest()
+	begin.TransactionalID, begin.TransactionTimeoutMillis = &id, 60_000
+	producer := must(begin.RequestWith(w.ctx, client))
+	check(kerr.ErrorForCode(producer.ErrorCode))
+	for range 2 {
+		add := kmsg.NewPtrAddPartitionsToTxnRequest()
+		add.TransactionalID, add.ProducerID, add.ProducerEpoch = id, producer.ProducerID, producer.ProducerEpoch
+		in := kmsg.NewAddPartitionsToTxnRequestTopic()
+		in.Topic, in.Partitions = topic, []int32{0}
+		add.Topics = []kmsg.AddPartitionsToTxnRequestTopic{in}
+		// What clients send; the newer versions are between brokers.
+		old := w.client(kgo.MaxVersions(kversion.V3_0_0()))
+		answer := must(add.RequestWith(w.ctx, old))
+		equal("code", answer.Topics[0].Partitions[0].ErrorCode, 0)
+	}
 }
 
 func adminTopics(w *world) {

@@ -14,7 +14,6 @@ from verdicts import PATIENCE_S, broker  # noqa: F401
 
 BOOTSTRAP = os.environ.get("KAFKA_BOOTSTRAP", "localhost:9092")
 SASL_BOOTSTRAP = os.environ.get("KAFKA_SASL_BOOTSTRAP", BOOTSTRAP)
-APACHE_KAFKA = os.environ.get("COMPAT_BROKER") == "kafka"
 
 #: librdkafka as it is but for its pauses: ten seconds between two attempts to connect are a long test.
 CLIENT = {
@@ -25,17 +24,6 @@ CLIENT = {
     "socket.timeout.ms": 10_000,
 }
 GROUP = {"auto.offset.reset": "earliest", "heartbeat.interval.ms": 200}
-
-
-def pytest_configure(config):
-    config.addinivalue_line("markers", "differs_in_apache_kafka: the same test cannot be made with Apache Kafka")
-
-
-@pytest.fixture(autouse=True)
-def _only_where_it_holds(request):
-    mark = request.node.get_closest_marker("differs_in_apache_kafka")
-    if mark and APACHE_KAFKA:
-        pytest.skip(mark.args[0])
 
 
 @pytest.fixture

@@ -188,7 +188,7 @@ def test_12_who_is_no_member_may_commit(clients, admin, topic):
 
 def test_13_metadata_of_offsets_comes_back(clients, topic):
     consumer = clients.consumer(topic, enable_auto_commit=False)
-    for metadata in ("", "x" * 4_096):
+    for metadata in ("", "x" * 4_000):
         consumer.commit(offsets=[TopicPartition(topic, 0, 1, metadata)], asynchronous=False)
         (found,) = consumer.committed([TopicPartition(topic, 0)], PATIENCE_S)
         assert (found.metadata or "") == metadata

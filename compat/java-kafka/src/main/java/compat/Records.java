@@ -1,15 +1,20 @@
 package compat;
 
+import static compat.Suite.check;
 import static compat.Suite.equal;
+import static compat.Suite.until;
 import static compat.World.done;
 import static compat.World.numbers;
 import static compat.World.send;
 import static compat.World.take;
 import static compat.World.values;
 
+import java.time.Duration;
 import java.util.List;
 import java.util.Map;
 
+import org.apache.kafka.clients.admin.NewTopic;
+import org.apache.kafka.clients.consumer.KafkaConsumer;
 import org.apache.kafka.clients.consumer.OffsetAndTimestamp;
 import org.apache.kafka.clients.producer.ProducerRecord;
 import org.apache.kafka.common.TopicPartition;
@@ -25,6 +30,9 @@ final class Records {
         Suite.TESTS.put("acks 0, 1 and all", Records::acks);
         Suite.TESTS.put("an idempotent producer keeps order with many requests in flight", Records::idempotent);
         Suite.TESTS.put("offsets and times", Records::offsets);
+        Suite.TESTS.put("pitfall 3: an incremental fetch that finds nothing waits", Records::waits);
+        Suite.TESTS.put("pitfall 4: a fetch session forgets what is paused", Records::forgets);
+        Suite.TESTS.put("pitfall 19: a producer goes on with a topic that was made anew", Records::madeAnew);
         Suite.TESTS.put("SASL PLAIN", Records::login);
     }
 
@@ -84,6 +92,56 @@ final class Records {
         consumer.seek(part, 7);
         equal(values(take(consumer, 3)), numbers(7, 10));
         equal(consumer.currentLag(part).getAsLong(), 0L);
+    }
+
+    /** Five fetches of half a second each cannot be over in one second, however slow the machine is. */
+    static void waits(World world) throws Exception {
+        String topic = world.topic("waits", 2), other = world.topic("waits-too", 1);
+        var consumer = world.consumer("fetch.max.wait.ms", 500);
+        consumer.assign(List.of(new TopicPartition(topic, 0), new TopicPartition(topic, 1), new TopicPartition(other, 0)));
+        send(world.producer(), topic, 1, numbers(0, 1));
+        take(consumer, 1);
+        double first = fetches(consumer);
+        var began = System.nanoTime();
+        while (fetches(consumer) < first + 5) {
+            consumer.poll(Duration.ofMillis(50));
+        }
+        check(System.nanoTime() - began > 1_000_000_000L, "fetches do not wait");
+    }
+
+    private static double fetches(KafkaConsumer<?, ?> consumer) {
+        return consumer.metrics().values().stream()
+            .filter(each -> each.metricName().name().equals("fetch-total") && each.metricName().group().equals("consumer-fetch-manager-metrics"))
+            .mapToDouble(each -> (Double) each.metricValue()).sum();
+    }
+
+    static void forgets(World world) throws Exception {
+        String topic = world.topic("heard", 1), other = world.topic("paused", 1);
+        TopicPartition part = new TopicPartition(topic, 0), paused = new TopicPartition(other, 0);
+        var producer = world.producer();
+        var consumer = world.consumer("fetch.max.wait.ms", 100);
+        consumer.assign(List.of(part, paused));
+        for (var round = 0; round < 10; round++) {
+            send(producer, other, 0, numbers(round, round + 1));
+            equal(values(take(consumer, 1)), numbers(round, round + 1));
+            consumer.pause(List.of(paused));
+            send(producer, other, 0, List.of("not now"));
+            send(producer, topic, 0, numbers(round, round + 1));
+            equal(values(take(consumer, 1)), numbers(round, round + 1));
+            consumer.resume(List.of(paused));
+            equal(values(take(consumer, 1)), List.of("not now"));
+        }
+    }
+
+    static void madeAnew(World world) throws Exception {
+        var topic = world.topic("anew", 1);
+        var producer = world.producer();
+        send(producer, topic, 0, numbers(0, 10));
+        done(world.admin.deleteTopics(List.of(topic)).all());
+        until("it is gone", () -> !done(world.admin.listTopics().names()).contains(topic));
+        done(world.admin.createTopics(List.of(new NewTopic(topic, 1, (short) 1))).all());
+        send(producer, topic, 0, numbers(10, 20));
+        equal(values(take(world.reader(topic), 10)), numbers(10, 20));
     }
 
     static void login(World world) throws Exception {
