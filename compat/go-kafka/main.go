@@ -87,8 +87,6 @@ func (w *world) client(options ...kgo.Opt) *kgo.Client {
 func common() []kgo.Opt {
 	return []kgo.Opt{
 		kgo.SeedBrokers(bootstrap),
-		// A connection that was idle over a restart is no reason to give up.
-		kgo.AlwaysRetryEOF(),
 		kgo.RetryBackoffFn(func(int) time.Duration { return 100 * time.Millisecond }),
 		kgo.MetadataMinAge(100 * time.Millisecond),
 	}

@@ -3,9 +3,9 @@ package main
 import (
 	"context"
 	"encoding/binary"
-	"errors"
 	"net"
 	"sync/atomic"
+	"syscall"
 
 	"github.com/twmb/franz-go/pkg/kgo"
 )
@@ -40,7 +40,7 @@ func (l *lossy) Read(into []byte) (int, error) {
 	count, err := l.Conn.Read(into)
 	if l.cut.Load() {
 		_ = l.Conn.Close()
-		return 0, errors.New("the answer is lost")
+		return 0, &net.OpError{Op: "read", Net: "tcp", Err: syscall.ECONNRESET}
 	}
 	return count, err
 }

@@ -67,6 +67,8 @@ final class Streams {
         settings.putAll(World.settings(
             "application.id", in, "processing.guarantee", "exactly_once_v2", "state.dir", state.toString(),
             "commit.interval.ms", 100, "num.stream.threads", 1, "consumer.heartbeat.interval.ms", 200,
+            // In 3.9 only a static member leaves its group when it is told to.
+            "group.instance.id", "one",
             "consumer.auto.offset.reset", "earliest"));
         var builder = new StreamsBuilder();
         builder.stream(in, Consumed.with(Serdes.String(), Serdes.String()))
