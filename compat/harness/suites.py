@@ -192,15 +192,20 @@ def kafka_jars():
 def chosen(names, kind):
     """Suites by their name, language or protocol, that are of use with this kind of broker.
 
-    Without names these are all of them but those on request.
+    Those on request are among them only by their own names.
     """
     known = {word for suite in ALL for word in words(suite)}
     unknown = sorted(set(names) - known)
     if unknown:
         sys.exit(f"no such suite: {', '.join(unknown)}; there are: {', '.join(sorted(known))}")
     measured = {"rabbitmq": ["amqp"], "kafka": ["kafka"]}.get(kind, ["amqp", "kafka"])
-    named = [suite for suite in ALL if suite.protocol in measured and words(suite) & set(names)]
-    return named or [suite for suite in ALL if suite.protocol in measured and not (suite.on_request and kind == "yam")]
+
+    def wanted(suite):
+        if suite.on_request and kind == "yam":
+            return suite.name in names
+        return not names or bool(words(suite) & set(names))
+
+    return [suite for suite in ALL if suite.protocol in measured and wanted(suite)]
 
 
 def words(suite):
