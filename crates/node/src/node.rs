@@ -319,6 +319,12 @@ impl Node {
         self.broker.busy()
     }
 
+    /// There is more to hand out, and so much is unsettled that what consumers wait for may soon have to be read back.
+    #[must_use]
+    pub fn lags(&self) -> bool {
+        self.busy() && self.broker.store().is_crowded()
+    }
+
     /// When `turn` must be called at the latest, in [`Now::mono_ms`].
     #[must_use]
     pub fn poll_timeout(&self) -> Option<u64> {

@@ -473,6 +473,12 @@ impl Store {
             || (self.paging.stuck.is_none() && self.buckets.len() as u64 * self.bucket_bytes() > self.options.journal_bytes * 4)
     }
 
+    /// The unsettled records outside of segments take up half of what is kept in memory of the journal.
+    #[must_use]
+    pub fn is_crowded(&self) -> bool {
+        self.resident.bytes > self.options.journal.cache_bytes as u64 / 2
+    }
+
     #[must_use]
     pub fn disk_full(&self) -> bool {
         self.journal.disk_full()

@@ -188,11 +188,11 @@ impl Server {
         Ok(())
     }
 
-    /// Consumers whose sockets took all they were given get more before publishers are read again: a round reads more from one
-    /// connection than it lets wait for another, and a queue would grow though its consumer keeps up.
+    /// Where consumers lag, those whose sockets took all they were given get more before publishers are read again: a round
+    /// reads more from one connection than it lets wait for another, and a queue would grow though its consumer could keep up.
     fn refill(&mut self, now: Now) -> Result<(), ServeError> {
         for _ in 0..REFILLS_PER_ROUND {
-            if !self.node.busy() {
+            if !self.node.lags() {
                 break;
             }
             self.node.turn(now)?;
