@@ -74,7 +74,7 @@ pub mod wire;
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
-mod tests;
+pub(crate) mod tests;
 
 pub use api::{ApiKey, Request, Response};
 pub use frame::{FrameError, RequestHeader, Split};

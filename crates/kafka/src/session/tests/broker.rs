@@ -2,6 +2,11 @@
 
 use std::collections::VecDeque;
 
+use std::sync::Arc;
+
+use model::group::{
+    CommittedOffset, GroupInfo, GroupState, Joined, JoinedMember, MemberInfo, Membership, OffsetsCommitted, Synced,
+};
 use model::topic::{FetchFrom, ListedOffset, OffsetAt, Produced, TopicId, TopicInfo, TopicKey, TopicRef};
 use model::{Event, Failure, LogFailure, Lsn, Reply, Request};
 
@@ -71,9 +76,98 @@ impl FakeBroker {
             Request::EpochEnd { epoch: 0, .. } => Reply::EpochEnd { epoch: 0, end: 9 },
             Request::EpochEnd { .. } => Reply::EpochEnd { epoch: -1, end: -1 },
             Request::DeleteRecords { before, .. } => Reply::LogStart { offset: before.unwrap_or(9), durable_at: self.durable() },
+            Request::JoinGroup(join) if join.member_id.is_empty() && join.require_member_id => {
+                return Err(Failure::MemberIdRequired { member_id: "made-up".into() });
+            }
+            Request::JoinGroup(_) | Request::SyncGroup(_) => Reply::Pending,
+            Request::HeartbeatGroup(member) | Request::LeaveGroup(member) if member.group == "missing" => {
+                return Err(LogFailure::UnknownGroup.into());
+            }
+            Request::LeaveGroup(member) if member.member_id == "stranger" => {
+                return Err(LogFailure::UnknownMember.into());
+            }
+            Request::CommitOffsets(commit) if commit.member.generation == 99 => {
+                return Err(LogFailure::IllegalGeneration.into());
+            }
+            Request::CommitOffsets(commit) => {
+                let result = |topic: &str| if topic == "missing" { Err(LogFailure::UnknownTopic) } else { Ok(()) };
+                let results = commit.offsets.iter().map(|offset| result(offset.topic)).collect();
+                Reply::OffsetsCommitted(OffsetsCommitted { results, durable_at: Some(self.durable()) })
+            }
+            Request::DeleteOffsets { group: "missing", .. } => return Err(LogFailure::UnknownGroup.into()),
+            Request::DeleteOffsets { partitions, .. } => {
+                let result = |topic: &str| if topic == "missing" { Err(LogFailure::UnknownTopic) } else { Ok(()) };
+                let results = partitions.iter().map(|(topic, _)| result(topic)).collect();
+                Reply::OffsetsCommitted(OffsetsCommitted { results, durable_at: None })
+            }
+            Request::FetchOffsets { partitions: Some(asked), .. } => {
+                Reply::Offsets(asked.iter().map(|(topic, index)| committed(topic, *index)).collect())
+            }
+            Request::FetchOffsets { partitions: None, .. } => {
+                Reply::Offsets(vec![committed("a", 0), committed("a", 1), committed("b", 0)])
+            }
+            Request::DescribeGroups { group: Some(name) } => Reply::Groups(vec![group(name)]),
+            Request::DescribeGroups { group: None } => Reply::Groups(vec![group("g"), group("empty")]),
+            Request::DeleteGroup { group: "missing" } => return Err(LogFailure::UnknownGroup.into()),
+            Request::DeleteGroup { .. } => Reply::DurableAt(self.durable()),
             _ => Reply::Ok,
         })
     }
+}
+
+/// Nothing is committed for partition 1 of any topic; `unstable` is.
+fn committed(topic: &str, partition: u32) -> CommittedOffset {
+    let there = partition != 1;
+    CommittedOffset {
+        topic: topic.into(),
+        partition,
+        offset: if there { 42 } else { -1 },
+        leader_epoch: if there { 3 } else { -1 },
+        metadata: if there { "kept".into() } else { "".into() },
+        unstable: topic == "unstable",
+    }
+}
+
+fn group(name: &str) -> GroupInfo {
+    let state = match name {
+        "missing" => GroupState::Dead,
+        "empty" => GroupState::Empty,
+        _ => GroupState::Stable,
+    };
+    let member = MemberInfo {
+        member_id: "m-1".into(),
+        instance_id: Some("i-1".into()),
+        client_id: "c".into(),
+        client_host: "/h".into(),
+        metadata: b"meta"[..].into(),
+        assignment: b"assigned"[..].into(),
+    };
+    let members = if state == GroupState::Stable { vec![member] } else { Vec::new() };
+    GroupInfo { group: name.into(), state, protocol_type: "consumer".into(), protocol: "range".into(), members }
+}
+
+pub(super) fn joined() -> Reply {
+    let member = |id: &str| JoinedMember { member_id: id.into(), instance_id: None, metadata: b"meta"[..].into() };
+    let id: Arc<str> = "m-1".into();
+    Reply::Joined(Box::new(Joined {
+        generation: 3,
+        protocol_type: "consumer".into(),
+        protocol: "range".into(),
+        leader: id.clone(),
+        member_id: id,
+        skip_assignment: true,
+        members: vec![member("m-1"), member("m-2")],
+    }))
+}
+
+pub(super) fn synced() -> Reply {
+    let assignment = b"assigned"[..].into();
+    Reply::Synced(Synced { protocol_type: "consumer".into(), protocol: "range".into(), assignment })
+}
+
+fn describe_member(member: &Membership<'_>) -> String {
+    let Membership { group, generation, member_id, instance_id } = member;
+    format!("'{member_id}' {instance_id:?} of {group} in {generation}")
 }
 
 fn describe_topic(topic: TopicRef<'_>) -> String {
@@ -129,6 +223,44 @@ fn describe(request: &Request<'_>) -> String {
         }
         Request::EpochEnd { topic, partition, epoch, .. } => format!("end of epoch {epoch} of {topic}-{partition}"),
         Request::DeleteRecords { topic, partition, before } => format!("delete from {topic}-{partition} before {before:?}"),
+        Request::JoinGroup(join) => format!(
+            "join {} as '{}' {:?} from {} at {} for {} and {} ms by {} {:?}{}{}",
+            join.group,
+            join.member_id,
+            join.instance_id,
+            join.client_id,
+            join.client_host,
+            join.session_timeout_ms,
+            join.rebalance_timeout_ms,
+            join.protocol_type,
+            join.protocols,
+            if join.require_member_id { " id first" } else { "" },
+            if join.may_skip_assignment { " may skip" } else { "" }
+        ),
+        Request::SyncGroup(sync) => {
+            let member = describe_member(&sync.member);
+            format!("sync {member} {:?} {:?} {:?}", sync.protocol_type, sync.protocol, sync.assignments)
+        }
+        Request::HeartbeatGroup(member) => format!("heartbeat {}", describe_member(member)),
+        Request::LeaveGroup(member) => format!("leave {}", describe_member(member)),
+        Request::CommitOffsets(commit) => {
+            let offsets: Vec<_> = commit
+                .offsets
+                .iter()
+                .map(|o| format!("{}-{}@{}/{} '{}'", o.topic, o.partition, o.offset, o.leader_epoch, o.metadata))
+                .collect();
+            let transaction = commit.transaction.map_or(String::new(), |named| {
+                let implicit = if commit.implicit { " implicitly" } else { "" };
+                format!(" in {} {} {}{implicit}", named.transactional_id, named.producer_id, named.epoch)
+            });
+            format!("commit {}{transaction}: {}", describe_member(&commit.member), offsets.join(", "))
+        }
+        Request::FetchOffsets { group, partitions, stable } => {
+            format!("fetch offsets of {group} {partitions:?}{}", if *stable { " stable" } else { "" })
+        }
+        Request::DeleteOffsets { group, partitions } => format!("delete offsets of {group} {partitions:?}"),
+        Request::DescribeGroups { group } => format!("describe group {group:?}"),
+        Request::DeleteGroup { group } => format!("delete group {group}"),
         _ => "something else".to_owned(),
     }
 }

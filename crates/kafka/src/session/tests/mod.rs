@@ -3,7 +3,9 @@
 #![allow(clippy::indexing_slicing)]
 
 mod broker;
+mod every;
 mod fetching;
+mod groups;
 mod login;
 mod producing;
 mod turn;
