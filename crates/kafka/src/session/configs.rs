@@ -159,6 +159,10 @@ fn unchangeable(resource_type: i8, double: bool) -> Option<Refusal> {
     }
 }
 
+fn no_value(name: &str) -> Refusal {
+    Refusal::new(INVALID_REQUEST, &format!("Null value not supported for : {name}"))
+}
+
 /// Key 33. What is not named goes back to its default.
 pub(super) fn replace(request: &alter_configs::Request<'_>) -> Each<Altered> {
     let count = |asked: &alter_configs::RequestResource<'_>| {
@@ -168,18 +172,13 @@ pub(super) fn replace(request: &alter_configs::Request<'_>) -> Each<Altered> {
         request.resources.iter().filter(same).count()
     };
     let altered = |asked: &alter_configs::RequestResource<'_>| {
-        let change = |config: &alter_configs::Config<'_>| ConfigChange {
-            name: config.name.to_owned(),
-            operation: config.value.map_or(ConfigOperation::Delete, |value| ConfigOperation::Set(value.to_owned())),
+        let change = |config: &alter_configs::Config<'_>| {
+            let value = config.value.ok_or_else(|| no_value(config.name))?;
+            Ok(ConfigChange { name: config.name.to_owned(), operation: ConfigOperation::Set(value.to_owned()) })
         };
-        Altered {
-            resource_type: asked.resource_type,
-            name: asked.resource_name.into(),
-            changes: asked.configs.iter().map(change).collect(),
-            replace: true,
-            validate_only: request.validate_only,
-            told: unchangeable(asked.resource_type, count(asked) > 1).map(Err),
-        }
+        let changes = asked.configs.iter().map(change).collect();
+        let alteration = Altered::new(asked.resource_type, asked.resource_name, count(asked) > 1, changes);
+        Altered { replace: true, validate_only: request.validate_only, ..alteration }
     };
     Each::of(request.resources.iter().map(altered), |altered, here, out| {
         let resource = |(resource_type, resource_name, error_code, error_message)| alter_configs::Resource {
@@ -202,20 +201,9 @@ pub(super) fn change(request: &incremental_alter_configs::Request<'_>) -> Each<A
         request.resources.iter().filter(same).count()
     };
     let altered = |asked: &incremental_alter_configs::RequestResource<'_>| {
-        let refusal = unchangeable(asked.resource_type, count(asked) > 1);
-        let changes: Result<Vec<_>, Refusal> = asked.configs.iter().map(change_of).collect();
-        let (changes, refusal) = match changes {
-            Ok(changes) => (changes, refusal),
-            Err(wrong) => (Vec::new(), refusal.or(Some(wrong))),
-        };
-        Altered {
-            resource_type: asked.resource_type,
-            name: asked.resource_name.into(),
-            changes,
-            replace: false,
-            validate_only: request.validate_only,
-            told: refusal.map(Err),
-        }
+        let changes = asked.configs.iter().map(change_of).collect();
+        let alteration = Altered::new(asked.resource_type, asked.resource_name, count(asked) > 1, changes);
+        Altered { validate_only: request.validate_only, ..alteration }
     };
     Each::of(request.resources.iter().map(altered), |altered, here, out| {
         let resource = |(resource_type, resource_name, error_code, error_message)| incremental_alter_configs::Resource {
@@ -230,10 +218,7 @@ pub(super) fn change(request: &incremental_alter_configs::Request<'_>) -> Each<A
 }
 
 fn change_of(config: &incremental_alter_configs::Config<'_>) -> Result<ConfigChange, Refusal> {
-    let value = || {
-        let missing = || Refusal::new(INVALID_REQUEST, &format!("Null value not supported for : {}", config.name));
-        config.value.map(str::to_owned).ok_or_else(missing)
-    };
+    let value = || config.value.map(str::to_owned).ok_or_else(|| no_value(config.name));
     let operation = match config.config_operation {
         0 => ConfigOperation::Set(value()?),
         1 => ConfigOperation::Delete,
@@ -245,6 +230,17 @@ fn change_of(config: &incremental_alter_configs::Config<'_>) -> Result<ConfigCha
 }
 
 impl Altered {
+    /// `double`: the resource is named more than once.
+    fn new(resource_type: i8, name: &str, double: bool, changes: Result<Vec<ConfigChange>, Refusal>) -> Altered {
+        let refusal = unchangeable(resource_type, double);
+        let (changes, refusal) = match changes {
+            Ok(changes) => (changes, refusal),
+            Err(wrong) => (Vec::new(), refusal.or(Some(wrong))),
+        };
+        let told = refusal.map(Err);
+        Altered { resource_type, name: name.into(), changes, replace: false, validate_only: false, told }
+    }
+
     /// Type, name, code and text.
     fn told(&self) -> (i8, &str, i16, Option<&str>) {
         let (code, text) = match &self.told {

@@ -7,7 +7,7 @@ use model::{Reply, Request};
 
 use super::errors::{MISMATCH, Refusal, transaction_code};
 use super::job::{Answer, Each, Here, Item, partition};
-use crate::codec::error_code::INVALID_REQUEST;
+use crate::codec::error_code::{INVALID_REQUEST, OPERATION_NOT_ATTEMPTED};
 use crate::codec::{
     Message as _, add_offsets_to_txn, add_partitions_to_txn, describe_producers, describe_transactions, end_txn,
     init_producer_id, list_transactions,
@@ -116,9 +116,14 @@ pub(super) fn add_partitions(request: &add_partitions_to_txn::Request<'_>, versi
         (topic.name, topic.partitions.iter().map(added).collect::<Vec<_>>())
     });
     Each::by_topic(topics, |added, here, out| {
+        // The client adds all or none.
+        let refused = added.items().iter().any(|item| item.told != Some(0));
         let partition = |item: &Added| add_partitions_to_txn::Partition {
             partition_index: item.index,
-            error_code: item.told.unwrap_or(MISMATCH),
+            error_code: match item.told {
+                Some(0) if refused => OPERATION_NOT_ATTEMPTED,
+                told => told.unwrap_or(MISMATCH),
+            },
         };
         let topic = |(name, items): (_, &[Added])| add_partitions_to_txn::Topic {
             name,

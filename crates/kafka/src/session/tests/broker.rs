@@ -6,8 +6,12 @@ use std::sync::Arc;
 
 use model::group::{
     CommittedOffset, GroupInfo, GroupState, Joined, JoinedMember, MemberInfo, Membership, OffsetsCommitted, Synced,
+    TransactionInfo, TransactionRef, TransactionState,
 };
-use model::topic::{FetchFrom, ListedOffset, OffsetAt, Produced, TopicId, TopicInfo, TopicKey, TopicRef};
+use model::topic::{
+    ConfigEntry, ConfigKind, ConfigOf, ConfigSource, FetchFrom, ListedOffset, OffsetAt, Produced, ProducerState, TopicId,
+    TopicInfo, TopicKey, TopicRef,
+};
 use model::{Event, Failure, LogFailure, Lsn, Reply, Request};
 
 #[derive(Default)]
@@ -57,9 +61,11 @@ impl FakeBroker {
             }
             Request::DescribeTopics { topic: Some(TopicRef::Name(name)) } => Reply::Topics(vec![topic(name)]),
             Request::DescribeTopics { topic: Some(TopicRef::Id(_)) } => Reply::Topics(vec![topic("by-id")]),
+            Request::CreateTopic(create) if create.name == "taken" => return Err(LogFailure::TopicExists.into()),
             Request::CreateTopic(create) if create.name == "missing" => return Err(LogFailure::UnknownTopic.into()),
             Request::CreateTopic(create) => {
-                Reply::TopicCreated { topic: topic(create.name), config: vec![], durable_at: Some(self.durable()) }
+                let durable_at = (!create.validate_only).then(|| self.durable());
+                Reply::TopicCreated { topic: topic(create.name), config: config(), durable_at }
             }
             Request::Produce(produce) if matches!(produce.topic, TopicRef::Name("missing")) => {
                 return Err(LogFailure::UnknownTopic.into());
@@ -76,6 +82,50 @@ impl FakeBroker {
             Request::EpochEnd { epoch: 0, .. } => Reply::EpochEnd { epoch: 0, end: 9 },
             Request::EpochEnd { .. } => Reply::EpochEnd { epoch: -1, end: -1 },
             Request::DeleteRecords { before, .. } => Reply::LogStart { offset: before.unwrap_or(9), durable_at: self.durable() },
+            Request::DeleteTopic { topic: TopicRef::Name("missing") } => return Err(LogFailure::UnknownTopic.into()),
+            Request::DeleteTopic { .. } => Reply::DurableAt(self.durable()),
+            Request::AddPartitions { total: 0..3, .. } => {
+                let failure = LogFailure::InvalidPartitions;
+                return Err(Failure::LogBecause { failure, text: "too few".into() });
+            }
+            Request::AddPartitions { validate_only: true, .. } => Reply::Ok,
+            Request::AddPartitions { .. } => Reply::DurableAt(self.durable()),
+            Request::DescribeConfig { of: ConfigOf::Topic("missing") } => return Err(LogFailure::UnknownTopic.into()),
+            Request::DescribeConfig { .. } => Reply::Config(config()),
+            Request::AlterConfig { topic: "missing", .. } => return Err(LogFailure::UnknownTopic.into()),
+            Request::AlterConfig { .. } => Reply::DurableAt(self.durable()),
+            Request::DescribeSize { topic: "missing", .. } => return Err(LogFailure::UnknownTopic.into()),
+            Request::DescribeSize { partition, .. } => Reply::Size { bytes: 100 + u64::from(*partition) },
+            Request::DescribeProducers { topic: "missing", .. } => return Err(LogFailure::UnknownTopic.into()),
+            Request::DescribeProducers { .. } => Reply::Producers(vec![ProducerState {
+                producer_id: 8,
+                epoch: 2,
+                last_sequence: 5,
+                last_timestamp_ms: 1_000,
+                transaction_start: 4,
+            }]),
+            Request::InitProducer { transactional_id: Some("fenced"), .. } => return Err(LogFailure::ProducerFenced.into()),
+            Request::InitProducer { .. } => Reply::Producer { id: 8, epoch: 2, durable_at: self.durable() },
+            Request::AddToTransaction { transaction, .. }
+            | Request::AddGroupToTransaction { transaction, .. }
+            | Request::EndTransaction { transaction, .. }
+                if transaction.transactional_id == "fenced" =>
+            {
+                return Err(LogFailure::ProducerFenced.into());
+            }
+            Request::AddToTransaction { topic: "missing", .. } => return Err(LogFailure::UnknownTopic.into()),
+            Request::EndTransaction { transaction, bump, .. } => {
+                let epoch = transaction.epoch + i16::from(*bump);
+                Reply::Producer { id: transaction.producer_id, epoch, durable_at: self.durable() }
+            }
+            Request::DescribeTransactions { transactional_id: Some("missing") } => {
+                return Err(LogFailure::UnknownTransactionalId.into());
+            }
+            Request::DescribeTransactions { transactional_id } => {
+                let all = [transaction("tx", TransactionState::Ongoing), transaction("old", TransactionState::CompleteAbort)];
+                let wanted = |found: &TransactionInfo| transactional_id.is_none_or(|id| *found.transactional_id == *id);
+                Reply::Transactions(all.into_iter().filter(wanted).collect())
+            }
             Request::JoinGroup(join) if join.member_id.is_empty() && join.require_member_id => {
                 return Err(Failure::MemberIdRequired { member_id: "made-up".into() });
             }
@@ -112,6 +162,33 @@ impl FakeBroker {
             Request::DeleteGroup { .. } => Reply::DurableAt(self.durable()),
             _ => Reply::Ok,
         })
+    }
+}
+
+fn config() -> Vec<ConfigEntry> {
+    let entry = |name, value: &str, source| ConfigEntry {
+        name,
+        value: Some(value.into()),
+        default: Some("7".into()),
+        source,
+        kind: ConfigKind::Long,
+        read_only: false,
+        documentation: "Says what it does.",
+    };
+    vec![entry("retention.ms", "9", ConfigSource::Topic), entry("segment.ms", "7", ConfigSource::Default)]
+}
+
+/// Begun two seconds before the time that the conversations take place in.
+fn transaction(id: &str, state: TransactionState) -> TransactionInfo {
+    let open = state == TransactionState::Ongoing;
+    TransactionInfo {
+        transactional_id: id.into(),
+        producer_id: if open { 8 } else { 9 },
+        epoch: 2,
+        state,
+        timeout_ms: 60_000,
+        started_ms: if open { 1_699_999_998_000 } else { -1 },
+        partitions: if open { vec![("b".into(), 1), ("a".into(), 0), ("b".into(), 0)] } else { vec![] },
     }
 }
 
@@ -163,6 +240,10 @@ pub(super) fn joined() -> Reply {
 pub(super) fn synced() -> Reply {
     let assignment = b"assigned"[..].into();
     Reply::Synced(Synced { protocol_type: "consumer".into(), protocol: "range".into(), assignment })
+}
+
+fn describe_transaction(named: &TransactionRef<'_>) -> String {
+    format!("{} {} {}", named.transactional_id, named.producer_id, named.epoch)
 }
 
 fn describe_member(member: &Membership<'_>) -> String {
@@ -223,6 +304,33 @@ fn describe(request: &Request<'_>) -> String {
         }
         Request::EpochEnd { topic, partition, epoch, .. } => format!("end of epoch {epoch} of {topic}-{partition}"),
         Request::DeleteRecords { topic, partition, before } => format!("delete from {topic}-{partition} before {before:?}"),
+        Request::DeleteTopic { topic } => format!("delete topic {}", describe_topic(*topic)),
+        Request::AddPartitions { topic, total, validate_only } => {
+            format!("grow {topic} to {total}{}", if *validate_only { " only asking" } else { "" })
+        }
+        Request::DescribeConfig { of } => format!("settings of {of:?}"),
+        Request::AlterConfig { topic, changes, replace, validate_only } => {
+            let changes: Vec<_> = changes.iter().map(|change| format!("{} {:?}", change.name, change.operation)).collect();
+            let flags = [(*replace, " replace"), (*validate_only, " only asking")];
+            let flags: String = flags.iter().filter(|(set, _)| *set).map(|(_, text)| *text).collect();
+            format!("change {topic}{flags}: {}", changes.join(", "))
+        }
+        Request::DescribeSize { topic, partition } => format!("size of {topic}-{partition}"),
+        Request::DescribeProducers { topic, partition } => format!("producers of {topic}-{partition}"),
+        Request::InitProducer { transactional_id, timeout_ms, known } => {
+            format!("init {transactional_id:?} {timeout_ms} {known:?}")
+        }
+        Request::AddToTransaction { transaction, topic, partition } => {
+            format!("add {topic}-{partition} to {}", describe_transaction(transaction))
+        }
+        Request::AddGroupToTransaction { transaction, group } => {
+            format!("add group {group} to {}", describe_transaction(transaction))
+        }
+        Request::EndTransaction { transaction, commit, bump } => {
+            let how = if *commit { "commit" } else { "abort" };
+            format!("{how} {}{}", describe_transaction(transaction), if *bump { " and go on" } else { "" })
+        }
+        Request::DescribeTransactions { transactional_id } => format!("describe transaction {transactional_id:?}"),
         Request::JoinGroup(join) => format!(
             "join {} as '{}' {:?} from {} at {} for {} and {} ms by {} {:?}{}{}",
             join.group,

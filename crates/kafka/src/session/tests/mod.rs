@@ -2,12 +2,14 @@
 
 #![allow(clippy::indexing_slicing)]
 
+mod admin;
 mod broker;
 mod every;
 mod fetching;
 mod groups;
 mod login;
 mod producing;
+mod transactions;
 mod turn;
 
 use std::collections::VecDeque;
