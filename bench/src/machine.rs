@@ -1,12 +1,13 @@
 //! The machine: what it is, how fast its disk syncs, and how much of it others used meanwhile.
 
+use std::fmt;
 use std::fs::OpenOptions;
 use std::io::Write as _;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// The machine and its disk.
 #[derive(Debug, Clone, Serialize)]
@@ -23,6 +24,18 @@ pub struct Machine {
 pub struct Fdatasync {
     pub p50_us: f64,
     pub p99_us: f64,
+}
+
+impl fmt::Display for Machine {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Machine { cpu, cores, memory_gib, kernel, fdatasync } = self;
+        write!(
+            out,
+            "{cores} cores ({cpu}), {memory_gib:.0} GiB, Linux {kernel}; fdatasync of a 4 KiB append: p50 {:.2} ms, p99 {:.2} ms",
+            fdatasync.p50_us / 1000.0,
+            fdatasync.p99_us / 1000.0
+        )
+    }
 }
 
 /// Looks at the machine and times the disk that `dir` is on.
@@ -106,6 +119,35 @@ pub fn wait_for_calm(brokers: &[u32], patience: Duration) {
         if Busy::now(brokers).others_since(&before) < DISTURBED {
             return;
         }
+    }
+}
+
+/// What a set of processes has used since their start.
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
+pub struct Usage {
+    /// User + system.
+    pub cpu_seconds: f64,
+    /// Resident now.
+    pub rss_bytes: u64,
+    /// The most that was ever resident.
+    pub rss_peak_bytes: u64,
+}
+
+impl Usage {
+    /// The sum over `pids`.
+    pub fn of(pids: &[u32]) -> Result<Usage> {
+        let mut sum = Usage::default();
+        for pid in pids {
+            let status = std::fs::read_to_string(format!("/proc/{pid}/status")).with_context(|| format!("process {pid}"))?;
+            let kilobytes = |field: &str| -> u64 {
+                let line = status.lines().find_map(|line| line.strip_prefix(field));
+                line.and_then(|line| line.split_whitespace().next()).and_then(|number| number.parse().ok()).unwrap_or(0)
+            };
+            sum.cpu_seconds += process_ticks(&pid.to_string(), 2) / TICKS_PER_SECOND;
+            sum.rss_bytes += kilobytes("VmRSS:") * 1024;
+            sum.rss_peak_bytes += kilobytes("VmHWM:") * 1024;
+        }
+        Ok(sum)
     }
 }
 

@@ -1,41 +1,35 @@
-//! `cargo xtask bench amqp`: Yam beside its peers, under the same load, on the same machine, in the same run.
+//! `cargo xtask bench`: Yam beside its peers, under the same load, on the same machine, in the same run.
 //!
-//! The load comes from `yam bench`, against every broker alike; this program starts the brokers, one set of options per
+//! The load comes from the same clients against every broker alike; this program starts the brokers, one set of options per
 //! case, alternates between them, and sets the figures side by side. README.md in this folder says how to read them.
 //!
 //! # Layout
-//! - [`cases`]: what is measured and what the targets are
-//! - [`broker`]: starts, stops and kills a broker on a port of its own
-//! - [`generator`]: runs `yam bench` and reads its summary
-//! - [`compare`]: the rounds of the load cases
-//! - [`memory`]: idle queues and connections, and a large backlog
+//! - [`amqp`]: beside RabbitMQ
+//! - [`kafka`]: beside Apache Kafka
+//! - [`broker`]: starts, stops and kills a broker on ports of its own
+//! - [`rounds`]: how a load is made on a machine that others use too
 //! - [`machine`]: the machine, its disk's fdatasync, and what else was running on it
-//! - [`report`]: table, Markdown and JSON
+//! - [`report`]: what the tables have in common
 
 #![expect(clippy::disallowed_methods, reason = "a measuring tool reads clocks and writes files")]
 
+mod amqp;
 mod broker;
-mod cases;
-mod compare;
-mod generator;
+mod kafka;
 mod machine;
-mod memory;
 mod report;
-
-#[cfg(test)]
-mod tests;
+mod rounds;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use clap::{Parser, Subcommand};
+use clap::{Args, Parser, Subcommand};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use broker::Kind;
-use generator::Generator;
 
 #[derive(Debug, Parser)]
 #[command(name = "bench", about = "Measures Yam beside its peers", max_term_width = 110)]
@@ -47,11 +41,13 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Protocol {
     /// AMQP 0-9-1, beside RabbitMQ
-    Amqp(Options),
+    Amqp(amqp::Options),
+    /// Kafka, beside Apache Kafka
+    Kafka(kafka::Options),
 }
 
-/// What to measure and how long.
-#[derive(Debug, Parser)]
+/// What to measure and how long, whatever the protocol.
+#[derive(Debug, Args)]
 struct Options {
     /// Only these cases, separated by commas (`--list` names them)
     #[arg(long, value_delimiter = ',')]
@@ -61,9 +57,9 @@ struct Options {
     #[arg(long)]
     list: bool,
 
-    /// Only one broker
-    #[arg(long, value_enum)]
-    only: Option<Kind>,
+    /// Only these brokers, separated by commas
+    #[arg(long, value_enum, value_delimiter = ',')]
+    only: Vec<Kind>,
 
     /// Rounds per case; the median counts
     #[arg(long, default_value_t = 3)]
@@ -73,7 +69,7 @@ struct Options {
     #[arg(long, default_value_t = 8.0)]
     seconds: f64,
 
-    /// One short round per case, and a smaller backlog: to see that all works, not to publish figures
+    /// One short round per case: to see that all works, not to publish figures
     #[arg(long)]
     quick: bool,
 
@@ -81,14 +77,6 @@ struct Options {
     /// (0 = take it as it is)
     #[arg(long, value_name = "SECONDS", default_value_t = 60)]
     calm_wait: u64,
-
-    /// Messages of the backlog case
-    #[arg(long, default_value_t = 2_000_000)]
-    backlog: u64,
-
-    /// The backlog case for the peer too (it takes minutes)
-    #[arg(long)]
-    peer_backlog: bool,
 
     /// Where the brokers keep their data: a fresh folder in here, on the disk that is to be measured
     #[arg(long, default_value = "target/bench")]
@@ -101,10 +89,48 @@ struct Options {
     /// The load generator, if it is to be another build than the one under test
     #[arg(long)]
     generator: Option<PathBuf>,
+}
 
-    /// RabbitMQ's start script
-    #[arg(long, default_value = "/usr/lib/rabbitmq/bin/rabbitmq-server")]
-    rabbitmq_server: PathBuf,
+impl Options {
+    /// Takes a quick run's values, refuses unknown cases, makes the folder.
+    fn prepare(&mut self, known: &[&str]) -> Result<()> {
+        if self.quick {
+            (self.rounds, self.seconds, self.calm_wait) = (1, 3.0, 0);
+        }
+        self.rounds = self.rounds.max(1);
+        if let Some(name) = self.cases.iter().find(|name| !known.contains(&name.as_str())) {
+            bail!("no case is called {name}; --list names them");
+        }
+        std::fs::create_dir_all(&self.dir).with_context(|| format!("cannot create {}", self.dir.display()))
+    }
+
+    fn wants(&self, case: &str) -> bool {
+        self.cases.is_empty() || self.cases.iter().any(|wanted| wanted == case)
+    }
+
+    fn wants_broker(&self, kind: Kind) -> bool {
+        self.only.is_empty() || self.only.contains(&kind)
+    }
+
+    fn calm_wait(&self) -> Duration {
+        Duration::from_secs(self.calm_wait)
+    }
+
+    /// The binary under test, and the one that makes the load.
+    fn binaries(&self) -> Result<(PathBuf, PathBuf)> {
+        let there = |program: PathBuf| {
+            program.canonicalize().with_context(|| {
+                format!("{}: build it with `cargo build --release -p server`, or name another with --yam", program.display())
+            })
+        };
+        let yam = match &self.yam {
+            Some(path) => path.clone(),
+            None => std::env::current_exe()?.with_file_name("yam"),
+        };
+        let yam = there(yam)?;
+        let generator = self.generator.clone().map_or(Ok(yam.clone()), there)?;
+        Ok((yam, generator))
+    }
 }
 
 fn main() -> ExitCode {
@@ -118,12 +144,7 @@ fn main() -> ExitCode {
 }
 
 fn run() -> Result<()> {
-    let Protocol::Amqp(options) = Cli::parse().protocol;
-    if options.list {
-        cases::all(1.0).iter().for_each(|case| println!("{:<20} {}", case.name, case.title));
-        memory::NAMES.iter().for_each(|(name, title)| println!("{name:<20} {title}"));
-        return Ok(());
-    }
+    let protocol = Cli::parse().protocol;
     let mut signals = Signals::new([SIGINT, SIGTERM])?;
     std::thread::spawn(move || {
         if signals.forever().next().is_some() {
@@ -131,64 +152,8 @@ fn run() -> Result<()> {
             std::process::exit(130);
         }
     });
-    amqp(options)
-}
-
-fn amqp(mut options: Options) -> Result<()> {
-    if options.quick {
-        (options.rounds, options.seconds, options.calm_wait) = (1, 3.0, 0);
-        options.backlog = options.backlog.min(300_000);
+    match protocol {
+        Protocol::Amqp(options) => amqp::run(options),
+        Protocol::Kafka(options) => kafka::run(options),
     }
-    options.rounds = options.rounds.max(1);
-    let pace = compare::Pace { rounds: options.rounds, calm_wait: Duration::from_secs(options.calm_wait) };
-    let cases = cases::all(options.seconds);
-    for name in &options.cases {
-        if !cases.iter().any(|case| case.name == name) && !memory::NAMES.iter().any(|(known, _)| known == name) {
-            bail!("no case is called {name}; --list names them");
-        }
-    }
-    let yam = match &options.yam {
-        Some(path) => path.clone(),
-        None => std::env::current_exe()?.with_file_name("yam"),
-    };
-    let there = |program: PathBuf| {
-        program.canonicalize().with_context(|| {
-            format!("{}: build it with `cargo build --release -p server`, or name another with --yam", program.display())
-        })
-    };
-    let yam = there(yam)?;
-    std::fs::create_dir_all(&options.dir).with_context(|| format!("cannot create {}", options.dir.display()))?;
-    let mut kinds = vec![Kind::Yam, Kind::Rabbitmq];
-    kinds.retain(|kind| options.only.is_none_or(|only| only == *kind));
-    if kinds.contains(&Kind::Rabbitmq) && !options.rabbitmq_server.exists() {
-        eprintln!(
-            "{}: not there, so Yam is measured alone; `apt-get install rabbitmq-server` brings the peer, \
-             --rabbitmq-server names it",
-            options.rabbitmq_server.display()
-        );
-        kinds.retain(|kind| *kind != Kind::Rabbitmq);
-    }
-    let programs = broker::Programs { yam: yam.clone(), rabbitmq_server: options.rabbitmq_server.clone() };
-    let generator = Generator { program: options.generator.clone().map_or(Ok(yam), there)? };
-    let mut report = report::Report::new(machine::describe(&options.dir)?, options.rounds, options.seconds);
-    let wanted = |name: &str| options.cases.is_empty() || options.cases.iter().any(|case| case == name);
-    for case in cases.iter().filter(|case| wanted(case.name)) {
-        let outcome = compare::run(case, &kinds, &programs, &generator, &options.dir, pace)?;
-        report.add_case(case, outcome);
-    }
-    for (name, _) in memory::NAMES.iter().filter(|(name, _)| wanted(name)) {
-        for &kind in &kinds {
-            if *name == "backlog" && kind == Kind::Rabbitmq && !options.peer_backlog {
-                continue;
-            }
-            eprintln!("{name}: {kind}");
-            let lines = memory::run(name, kind, &programs, &generator, &options)?;
-            report.add_memory(name, kind, lines);
-        }
-    }
-    report.finish();
-    report.write(&options.dir)?;
-    println!("{}", report.markdown());
-    println!("written to {0}/amqp.json and {0}/amqp.md", options.dir.display());
-    Ok(())
 }

@@ -3,7 +3,8 @@
 //! Body head: producer u16 | sequence u48 | published at, nanoseconds since the generator's start u64. The producer number
 //! and sequence are one `u64`, so that patching and checking are one word each.
 
-use super::options::{BODY_HEAD_BYTES, Options};
+/// The first bytes of each body: sequence number with the producer's index, and the time of publishing.
+pub const BODY_HEAD_BYTES: usize = 16;
 
 const SEQUENCE_BITS: u32 = 48;
 
@@ -63,10 +64,9 @@ impl Verdict {
 }
 
 impl Ledger {
-    /// For a run that publishes, or (without producers) one that consumes what up to `u16::MAX` others published.
-    pub fn new(options: &Options) -> Ledger {
-        let producers = if options.producers == 0 { 256 } else { options.producers };
-        let queues = options.queue_count();
+    /// For so many producers (0: another run's, whose number is not known) and queues.
+    pub fn new(producers: usize, queues: usize) -> Ledger {
+        let producers = if producers == 0 { 256 } else { producers };
         Ledger { producers, queues, runs: vec![Run::default(); producers * queues], disordered: 0, redelivered: 0, foreign: 0 }
     }
 
@@ -90,16 +90,15 @@ impl Ledger {
         run.highest = run.highest.max(sequence);
     }
 
-    /// Compares with what each producer published to each queue it reaches. Without that knowledge (`published` empty) the
-    /// numbers delivered must be whole: no gap, nothing twice.
-    pub fn verdict(&self, published: &[u64], reaches: impl Fn(usize, usize) -> bool) -> Verdict {
+    /// Compares with what each producer published to each queue, as `published(producer, queue)` has it: so many messages, from
+    /// number 0 on. Where that is not known the numbers delivered must be whole: no gap, nothing twice.
+    pub fn verdict(&self, published: impl Fn(usize, usize) -> Option<u64>) -> Verdict {
         let mut verdict = Verdict { disordered: self.disordered, foreign: self.foreign, ..Verdict::default() };
         for queue in 0..self.queues {
             for producer in 0..self.producers {
                 let run = self.runs[queue * self.producers + producer];
-                let (first, expected) = match published.get(producer) {
-                    Some(&count) if reaches(producer, queue) => (0, count),
-                    Some(_) => (0, 0),
+                let (first, expected) = match published(producer, queue) {
+                    Some(count) => (0, count),
                     None => run.lowest.map_or((0, 0), |lowest| (lowest, run.highest - lowest + 1)),
                 };
                 verdict.lost += expected.saturating_sub(run.count);

@@ -5,30 +5,21 @@
 //! against every broker of the protocol; the `bench` crate does just that.
 //!
 //! # Layout
-//! - [`options`]: the flags
-//! - [`wire`]: a blocking connection for the cold parts, and the bytes of the methods that are sent
-//! - [`reader`]: walks through incoming frames by their headers, without copying a body
-//! - [`producer`], [`consumer`]: the two hot ends, one connection each
+//! - [`load`]: the flags of every load
+//! - [`engine`]: the event loop and its phases: fill, warm up, measure, drain, verify; what a protocol's connections must do
+//! - [`amqp`], [`kafka`]: the protocols
 //! - [`ledger`]: what was published and delivered, so that loss, duplicates and disorder show
-//! - [`topology`]: the queues and the exchange of a run
-//! - [`flow`]: the event loop and its phases: fill, warm up, measure, drain, verify
-//! - [`idle`]: what an idle queue or connection costs the broker
+//! - [`dial`] connects
 //! - [`process`], [`summary`]: a broker's CPU and memory; the result, for people and as JSON
 
-mod consumer;
-mod flow;
-mod idle;
+mod amqp;
+mod dial;
+mod engine;
+mod kafka;
 mod ledger;
-mod options;
+mod load;
 mod process;
-mod producer;
-mod reader;
 mod summary;
-mod topology;
-mod wire;
-
-#[cfg(test)]
-mod tests;
 
 use clap::{Args, Subcommand};
 
@@ -45,7 +36,12 @@ enum Protocol {
     ///
     /// Works against Yam and against any other AMQP 0-9-1 broker. Without options: one producer and one consumer, 1 KiB
     /// persistent messages through one durable queue, 1,000 publishes awaiting their confirms, acks in hundreds.
-    Amqp(Box<options::Options>),
+    Amqp(Box<amqp::options::Options>),
+    /// Kafka: produce, fetch
+    ///
+    /// Works against Yam and against any other broker that speaks Kafka's protocol. Without options: one producer and one
+    /// consumer, 1 KiB records, one partition, batches of 16 KiB, acks=all, five requests in flight.
+    Kafka(Box<kafka::options::Options>),
 }
 
 /// Runs the load that the arguments ask for and prints its summary on stdout.
@@ -55,9 +51,7 @@ enum Protocol {
 /// lost, duplicated, invented or delivered out of order.
 pub fn run(arguments: Arguments) -> anyhow::Result<()> {
     match arguments.protocol {
-        Protocol::Amqp(options) => {
-            options.validate()?;
-            if options.idle_queues > 0 || options.idle_connections > 0 { idle::run(&options) } else { flow::run(&options) }
-        }
+        Protocol::Amqp(options) => amqp::run(&options),
+        Protocol::Kafka(options) => kafka::run(&options),
     }
 }

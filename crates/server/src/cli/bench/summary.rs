@@ -2,12 +2,16 @@
 
 use std::fmt;
 
+use anyhow::{Result, bail};
 use hdrhistogram::Histogram;
 use serde::Serialize;
 
 use super::ledger::Verdict;
-use super::options::Options;
+use super::load::Load;
 use super::process::Usage;
+
+/// A million bytes.
+pub const MEGABYTE: f64 = 1e6;
 
 /// What came of a run. Rates and latencies are of the measured window alone.
 #[derive(Debug, Clone, Serialize)]
@@ -25,6 +29,9 @@ pub struct Summary {
     pub published_per_second: f64,
     pub confirmed_per_second: f64,
     pub delivered_per_second: f64,
+    /// Payload, in millions of bytes.
+    pub published_mb_per_second: f64,
+    pub delivered_mb_per_second: f64,
     /// From the write of a publish to its confirm.
     pub confirm_latency: Option<Latency>,
     /// From the write of a publish to the read of its delivery.
@@ -33,6 +40,8 @@ pub struct Summary {
     pub broker_usage: Option<Usage>,
     /// Broker CPU per delivery, or per publish where nothing is consumed.
     pub broker_cpu_us_per_message: Option<f64>,
+    /// The same for a million bytes of payload.
+    pub broker_cpu_ms_per_mb: Option<f64>,
     pub generator_cpu_us_per_message: f64,
     pub nacked: u64,
     pub returned: u64,
@@ -89,48 +98,42 @@ impl fmt::Display for Latency {
 }
 
 /// What Yam does, and what is not known of others.
-pub fn fsync_state(options: &Options, product: &str) -> String {
-    if let Some(text) = &options.fsync_state {
-        return text.clone();
-    }
-    if options.transient {
-        "none: transient messages".to_owned()
-    } else if product.eq_ignore_ascii_case("yam") {
-        "fdatasync before each confirm".to_owned()
-    } else {
-        "unknown; say it with --fsync-state".to_owned()
+pub fn fsync_state(load: &Load, is_yam: bool) -> String {
+    match &load.fsync_state {
+        Some(text) => text.clone(),
+        None if is_yam => "fdatasync before each confirm".to_owned(),
+        None => "unknown; say it with --fsync-state".to_owned(),
     }
 }
 
-/// The load in one line.
-pub fn describe(options: &Options) -> String {
-    let mut parts = vec![format!("{} B {}", options.size, if options.transient { "transient" } else { "persistent" })];
-    parts.push(format!("{} producers, {} consumers, {} queues", options.producers, options.consumers, options.queue_count()));
-    if options.fan_out > 0 {
-        parts.push(format!("fan-out 1 to {}", options.fan_out));
+/// What there is to say of a load besides its size, whatever the protocol.
+pub fn describe(load: &Load) -> Vec<String> {
+    let drain = load.drain.then(|| "draining a backlog".to_owned());
+    let rate = (load.rate > 0.0).then(|| format!("{} messages/s wanted", load.rate));
+    drain.into_iter().chain(rate).collect()
+}
+
+impl Summary {
+    /// For people, or as JSON.
+    ///
+    /// # Errors
+    /// Where the account does not balance.
+    pub fn print(&self, load: &Load) -> Result<()> {
+        if load.json {
+            println!("{}", serde_json::to_string_pretty(self)?);
+        } else {
+            println!("{self}");
+        }
+        if !self.check.clean {
+            bail!("the account does not balance: {:?}; the summary above has the numbers", self.check);
+        }
+        Ok(())
     }
-    parts.push(match options.window() {
-        0 => "no confirms".to_owned(),
-        window => format!("confirm window {window}"),
-    });
-    if options.consumers > 0 {
-        parts.push(match options.ack_every() {
-            0 => "automatic acks".to_owned(),
-            every => format!("acks every {every}, prefetch {}", options.prefetch),
-        });
-    }
-    if options.drain {
-        parts.push("draining a backlog".to_owned());
-    }
-    if options.rate > 0.0 {
-        parts.push(format!("{} messages/s wanted", options.rate));
-    }
-    parts.join(", ")
 }
 
 impl fmt::Display for Summary {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let megabytes = |rate: f64| rate * self.payload_bytes as f64 / 1e6;
+        let megabytes = |rate: f64| rate * self.payload_bytes as f64 / MEGABYTE;
         writeln!(out, "broker       {} at {}", self.broker, self.url)?;
         writeln!(out, "load         {}", self.load)?;
         writeln!(out, "fsync        {}", self.fsync_state)?;
@@ -150,11 +153,13 @@ impl fmt::Display for Summary {
         if let Some(latency) = self.end_to_end_latency {
             writeln!(out, "end to end   {latency}")?;
         }
-        if let (Some(usage), Some(cpu)) = (self.broker_usage, self.broker_cpu_us_per_message) {
+        if let (Some(usage), Some(cpu), Some(of_mb)) =
+            (self.broker_usage, self.broker_cpu_us_per_message, self.broker_cpu_ms_per_mb)
+        {
             let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
             writeln!(
                 out,
-                "broker CPU   {cpu:.2} us per message; RSS {:.0} MiB, peak {:.0} MiB",
+                "broker CPU   {cpu:.2} us per message, {of_mb:.3} ms per MB; RSS {:.0} MiB, peak {:.0} MiB",
                 mib(usage.rss_bytes),
                 mib(usage.rss_peak_bytes)
             )?;

@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use serde::Serialize;
 
-use crate::Options;
+use super::Options;
+use super::generator::{Generator, Idle, Summary};
 use crate::broker::{Broker, Kind, Programs};
-use crate::generator::{Generator, Idle, Summary};
 use crate::machine::{pause, wait_for_calm};
 
 /// The cases of this file.
@@ -58,9 +58,11 @@ const RESTART_SECONDS_MAX: f64 = 3.0;
 /// Runs one of `NAMES` for one broker.
 pub fn run(name: &str, kind: Kind, programs: &Programs, generator: &Generator, options: &Options) -> Result<Vec<Line>> {
     let outcome = match name {
-        "idle-queues" => idle(kind, programs, generator, options, "--idle-queues", if options.quick { 2_000 } else { 10_000 }),
+        "idle-queues" => {
+            idle(kind, programs, generator, options, "--idle-queues", if options.common.quick { 2_000 } else { 10_000 })
+        }
         "idle-connections" => {
-            idle(kind, programs, generator, options, "--idle-connections", if options.quick { 1_000 } else { 5_000 })
+            idle(kind, programs, generator, options, "--idle-connections", if options.common.quick { 1_000 } else { 5_000 })
         }
         _ => backlog(kind, programs, generator, options),
     };
@@ -72,7 +74,7 @@ pub fn run(name: &str, kind: Kind, programs: &Programs, generator: &Generator, o
 }
 
 fn idle(kind: Kind, programs: &Programs, generator: &Generator, options: &Options, flag: &str, count: u64) -> Result<Vec<Line>> {
-    let broker = Broker::start(kind, programs, &options.dir)?;
+    let broker = Broker::start(kind, programs, &options.common.dir)?;
     let idle: Idle = generator.run(&broker, &[flag.to_owned(), count.to_string()])?;
     let what = flag.trim_start_matches("--idle-").trim_end_matches('s');
     let each = idle.bytes_each / KIB;
@@ -85,13 +87,13 @@ fn idle(kind: Kind, programs: &Programs, generator: &Generator, options: &Option
 
 fn backlog(kind: Kind, programs: &Programs, generator: &Generator, options: &Options) -> Result<Vec<Line>> {
     let words = |text: String| text.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
-    let calm_wait = Duration::from_secs(options.calm_wait);
+    let calm_wait = options.common.calm_wait();
     let live: Summary = {
-        let broker = Broker::start(kind, programs, &options.dir)?;
+        let broker = Broker::start(kind, programs, &options.common.dir)?;
         wait_for_calm(&broker.pids(), calm_wait);
-        generator.run(&broker, &words(format!("--duration {}", options.seconds)))?
+        generator.run(&broker, &words(format!("--duration {}", options.common.seconds)))?
     };
-    let mut broker = Broker::start(kind, programs, &options.dir)?;
+    let mut broker = Broker::start(kind, programs, &options.common.dir)?;
     let count = options.backlog;
     let mut lines = Vec::new();
     let mut note = |line: Line| {

@@ -7,6 +7,7 @@ use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 
 use crate::broker::Broker;
+use crate::machine::Usage;
 
 /// The load generator: one program for all brokers.
 #[derive(Debug)]
@@ -20,14 +21,6 @@ pub struct Latency {
     pub p50_us: f64,
     pub p99_us: f64,
     pub max_us: f64,
-}
-
-/// What the broker's processes used.
-#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
-pub struct Usage {
-    pub cpu_seconds: f64,
-    pub rss_bytes: u64,
-    pub rss_peak_bytes: u64,
 }
 
 /// The part of a load's summary that is compared.

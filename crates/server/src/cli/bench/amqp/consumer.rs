@@ -6,10 +6,11 @@ use anyhow::{Result, anyhow, bail};
 use hdrhistogram::Histogram;
 use mio::net::TcpStream;
 
-use super::ledger::{Ledger, parse_head};
 use super::options::Options;
-use super::reader::{Item, Progress, Reader, Ready};
+use super::reader::{Item, Progress, Reader};
 use super::wire::{self, Connection, Method};
+use crate::cli::bench::engine::{self, Ready};
+use crate::cli::bench::ledger::{Ledger, parse_head};
 
 /// Bytes of acks that may wait for a socket that takes no more; a broker that reads nothing for so long is stuck.
 const OUT_BYTES_MAX: usize = 4 * 1024 * 1024;
@@ -18,6 +19,7 @@ const OUT_BYTES_MAX: usize = 4 * 1024 * 1024;
 #[derive(Debug)]
 struct Subscription {
     queue: usize,
+    name: String,
     /// Per producer: one more than the highest sequence seen.
     last: Vec<u64>,
     last_tag: u64,
@@ -28,9 +30,8 @@ struct Subscription {
 
 /// One consuming connection.
 pub struct Consumer {
-    pub stream: TcpStream,
-    pub ready: Ready,
-    pub delivered: u64,
+    stream: TcpStream,
+    ready: Ready,
     reader: Reader,
     /// Channel 1 is the first.
     subscriptions: Vec<Subscription>,
@@ -51,12 +52,18 @@ impl Consumer {
             if options.prefetch > 0 && options.ack_every() > 0 {
                 connection.set_prefetch(channel, options.prefetch)?;
             }
-            subscriptions.push(Subscription { queue, last: Vec::new(), last_tag: 0, unacked: 0, redelivered: false });
+            subscriptions.push(Subscription {
+                queue,
+                name: options.queue_name(queue),
+                last: Vec::new(),
+                last_tag: 0,
+                unacked: 0,
+                redelivered: false,
+            });
         }
         Ok(Consumer {
             stream: connection.into_stream()?,
             ready: Ready::default(),
-            delivered: 0,
             reader: Reader::default(),
             subscriptions,
             ack_every: options.ack_every(),
@@ -64,20 +71,34 @@ impl Consumer {
             out_at: 0,
         })
     }
+}
 
-    /// Asks for the deliveries of all its queues.
-    pub fn subscribe(&mut self, options: &Options) -> Result<()> {
+impl engine::Connection for Consumer {
+    fn stream(&mut self) -> &mut TcpStream {
+        &mut self.stream
+    }
+
+    fn ready(&mut self) -> &mut Ready {
+        &mut self.ready
+    }
+
+    fn close(self, buffer: &mut [u8]) -> Result<()> {
+        self.reader.take_leave(self.stream, buffer)
+    }
+}
+
+impl engine::Consumer for Consumer {
+    fn subscribe(&mut self) -> Result<()> {
         for (position, subscription) in self.subscriptions.iter().enumerate() {
             let no_ack = u8::from(self.ack_every == 0) << 1;
-            let queue = options.queue_name(subscription.queue);
-            let consume = Method::new(60, 20).u16(0).short(&queue).short("").u8(no_ack).long(&[]);
+            let consume = Method::new(60, 20).u16(0).short(&subscription.name).short("").u8(no_ack).long(&[]);
             consume.frame(position as u16 + 1, &mut self.out);
         }
         self.flush()
     }
 
-    /// Reads once, books the deliveries and acknowledges those that are due.
-    pub fn receive(
+    /// Acknowledges what is due, too.
+    fn receive(
         &mut self,
         buffer: &mut [u8],
         now_ns: u64,
@@ -117,13 +138,11 @@ impl Consumer {
             Ok(())
         })?;
         self.ready.readable = progress == Progress::More;
-        self.delivered += delivered;
         self.flush()?;
         Ok(delivered)
     }
 
-    /// Acknowledges what is left over when no more will come.
-    pub fn settle(&mut self) -> Result<()> {
+    fn settle(&mut self) -> Result<()> {
         for (position, subscription) in self.subscriptions.iter_mut().enumerate() {
             if subscription.unacked > 0 {
                 subscription.unacked = 0;
@@ -133,13 +152,7 @@ impl Consumer {
         self.flush()
     }
 
-    /// Ends the connection politely: acks that were written count.
-    pub fn close(self, buffer: &mut [u8]) -> Result<()> {
-        self.reader.take_leave(self.stream, buffer)
-    }
-
-    /// Writes as much of the waiting acks as the socket takes.
-    pub fn flush(&mut self) -> Result<()> {
+    fn flush(&mut self) -> Result<()> {
         while self.ready.writable && self.out_at < self.out.len() {
             match self.stream.write(&self.out[self.out_at..]) {
                 Ok(written) => self.out_at += written,
@@ -157,7 +170,7 @@ impl Consumer {
         Ok(())
     }
 
-    pub fn is_flushed(&self) -> bool {
+    fn is_flushed(&self) -> bool {
         self.out.is_empty()
     }
 }

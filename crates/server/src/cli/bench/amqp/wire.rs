@@ -6,12 +6,13 @@
 //! header   class u16 | weight u16 | body size u64 | property flags u16 | properties
 //! ```
 
-use std::io::{ErrorKind, Read, Write};
-use std::net::{TcpStream, ToSocketAddrs};
-use std::time::{Duration, Instant};
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
 
+use crate::cli::bench::dial::{dial, explain};
 use crate::cli::url::Url;
 
 pub const FRAME_METHOD: u8 = 1;
@@ -132,9 +133,7 @@ pub struct Connection {
 impl Connection {
     /// Connects, logs in and opens channel 1; keeps trying for `patience` while nobody listens.
     pub fn open(url: &Url, patience: Duration) -> Result<Connection> {
-        let stream = dial(url, patience)?;
-        stream.set_nodelay(true)?;
-        stream.set_read_timeout(Some(Duration::from_secs(60)))?;
+        let stream = dial(&url.host, url.port, patience, "--url")?;
         let mut connection = Connection { stream, product: String::new(), version: String::new(), frame_max: 131_072 };
         connection.handshake(url).with_context(|| format!("opening an AMQP connection to {}", url.place()))?;
         Ok(connection)
@@ -258,47 +257,6 @@ impl Connection {
     pub fn into_stream(self) -> Result<mio::net::TcpStream> {
         self.stream.set_nonblocking(true)?;
         Ok(mio::net::TcpStream::from_std(self.stream))
-    }
-}
-
-fn dial(url: &Url, patience: Duration) -> Result<TcpStream> {
-    let deadline = now() + patience;
-    let place = url.place();
-    loop {
-        let socket = (url.host.as_str(), url.port)
-            .to_socket_addrs()
-            .with_context(|| format!("{place}: no such host"))?
-            .next()
-            .with_context(|| format!("{place}: no address"))?;
-        match TcpStream::connect_timeout(&socket, Duration::from_secs(5)) {
-            Ok(stream) => return Ok(stream),
-            Err(error) if now() >= deadline => {
-                let advice = match error.kind() {
-                    ErrorKind::ConnectionRefused => "nobody listens there; start a broker with `yam serve`, or give its --url",
-                    _ => "is the address right?",
-                };
-                return Err(anyhow!("{place}: {error}: {advice}"));
-            }
-            Err(_) => pause(Duration::from_millis(2)),
-        }
-    }
-}
-
-#[expect(clippy::disallowed_methods, reason = "the generator is part of a roof: it reads the clock")]
-pub fn now() -> Instant {
-    Instant::now()
-}
-
-#[expect(clippy::disallowed_methods, reason = "between two attempts to connect there is no event to wait for")]
-fn pause(duration: Duration) {
-    std::thread::sleep(duration);
-}
-
-fn explain(error: std::io::Error) -> anyhow::Error {
-    match error.kind() {
-        ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset => anyhow!("the broker closed the connection; its log says why"),
-        ErrorKind::WouldBlock | ErrorKind::TimedOut => anyhow!("the broker did not answer within a minute"),
-        _ => anyhow!(error),
     }
 }
 

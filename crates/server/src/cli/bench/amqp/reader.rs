@@ -6,12 +6,10 @@ use std::time::Duration;
 
 use anyhow::{Result, bail};
 
-use super::options::BODY_HEAD_BYTES;
 use super::wire::{self, FRAME_BODY, FRAME_HEAD_BYTES, FRAME_HEADER, FRAME_METHOD, FRAME_OVERHEAD_BYTES};
+use crate::cli::bench::dial::now;
+use crate::cli::bench::ledger::BODY_HEAD_BYTES;
 
-/// Bytes of the buffer that all connections read through: large enough to make a read cheap per message, small enough to
-/// stay in a core's cache.
-pub const READ_BUFFER_BYTES: usize = 256 * 1024;
 /// A method frame longer than this does not occur here; the bound keeps what is carried over small.
 const METHOD_BYTES_MAX: usize = 64 * 1024;
 
@@ -31,19 +29,6 @@ pub enum Progress {
     Drained,
     /// There may be more at once.
     More,
-}
-
-/// What the last events said of a socket. They come once per change, so it stays true until a call says otherwise.
-#[derive(Debug, Clone, Copy)]
-pub struct Ready {
-    pub readable: bool,
-    pub writable: bool,
-}
-
-impl Default for Ready {
-    fn default() -> Ready {
-        Ready { readable: true, writable: true }
-    }
 }
 
 /// The state of one connection's incoming side between two reads.
@@ -95,9 +80,9 @@ impl Reader {
         let mut bytes = Vec::new();
         wire::Method::new(10, 50).u16(200).short("done").u16(0).u16(0).frame(0, &mut bytes);
         stream.write_all(&bytes)?;
-        let deadline = wire::now() + Duration::from_secs(5);
+        let deadline = now() + Duration::from_secs(5);
         let mut answered = false;
-        while !answered && wire::now() < deadline {
+        while !answered && now() < deadline {
             self.receive(&mut stream, buffer, |item| {
                 if let Item::Method { channel: 0, payload } = item {
                     answered |= wire::method_id(payload) == wire::CONNECTION_CLOSE_OK;

@@ -1,4 +1,10 @@
 //! A broker as a process: started on ports and a folder of its own, listening on loopback only.
+//!
+//! # Layout
+//! - [`rabbitmq`], [`kafka`]: how the peers are started
+
+pub mod kafka;
+mod rabbitmq;
 
 use std::fmt;
 use std::fs::File;
@@ -18,6 +24,10 @@ use crate::machine::pause;
 pub enum Kind {
     Yam,
     Rabbitmq,
+    /// As it comes: it leaves syncing to the operating system.
+    Kafka,
+    /// With log.flush.interval.messages=1.
+    KafkaSynced,
 }
 
 impl fmt::Display for Kind {
@@ -25,6 +35,8 @@ impl fmt::Display for Kind {
         out.write_str(match self {
             Kind::Yam => "Yam",
             Kind::Rabbitmq => "RabbitMQ",
+            Kind::Kafka => "Kafka",
+            Kind::KafkaSynced => "Kafka synced",
         })
     }
 }
@@ -35,6 +47,8 @@ impl Kind {
         match self {
             Kind::Yam => "fdatasync before each confirm",
             Kind::Rabbitmq => "classic queue: written, fsync in batches at idle moments; a confirm may precede it",
+            Kind::Kafka => "written to the page cache; an answer waits for no fsync",
+            Kind::KafkaSynced => "fsync of each partition after each batch (log.flush.interval.messages=1)",
         }
     }
 }
@@ -44,6 +58,8 @@ impl Kind {
 pub struct Programs {
     pub yam: PathBuf,
     pub rabbitmq_server: PathBuf,
+    /// A folder with Apache Kafka's jars and those that they need.
+    pub kafka_jars: PathBuf,
 }
 
 /// A started broker. It is stopped when this is dropped.
@@ -86,12 +102,16 @@ const START_PATIENCE: Duration = Duration::from_secs(180);
 impl Broker {
     /// Starts it over an empty folder in `dir` and waits until it serves.
     pub fn start(kind: Kind, programs: &Programs, dir: &Path) -> Result<Broker> {
-        let folder = tempfile::Builder::new().prefix(&format!("{kind}-").to_lowercase()).tempdir_in(dir)?;
+        let folder = tempfile::Builder::new().prefix(&format!("{kind}-").to_lowercase().replace(' ', "-")).tempdir_in(dir)?;
         let ports = free_ports()?;
         let folder_path = folder.path().canonicalize()?;
         let mapper = match kind {
+            Kind::Rabbitmq => Some(rabbitmq::start_mapper(ports[2], &folder_path)?),
+            Kind::Kafka | Kind::KafkaSynced => {
+                kafka::prepare(programs, &folder_path, ports, kind == Kind::KafkaSynced)?;
+                None
+            }
             Kind::Yam => None,
-            Kind::Rabbitmq => Some(start_mapper(ports[2], &folder_path)?),
         };
         let server = spawn(kind, programs, &folder_path, ports)?;
         let mut broker = Broker { kind, programs: programs.clone(), folder, ports, server, mapper };
@@ -101,6 +121,11 @@ impl Broker {
 
     pub fn url(&self) -> String {
         format!("amqp://guest:guest@127.0.0.1:{}/", self.ports[0])
+    }
+
+    /// Where Kafka's clients find it.
+    pub fn kafka_place(&self) -> String {
+        format!("127.0.0.1:{}", self.ports[1])
     }
 
     /// The processes whose CPU and memory are the broker's.
@@ -144,12 +169,13 @@ impl Broker {
     }
 
     pub fn wait_until_ready(&mut self) -> Result<()> {
-        let sign = match self.kind {
-            Kind::Yam => "amqp listening on",
-            Kind::Rabbitmq => "completed with",
+        let signs: &[&str] = match self.kind {
+            Kind::Yam => &["amqp listening on", "kafka listening on"],
+            Kind::Rabbitmq => &["completed with"],
+            Kind::Kafka | Kind::KafkaSynced => &["Kafka Server started"],
         };
         let started = Instant::now();
-        while !self.log().contains(sign) {
+        while !signs.iter().all(|sign| self.log().contains(sign)) {
             if let Some(status) = self.server.try_wait()? {
                 bail!("{} ended with {status} instead of serving:\n{}", self.kind, tail(&self.log()));
             }
@@ -177,7 +203,8 @@ impl Drop for Broker {
 fn spawn(kind: Kind, programs: &Programs, folder: &Path, ports: [u16; 3]) -> Result<Child> {
     let mut command = match kind {
         Kind::Yam => yam(&programs.yam, folder, ports),
-        Kind::Rabbitmq => rabbitmq(&programs.rabbitmq_server, folder, ports)?,
+        Kind::Rabbitmq => rabbitmq::command(&programs.rabbitmq_server, folder, ports)?,
+        Kind::Kafka | Kind::KafkaSynced => kafka::command(programs, folder),
     };
     let out = File::create(folder.join("out.log"))?;
     command.stdin(Stdio::null()).stdout(out.try_clone()?).stderr(out);
@@ -189,43 +216,9 @@ fn spawn(kind: Kind, programs: &Programs, folder: &Path, ports: [u16; 3]) -> Res
 fn yam(program: &Path, folder: &Path, ports: [u16; 3]) -> Command {
     let mut command = Command::new(program);
     command.arg("serve").arg("--data-dir").arg(folder.join("data"));
-    command.arg("--amqp-listen").arg(format!("127.0.0.1:{}", ports[0])).args(["--kafka-listen", "none"]);
+    command.arg("--amqp-listen").arg(format!("127.0.0.1:{}", ports[0]));
+    command.arg("--kafka-listen").arg(format!("127.0.0.1:{}", ports[1]));
     command
-}
-
-/// RabbitMQ as Debian has it, without plug-ins, and otherwise as it comes.
-fn rabbitmq(script: &Path, folder: &Path, ports: [u16; 3]) -> Result<Command> {
-    let configuration = folder.join("rabbitmq.conf");
-    // The default watches for 50 MB too, but of the folder's whole disk; said here so that a full disk shows as such.
-    std::fs::write(&configuration, format!("listeners.tcp.default = 127.0.0.1:{}\ndisk_free_limit.absolute = 50MB\n", ports[0]))?;
-    std::fs::write(folder.join("env.conf"), "")?;
-    let mut command = Command::new(script);
-    command
-        .env("HOME", folder)
-        .env("RABBITMQ_NODENAME", format!("bench{}@localhost", ports[0]))
-        .env("RABBITMQ_MNESIA_BASE", folder.join("mnesia"))
-        .env("RABBITMQ_LOG_BASE", folder.join("log"))
-        .env("RABBITMQ_CONFIG_FILE", &configuration)
-        .env("RABBITMQ_CONF_ENV_FILE", folder.join("env.conf"))
-        .env("RABBITMQ_ENABLED_PLUGINS_FILE", folder.join("enabled_plugins"))
-        .env("RABBITMQ_DIST_PORT", ports[1].to_string())
-        .env("RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS", "-kernel inet_dist_use_interface {127,0,0,1}")
-        .env("ERL_EPMD_PORT", ports[2].to_string())
-        .env("ERL_EPMD_ADDRESS", "127.0.0.1");
-    Ok(command)
-}
-
-fn start_mapper(port: u16, folder: &Path) -> Result<Child> {
-    let out = File::create(folder.join("epmd.log"))?;
-    let child = Command::new("epmd")
-        .args(["-address", "127.0.0.1", "-port", &port.to_string()])
-        .stdin(Stdio::null())
-        .stdout(out.try_clone()?)
-        .stderr(out)
-        .spawn()
-        .context("cannot start epmd, which comes with Erlang")?;
-    remember(child.id(), folder);
-    Ok(child)
 }
 
 /// The process that serves: a start script may have become it, or started it.
@@ -234,7 +227,7 @@ fn server_pid(started: u32) -> u32 {
     let children = |pid: u32| std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
     let mut generation = vec![started];
     while let Some(pid) = generation.pop() {
-        if matches!(name(pid).trim(), "beam.smp" | "yam") {
+        if matches!(name(pid).trim(), "beam.smp" | "yam" | "java") {
             return pid;
         }
         generation.extend(children(pid).split_whitespace().filter_map(|pid| pid.parse::<u32>().ok()));

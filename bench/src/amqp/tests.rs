@@ -1,4 +1,4 @@
-use crate::cases;
+use super::cases;
 use crate::report::median;
 
 #[test]

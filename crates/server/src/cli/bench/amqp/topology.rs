@@ -1,16 +1,9 @@
-//! The queues and the exchange of a run, and the sockets it needs.
+//! The queues and the exchange of a run.
 
 use anyhow::{Context as _, Result};
 
 use super::options::Options;
 use super::wire::Connection;
-
-/// As many sockets as the system lets this process have; if that is too few, opening one says so.
-pub fn allow_many_sockets() {
-    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-    let limit = getrlimit(Resource::Nofile);
-    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
-}
 
 /// Declares queues and exchange, empty unless they are to be reused.
 pub fn declare(admin: &mut Connection, options: &Options) -> Result<()> {
@@ -23,7 +16,7 @@ pub fn declare(admin: &mut Connection, options: &Options) -> Result<()> {
         admin
             .declare_queue(&name, durable)
             .with_context(|| format!("declaring {name}: if it was left by a run with other options, use another --prefix"))?;
-        if !options.reuse {
+        if !options.load.reuse {
             admin.purge_queue(&name)?;
         }
         if options.fan_out > 0 {

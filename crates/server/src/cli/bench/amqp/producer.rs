@@ -7,31 +7,20 @@ use anyhow::Result;
 use hdrhistogram::Histogram;
 use mio::net::TcpStream;
 
-use super::ledger::body_head;
-use super::options::{BODY_HEAD_BYTES, Options};
-use super::reader::{Item, Progress, Reader, Ready};
+use super::options::Options;
+use super::reader::{Item, Progress, Reader};
 use super::wire::{self, Connection};
+use crate::cli::bench::engine::{self, Counts, Ready};
+use crate::cli::bench::ledger::{BODY_HEAD_BYTES, body_head};
 
 /// Bytes that are encoded ahead: enough for large writes, few enough to stay in a core's cache.
 const BLOCK_BYTES: usize = 256 * 1024;
 
-/// Counters of one producer since its start.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Counts {
-    pub published: u64,
-    pub confirmed: u64,
-    pub nacked: u64,
-    pub returned: u64,
-    pub blocked: u64,
-}
-
 /// One publishing connection.
 pub struct Producer {
-    pub stream: TcpStream,
-    pub ready: Ready,
-    pub counts: Counts,
-    /// Messages to publish in all; `u64::MAX` while the run goes by time.
-    pub quota: u64,
+    stream: TcpStream,
+    ready: Ready,
+    counts: Counts,
     index: usize,
     reader: Reader,
     /// Identical publishes, one after the other.
@@ -52,8 +41,8 @@ impl Producer {
             connection.select_confirms()?;
         }
         let (exchange, routing_key) = options.target_of(index);
-        let body: Vec<u8> = (0..options.size).map(|i| b'a' + (i % 23) as u8).collect();
-        let mut block = Vec::with_capacity(BLOCK_BYTES + options.size);
+        let body: Vec<u8> = (0..options.load.size).map(|i| b'a' + (i % 23) as u8).collect();
+        let mut block = Vec::with_capacity(BLOCK_BYTES + options.load.size);
         let body_at = wire::put_publish(&exchange, &routing_key, !options.transient, &body, connection.frame_max, &mut block);
         let stride = block.len();
         let messages = (BLOCK_BYTES / stride).clamp(1, if window > 0 { window } else { usize::MAX });
@@ -61,8 +50,7 @@ impl Producer {
         Ok(Producer {
             stream: connection.into_stream()?,
             ready: Ready::default(),
-            counts: Counts::default(),
-            quota: u64::MAX,
+            counts: Counts::new(options.load.quota(index)),
             index,
             reader: Reader::default(),
             block,
@@ -74,53 +62,58 @@ impl Producer {
         })
     }
 
-    /// Everything published is confirmed, or there are no confirms to wait for and all is written.
-    pub fn is_settled(&self) -> bool {
-        self.pending.is_empty() && (self.window.size == 0 || self.counts.confirmed + self.counts.nacked == self.counts.published)
-    }
-
-    /// Ends the connection politely.
-    pub fn close(self, buffer: &mut [u8]) -> Result<()> {
-        self.reader.take_leave(self.stream, buffer)
-    }
-
-    /// Reads confirms.
-    pub fn receive(&mut self, buffer: &mut [u8], now_ns: u64, latency: &mut Histogram<u64>) -> Result<()> {
-        let Producer { stream, reader, window, counts, .. } = self;
-        let progress = reader.receive(stream, buffer, |item| {
-            let Item::Method { payload, .. } = item else { return Ok(()) };
-            match wire::method_id(payload) {
-                id @ (wire::BASIC_ACK | wire::BASIC_NACK) => {
-                    let Some(&[a, b, c, d, e, f, g, h, bits]) = payload[4..].first_chunk() else { return Ok(()) };
-                    let tag = u64::from_be_bytes([a, b, c, d, e, f, g, h]);
-                    let settled = window.settle(tag, bits & 1 == 1, now_ns, latency);
-                    *(if id == wire::BASIC_ACK { &mut counts.confirmed } else { &mut counts.nacked }) += settled;
-                }
-                wire::BASIC_RETURN => counts.returned += 1,
-                wire::CONNECTION_BLOCKED => counts.blocked += 1,
-                wire::CONNECTION_CLOSE | wire::CHANNEL_CLOSE => return Err(wire::close_error(payload)),
-                _ => {}
-            }
-            Ok(())
-        })?;
-        self.ready.readable = progress == Progress::More;
-        Ok(())
-    }
-
     /// Messages that quota and window allow, if they are worth a write; `room` is what rate and backlog allow.
     fn allowance(&self, room: u64) -> usize {
-        let quota = self.quota - self.counts.published;
+        let quota = self.counts.quota - self.counts.published;
         let allowed = quota.min(room).min(self.window.room(self.counts.published));
         if allowed < self.burst as u64 && allowed < quota { 0 } else { allowed as usize }
     }
 
-    /// Whether `publish` would have something to write.
-    pub fn has_work(&self, room: u64) -> bool {
+    fn patch(&mut self, messages: usize, now_ns: u64) {
+        let start = self.pending.end;
+        for message in self.block[start..].chunks_exact_mut(self.stride).take(messages) {
+            let head = body_head(self.index, self.counts.published, now_ns);
+            message[self.body_at..self.body_at + BODY_HEAD_BYTES].copy_from_slice(&head);
+            self.window.publish(self.counts.published, now_ns);
+            self.counts.published += 1;
+        }
+        self.pending = start..start + messages * self.stride;
+    }
+}
+
+impl engine::Connection for Producer {
+    fn stream(&mut self) -> &mut TcpStream {
+        &mut self.stream
+    }
+
+    fn ready(&mut self) -> &mut Ready {
+        &mut self.ready
+    }
+
+    fn close(self, buffer: &mut [u8]) -> Result<()> {
+        self.reader.take_leave(self.stream, buffer)
+    }
+}
+
+impl engine::Producer for Producer {
+    fn counts(&self) -> &Counts {
+        &self.counts
+    }
+
+    fn counts_mut(&mut self) -> &mut Counts {
+        &mut self.counts
+    }
+
+    fn is_settled(&self) -> bool {
+        self.pending.is_empty() && (self.window.size == 0 || self.counts.confirmed + self.counts.nacked == self.counts.published)
+    }
+
+    fn has_work(&self, room: u64) -> bool {
         self.ready.writable && (!self.pending.is_empty() || self.allowance(room) > 0)
     }
 
-    /// Writes at most one block; returns the number of messages begun.
-    pub fn publish(&mut self, room: u64, now_ns: u64) -> Result<u64> {
+    /// At most one block.
+    fn publish(&mut self, room: u64, now_ns: u64) -> Result<u64> {
         let mut begun = 0;
         if self.pending.is_empty() {
             if self.pending.end == self.block.len() {
@@ -145,15 +138,26 @@ impl Producer {
         Ok(begun)
     }
 
-    fn patch(&mut self, messages: usize, now_ns: u64) {
-        let start = self.pending.end;
-        for message in self.block[start..].chunks_exact_mut(self.stride).take(messages) {
-            let head = body_head(self.index, self.counts.published, now_ns);
-            message[self.body_at..self.body_at + BODY_HEAD_BYTES].copy_from_slice(&head);
-            self.window.publish(self.counts.published, now_ns);
-            self.counts.published += 1;
-        }
-        self.pending = start..start + messages * self.stride;
+    fn receive(&mut self, buffer: &mut [u8], now_ns: u64, latency: &mut Histogram<u64>) -> Result<()> {
+        let Producer { stream, reader, window, counts, .. } = self;
+        let progress = reader.receive(stream, buffer, |item| {
+            let Item::Method { payload, .. } = item else { return Ok(()) };
+            match wire::method_id(payload) {
+                id @ (wire::BASIC_ACK | wire::BASIC_NACK) => {
+                    let Some(&[a, b, c, d, e, f, g, h, bits]) = payload[4..].first_chunk() else { return Ok(()) };
+                    let tag = u64::from_be_bytes([a, b, c, d, e, f, g, h]);
+                    let settled = window.settle(tag, bits & 1 == 1, now_ns, latency);
+                    *(if id == wire::BASIC_ACK { &mut counts.confirmed } else { &mut counts.nacked }) += settled;
+                }
+                wire::BASIC_RETURN => counts.returned += 1,
+                wire::CONNECTION_BLOCKED => counts.blocked += 1,
+                wire::CONNECTION_CLOSE | wire::CHANNEL_CLOSE => return Err(wire::close_error(payload)),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        self.ready.readable = progress == Progress::More;
+        Ok(())
     }
 }
 

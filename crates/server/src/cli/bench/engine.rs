@@ -1,60 +1,119 @@
-//! The event loop: one thread, all connections, and the phases of a run.
+//! The event loop: one thread, all connections of any protocol, and the phases of a run.
 
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 use hdrhistogram::Histogram;
 use indicatif::{ProgressBar, ProgressStyle};
+use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
 
-use super::consumer::Consumer;
+use super::dial::now;
 use super::ledger::{Ledger, Verdict};
-use super::options::Options;
+use super::load::Load;
 use super::process::{self, Usage};
-use super::producer::Producer;
-use super::reader::READ_BUFFER_BYTES;
-use super::summary::{self, Check, Latency, Summary};
-use super::topology::{allow_many_sockets, count_held, declare, remove};
-use super::wire::{Connection, now};
+use super::summary::{Check, Latency, MEGABYTE, Summary};
 
 /// Longest wait for an event: how often progress is shown and time limits are looked at.
 const TICK: Duration = Duration::from_millis(200);
 /// Events taken from the kernel at once.
 const EVENTS_MAX: usize = 1024;
 
-/// Sets the topology up, runs the load, checks and prints.
-pub fn run(options: &Options) -> Result<()> {
-    allow_many_sockets();
-    let patience = Duration::from_secs_f64(options.connect_timeout);
-    let mut admin = Connection::open(&options.url, patience)?;
-    declare(&mut admin, options)?;
-    let mut options = options.clone();
-    if options.producers == 0 && options.count.is_none() {
-        options.count = Some(count_held(&mut admin, &options)?);
+/// Bytes of the buffer that connections read through: large enough to make a read cheap per message, small enough to stay in
+/// a core's cache.
+pub const READ_BUFFER_BYTES: usize = 256 * 1024;
+
+/// What the last events said of a socket. They come once per change, so it stays true until a call says otherwise.
+#[derive(Debug, Clone, Copy)]
+pub struct Ready {
+    pub readable: bool,
+    pub writable: bool,
+}
+
+impl Default for Ready {
+    fn default() -> Ready {
+        Ready { readable: true, writable: true }
     }
-    let options = &options;
-    let mut engine = Engine::new(options)?;
-    let outcome = engine.run().and_then(|window| Ok((window, engine.verify(&mut admin)?)));
-    engine.progress.finish_and_clear();
-    let result = outcome.map(|((start, end), verdict)| (engine.summarise(&admin, &start, &end, verdict), verdict));
-    engine.close();
-    if !options.keep {
-        // After a failure the broker may be gone; then the failure is what matters.
-        let removed = remove(&mut admin, options);
-        if result.is_ok() {
-            removed?;
-        }
+}
+
+/// Counters of one producer since its start.
+#[derive(Debug, Clone, Copy)]
+pub struct Counts {
+    /// Messages to publish in all; `u64::MAX` while the run goes by time.
+    pub quota: u64,
+    pub published: u64,
+    pub confirmed: u64,
+    pub nacked: u64,
+    pub returned: u64,
+    pub blocked: u64,
+}
+
+impl Counts {
+    pub fn new(quota: u64) -> Counts {
+        Counts { quota, published: 0, confirmed: 0, nacked: 0, returned: 0, blocked: 0 }
     }
-    let (summary, verdict) = result?;
-    if options.json {
-        println!("{}", serde_json::to_string_pretty(&summary)?);
-    } else {
-        println!("{summary}");
-    }
-    if !summary.check.clean {
-        bail!("the account does not balance: {verdict:?}; the summary above has the numbers");
-    }
-    Ok(())
+}
+
+/// A connection of the event loop.
+pub trait Connection {
+    fn stream(&mut self) -> &mut TcpStream;
+
+    fn ready(&mut self) -> &mut Ready;
+
+    /// Ends it politely: what was written counts.
+    fn close(self, buffer: &mut [u8]) -> Result<()>;
+}
+
+/// A publishing connection.
+pub trait Producer: Connection {
+    fn counts(&self) -> &Counts;
+
+    fn counts_mut(&mut self) -> &mut Counts;
+
+    /// Everything published is confirmed, or there are no confirms to wait for and all is written.
+    fn is_settled(&self) -> bool;
+
+    /// Whether `publish` would have something to write; `room` is what rate and backlog allow.
+    fn has_work(&self, room: u64) -> bool;
+
+    /// Writes a piece of what quota, window and `room` allow; returns the number of messages begun.
+    fn publish(&mut self, room: u64, now_ns: u64) -> Result<u64>;
+
+    /// Reads confirms; `buffer` is for bytes on their way.
+    fn receive(&mut self, buffer: &mut [u8], now_ns: u64, latency: &mut Histogram<u64>) -> Result<()>;
+}
+
+/// A consuming connection.
+pub trait Consumer: Connection {
+    /// Asks for deliveries.
+    fn subscribe(&mut self) -> Result<()>;
+
+    /// Reads once and books what came; returns the number of messages. `latency` is for the ages of messages.
+    fn receive(
+        &mut self,
+        buffer: &mut [u8],
+        now_ns: u64,
+        ledger: &mut Ledger,
+        latency: Option<&mut Histogram<u64>>,
+    ) -> Result<u64>;
+
+    /// Acknowledges what is left over when no more will come.
+    fn settle(&mut self) -> Result<()>;
+
+    /// Writes as much of what waits as the socket takes.
+    fn flush(&mut self) -> Result<()>;
+
+    fn is_flushed(&self) -> bool;
+}
+
+/// What a run is and against whom, for its summary.
+#[derive(Debug)]
+pub struct Title {
+    pub broker: String,
+    pub place: String,
+    /// What happens to a message before it is confirmed.
+    pub fsync_state: String,
+    pub load: String,
 }
 
 /// All counters at one moment.
@@ -68,15 +127,18 @@ struct Snapshot {
     own_cpu_seconds: f64,
 }
 
-struct Engine<'a> {
-    options: &'a Options,
+/// The connections of a run, under load.
+pub struct Engine<'a, P, C> {
+    load: &'a Load,
     poll: Poll,
     events: Events,
     /// Tokens 0.. are the producers, the consumers follow.
-    producers: Vec<Producer>,
-    consumers: Vec<Consumer>,
+    pub producers: Vec<P>,
+    pub consumers: Vec<C>,
     buffer: Vec<u8>,
-    ledger: Ledger,
+    pub ledger: Ledger,
+    /// Queues that a message reaches.
+    copies: u64,
     confirm_latency: Histogram<u64>,
     end_to_end_latency: Histogram<u64>,
     origin: Instant,
@@ -87,38 +149,30 @@ struct Engine<'a> {
     shown: (Instant, u64, u64),
 }
 
-impl<'a> Engine<'a> {
-    fn new(options: &'a Options) -> Result<Engine<'a>> {
+impl<'a, P: Producer, C: Consumer> Engine<'a, P, C> {
+    pub fn new(
+        load: &'a Load,
+        copies: u64,
+        ledger: Ledger,
+        mut producers: Vec<P>,
+        mut consumers: Vec<C>,
+    ) -> Result<Engine<'a, P, C>> {
         let poll = Poll::new()?;
-        let mut producers = Vec::new();
-        for index in 0..options.producers {
-            let connection = Connection::open(&options.url, Duration::ZERO)?;
-            let mut producer = Producer::new(connection, index, options)?;
-            if let Some(count) = options.count {
-                let share = count / options.producers as u64;
-                producer.quota = share + u64::from((index as u64) < count % options.producers as u64);
-            }
-            poll.registry().register(&mut producer.stream, Token(index), Interest::READABLE | Interest::WRITABLE)?;
-            producers.push(producer);
-        }
-        let mut consumers = Vec::new();
-        for index in 0..options.consumers {
-            let connection = Connection::open(&options.url, Duration::ZERO)?;
-            let mut consumer = Consumer::new(connection, index, options)?;
-            let token = Token(options.producers + index);
-            poll.registry().register(&mut consumer.stream, token, Interest::READABLE | Interest::WRITABLE)?;
-            consumers.push(consumer);
+        let streams = producers.iter_mut().map(Connection::stream).chain(consumers.iter_mut().map(Connection::stream));
+        for (index, stream) in streams.enumerate() {
+            poll.registry().register(stream, Token(index), Interest::READABLE | Interest::WRITABLE)?;
         }
         let style = ProgressStyle::with_template("{spinner} [{elapsed}] {msg}").context("progress style")?;
         let origin = now();
         Ok(Engine {
-            options,
+            load,
             poll,
             events: Events::with_capacity(EVENTS_MAX),
             producers,
             consumers,
             buffer: vec![0; READ_BUFFER_BYTES],
-            ledger: Ledger::new(options),
+            ledger,
+            copies,
             confirm_latency: histogram()?,
             end_to_end_latency: histogram()?,
             origin,
@@ -130,17 +184,42 @@ impl<'a> Engine<'a> {
         })
     }
 
+    /// The whole run: load, the check by `verify`, the summary.
+    ///
+    /// # Errors
+    /// What a connection or the check ran into.
+    pub fn measure(mut self, title: Title, verify: impl FnOnce(&Self) -> Result<Verdict>) -> Result<Summary> {
+        let outcome = self.run().and_then(|window| Ok((window, verify(&self)?)));
+        self.progress.finish_and_clear();
+        let summary = outcome.map(|((start, end), verdict)| self.summarise(title, &start, &end, verdict));
+        self.close();
+        summary
+    }
+
+    /// Published messages that were not refused.
+    pub fn accepted(&self) -> u64 {
+        self.published - self.refused()
+    }
+
+    pub fn refused(&self) -> u64 {
+        self.sum(|counts| counts.nacked + counts.returned)
+    }
+
+    fn sum(&self, field: fn(&Counts) -> u64) -> u64 {
+        self.producers.iter().map(|producer| field(producer.counts())).sum()
+    }
+
     /// Fill, warm up, measure, drain; returns the counters at both ends of the measured window.
     fn run(&mut self) -> Result<(Snapshot, Snapshot)> {
-        if self.options.drain {
+        if self.load.drain {
             self.until("filling", |engine| engine.published_all() && engine.settled())?;
         }
         for consumer in &mut self.consumers {
-            consumer.subscribe(self.options)?;
+            consumer.subscribe()?;
         }
-        let by_count = self.options.count.is_some();
+        let by_count = self.load.count.is_some();
         if !by_count {
-            self.run_for("warming up", Duration::from_secs_f64(self.options.warm_up))?;
+            self.run_for("warming up", Duration::from_secs_f64(self.load.warm_up))?;
         }
         self.confirm_latency.reset();
         self.end_to_end_latency.reset();
@@ -148,11 +227,12 @@ impl<'a> Engine<'a> {
         if by_count {
             self.until("measuring", Engine::complete)?;
         } else {
-            self.run_for("measuring", Duration::from_secs_f64(self.options.duration))?;
+            self.run_for("measuring", Duration::from_secs_f64(self.load.duration))?;
         }
         let end = self.snapshot()?;
         for producer in &mut self.producers {
-            producer.quota = producer.counts.published;
+            let counts = producer.counts_mut();
+            counts.quota = counts.published;
         }
         self.until("draining", Engine::complete)?;
         for consumer in &mut self.consumers {
@@ -163,7 +243,7 @@ impl<'a> Engine<'a> {
     }
 
     fn published_all(&self) -> bool {
-        self.producers.iter().all(|producer| producer.counts.published >= producer.quota)
+        self.producers.iter().map(Producer::counts).all(|counts| counts.published >= counts.quota)
     }
 
     fn settled(&self) -> bool {
@@ -174,11 +254,8 @@ impl<'a> Engine<'a> {
     fn complete(&mut self) -> bool {
         let expected = match (self.consumers.is_empty(), self.producers.is_empty()) {
             (true, _) => 0,
-            (false, true) => self.options.count.unwrap_or(0),
-            (false, false) => {
-                let refused: u64 = self.producers.iter().map(|p| p.counts.nacked + p.counts.returned).sum();
-                self.published.saturating_sub(refused) * self.options.copies()
-            }
+            (false, true) => self.load.count.unwrap_or(0),
+            (false, false) => self.accepted() * self.copies,
         };
         self.published_all() && self.settled() && self.delivered >= expected
     }
@@ -198,7 +275,7 @@ impl<'a> Engine<'a> {
                 let activity = self.activity();
                 if activity != moved.1 {
                     moved = (now(), activity);
-                } else if now() - moved.0 > self.options.stall_timeout() {
+                } else if now() - moved.0 > self.load.stall_timeout() {
                     return self.stalled(phase);
                 }
             }
@@ -207,8 +284,7 @@ impl<'a> Engine<'a> {
     }
 
     fn stalled(&self, phase: &str) -> Result<()> {
-        let sum = |field: fn(&Producer) -> u64| self.producers.iter().map(field).sum::<u64>();
-        let blocked = sum(|p| p.counts.blocked);
+        let blocked = self.sum(|counts| counts.blocked);
         // What is still missing at the end is for the check to name.
         if phase == "draining" {
             return Ok(());
@@ -216,16 +292,16 @@ impl<'a> Engine<'a> {
         let hint = if blocked > 0 { "; the broker has blocked publishers: it is short of disk or memory" } else { "" };
         bail!(
             "while {phase}, nothing has moved for {:?}: {} published, {} confirmed, {} nacked, {} delivered{hint}",
-            self.options.stall_timeout(),
+            self.load.stall_timeout(),
             self.published,
-            sum(|p| p.counts.confirmed),
-            sum(|p| p.counts.nacked),
+            self.sum(|counts| counts.confirmed),
+            self.sum(|counts| counts.nacked),
             self.delivered,
         )
     }
 
     fn activity(&self) -> u64 {
-        self.published + self.delivered + self.producers.iter().map(|p| p.counts.confirmed + p.counts.nacked).sum::<u64>()
+        self.published + self.delivered + self.sum(|counts| counts.confirmed + counts.nacked)
     }
 
     /// Waits for events unless there is work, then gives every ready connection one read or one write.
@@ -241,8 +317,8 @@ impl<'a> Engine<'a> {
         for event in &self.events {
             let Token(index) = event.token();
             let ready = match index.checked_sub(first_consumer) {
-                None => &mut self.producers[index].ready,
-                Some(index) => &mut self.consumers[index].ready,
+                None => self.producers[index].ready(),
+                Some(index) => self.consumers[index].ready(),
             };
             ready.readable |= event.is_readable() || event.is_read_closed();
             ready.writable |= event.is_writable();
@@ -253,13 +329,13 @@ impl<'a> Engine<'a> {
 
     fn consume(&mut self) -> Result<()> {
         // Times of an old backlog, or of another process, say nothing about the way of a message.
-        let timed = !self.options.drain && !self.producers.is_empty() && !self.options.reuse;
+        let timed = !self.load.drain && !self.producers.is_empty() && !self.load.reuse;
         for consumer in &mut self.consumers {
-            if consumer.ready.readable {
+            if consumer.ready().readable {
                 let now_ns = self.origin.elapsed().as_nanos() as u64;
                 let latency = timed.then_some(&mut self.end_to_end_latency);
                 self.delivered += consumer.receive(&mut self.buffer, now_ns, &mut self.ledger, latency)?;
-            } else if consumer.ready.writable && !consumer.is_flushed() {
+            } else if consumer.ready().writable && !consumer.is_flushed() {
                 consumer.flush()?;
             }
         }
@@ -274,7 +350,7 @@ impl<'a> Engine<'a> {
             let room = self.room();
             let producer = &mut self.producers[index];
             let now_ns = self.origin.elapsed().as_nanos() as u64;
-            if producer.ready.readable {
+            if producer.ready().readable {
                 producer.receive(&mut self.buffer, now_ns, &mut self.confirm_latency)?;
             }
             if producer.has_work(room) {
@@ -286,22 +362,22 @@ impl<'a> Engine<'a> {
 
     /// Messages that rate and backlog leave room for, all producers together.
     fn room(&self) -> u64 {
-        let by_rate = match self.options.rate {
+        let by_rate = match self.load.rate {
             0.0 => u64::MAX,
             rate => ((self.origin.elapsed().as_secs_f64() * rate) as u64).saturating_sub(self.published),
         };
-        let backlog = self.published.saturating_sub(self.delivered / self.options.copies());
-        by_rate.min(self.options.backlog_max().saturating_sub(backlog))
+        let backlog = self.published.saturating_sub(self.delivered / self.copies);
+        by_rate.min(self.load.backlog_max().saturating_sub(backlog))
     }
 
-    fn timeout(&self) -> Duration {
+    fn timeout(&mut self) -> Duration {
         let room = self.room();
-        let busy = self.consumers.iter().any(|c| c.ready.readable)
-            || self.producers.iter().any(|p| p.ready.readable || p.has_work(room));
+        let busy = self.consumers.iter_mut().any(|consumer| consumer.ready().readable)
+            || self.producers.iter_mut().any(|producer| producer.ready().readable || producer.has_work(room));
         if busy {
             Duration::ZERO
-        } else if self.options.rate > 0.0 {
-            Duration::from_secs_f64(1.0 / self.options.rate).clamp(Duration::from_millis(1), TICK)
+        } else if self.load.rate > 0.0 {
+            Duration::from_secs_f64(1.0 / self.load.rate).clamp(Duration::from_millis(1), TICK)
         } else {
             TICK
         }
@@ -311,9 +387,9 @@ impl<'a> Engine<'a> {
         Ok(Snapshot {
             at: now(),
             published: self.published,
-            confirmed: self.producers.iter().map(|p| p.counts.confirmed).sum(),
+            confirmed: self.sum(|counts| counts.confirmed),
             delivered: self.delivered,
-            broker: process::usage(&self.options.broker_pid)?,
+            broker: process::usage(&self.load.broker_pid)?,
             own_cpu_seconds: process::own_cpu_seconds(),
         })
     }
@@ -335,53 +411,22 @@ impl<'a> Engine<'a> {
         self.shown = (now(), self.published, self.delivered);
     }
 
-    /// With consumers the ledger tells; without, the broker is asked how many messages the queues hold.
-    fn verify(&self, admin: &mut Connection) -> Result<Verdict> {
-        if !self.consumers.is_empty() {
-            let refused = self.producers.iter().any(|p| p.counts.nacked + p.counts.returned > 0);
-            // A refused message has no number that is known here, so only gaps within what came would be wrong to report.
-            let known = !self.producers.is_empty() && !self.options.reuse && !refused;
-            let published: Vec<u64> =
-                if known { self.producers.iter().map(|p| p.counts.published).collect() } else { Vec::new() };
-            let (fan_out, queues) = (self.options.fan_out > 0, self.options.queues);
-            let mut verdict = self.ledger.verdict(&published, |producer, queue| fan_out || producer % queues == queue);
-            if refused {
-                verdict.lost = 0;
-            }
-            return Ok(verdict);
-        }
-        if self.options.reuse {
-            return Ok(Verdict::default());
-        }
-        let refused: u64 = self.producers.iter().map(|p| p.counts.nacked + p.counts.returned).sum();
-        let expected = (self.published - refused) * self.options.copies();
-        let mut held = 0;
-        let (mut moved_at, mut last) = (now(), 0);
-        // Without confirms the last publishes may still be on their way into the queues.
-        while held != expected && now() - moved_at < Duration::from_secs(10).min(self.options.stall_timeout()) {
-            held = count_held(admin, self.options)?;
-            if held != last {
-                (moved_at, last) = (now(), held);
-            }
-        }
-        Ok(Verdict { lost: expected.saturating_sub(held), duplicated: held.saturating_sub(expected), ..Verdict::default() })
-    }
-
-    fn summarise(&self, admin: &Connection, start: &Snapshot, end: &Snapshot, verdict: Verdict) -> Summary {
+    fn summarise(&self, title: Title, start: &Snapshot, end: &Snapshot, verdict: Verdict) -> Summary {
         let seconds = (end.at - start.at).as_secs_f64().max(1e-9);
         let published = end.published - start.published;
         let confirmed = end.confirmed - start.confirmed;
         let delivered = end.delivered - start.delivered;
+        // A message that is published and delivered counts once.
         let messages = if self.consumers.is_empty() { published } else { delivered }.max(1) as f64;
         let cpu_seconds = end.broker.cpu_seconds - start.broker.cpu_seconds;
-        let watched = !self.options.broker_pid.is_empty();
-        let sum = |field: fn(&Producer) -> u64| self.producers.iter().map(field).sum::<u64>();
+        let megabytes = |messages: u64| messages as f64 * self.load.size as f64 / MEGABYTE;
+        let watched = !self.load.broker_pid.is_empty();
         Summary {
-            broker: format!("{} {}", admin.product, admin.version),
-            url: self.options.url.place(),
-            fsync_state: summary::fsync_state(self.options, &admin.product),
-            load: summary::describe(self.options),
-            payload_bytes: self.options.size,
+            broker: title.broker,
+            url: title.place,
+            fsync_state: title.fsync_state,
+            load: title.load,
+            payload_bytes: self.load.size,
             window_seconds: seconds,
             published,
             confirmed,
@@ -389,14 +434,17 @@ impl<'a> Engine<'a> {
             published_per_second: published as f64 / seconds,
             confirmed_per_second: confirmed as f64 / seconds,
             delivered_per_second: delivered as f64 / seconds,
+            published_mb_per_second: megabytes(published) / seconds,
+            delivered_mb_per_second: megabytes(delivered) / seconds,
             confirm_latency: Latency::of(&self.confirm_latency),
             end_to_end_latency: Latency::of(&self.end_to_end_latency),
             broker_usage: watched.then_some(Usage { cpu_seconds, ..end.broker }),
+            broker_cpu_ms_per_mb: watched.then_some(cpu_seconds * 1e3 * MEGABYTE / (messages * self.load.size as f64)),
             broker_cpu_us_per_message: watched.then_some(cpu_seconds * 1e6 / messages),
             generator_cpu_us_per_message: (end.own_cpu_seconds - start.own_cpu_seconds) * 1e6 / messages,
-            nacked: sum(|p| p.counts.nacked),
-            returned: sum(|p| p.counts.returned),
-            blocked: sum(|p| p.counts.blocked),
+            nacked: self.sum(|counts| counts.nacked),
+            returned: self.sum(|counts| counts.returned),
+            blocked: self.sum(|counts| counts.blocked),
             check: Check::new(self.published, self.delivered, verdict),
         }
     }

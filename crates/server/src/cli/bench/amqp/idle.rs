@@ -7,9 +7,9 @@ use indicatif::ProgressBar;
 use serde::Serialize;
 
 use super::options::Options;
-use super::process;
-use super::topology::allow_many_sockets;
-use super::wire::{Connection, now};
+use super::wire::Connection;
+use crate::cli::bench::dial::{allow_many_sockets, now};
+use crate::cli::bench::process;
 
 /// The result, in bytes of the broker's resident memory.
 #[derive(Debug, Serialize)]
@@ -25,12 +25,12 @@ struct Idle {
 
 /// Creates them, holds them, reports, removes them.
 pub fn run(options: &Options) -> Result<()> {
-    if options.broker_pid.is_empty() {
+    if options.load.broker_pid.is_empty() {
         bail!("--idle-queues and --idle-connections look at the broker's memory: give its process id with --broker-pid");
     }
     allow_many_sockets();
-    let mut admin = Connection::open(&options.url, Duration::from_secs_f64(options.connect_timeout))?;
-    let rss = || process::usage(&options.broker_pid).map(|usage| usage.rss_bytes);
+    let mut admin = Connection::open(&options.url, options.load.connect_timeout())?;
+    let rss = || process::usage(&options.load.broker_pid).map(|usage| usage.rss_bytes);
     let rss_before_bytes = rss()?;
     let started = now();
     let (kind, count) =
@@ -57,7 +57,7 @@ pub fn run(options: &Options) -> Result<()> {
         admin.delete_queue(&options.queue_name(index))?;
     }
     progress.finish_and_clear();
-    if options.json {
+    if options.load.json {
         println!("{}", serde_json::to_string_pretty(&idle)?);
     } else {
         let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
