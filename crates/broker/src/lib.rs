@@ -6,7 +6,7 @@
 //!
 //! # Layout
 //! - [`broker`]: the front: one method per request, sessions and scopes
-//! - [`catalog`]: what exists (exchanges, queues, bindings), as entries of the log
+//! - [`catalog`]: what exists (exchanges, queues, bindings, topics, groups, transactions), as entries of the log
 //! - [`declare`]: what may be declared, and when two declarations are the same
 //! - [`definitions`]: declaring, deleting, binding; the fold at recovery
 //! - [`topology`]: what a virtual host holds
