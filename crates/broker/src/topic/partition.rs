@@ -25,7 +25,8 @@ pub(crate) struct Partition {
     producers: HashMap<i64, Producer, FixedState>,
     /// Open transactions by their first offset.
     open: BTreeMap<u64, i64>,
-    /// Ended transactions: committed ones until their marker is durable, aborted ones while their records are there.
+    /// Ended transactions: committed ones until their marker is durable, aborted ones while their records are there. In the order
+    /// of their markers.
     ended: VecDeque<Ended>,
     /// Fetches that wait for more.
     pub waiting: Vec<SessionId>,
@@ -150,20 +151,24 @@ impl Partition {
     pub fn last_stable(&self, high_watermark: u64) -> u64 {
         let open = self.open.keys().next().copied().unwrap_or(u64::MAX);
         // A marker that is not durable may be taken back by a crash.
-        let pending = self.ended.iter().filter(|ended| ended.marker >= high_watermark).map(|ended| ended.first).min();
+        let late = self.ended.iter().rev().take_while(|ended| ended.marker >= high_watermark);
+        let pending = late.map(|ended| ended.first).min();
         high_watermark.min(open).min(pending.unwrap_or(u64::MAX))
     }
 
     /// Aborted transactions that touch the offsets from `from` to `to` (exclusive): (producer id, first offset).
     pub fn aborted(&self, from: u64, to: u64) -> Vec<(i64, i64)> {
-        let touches = |ended: &&Ended| !ended.committed && ended.marker >= from && ended.first < to;
-        self.ended.iter().filter(touches).map(|ended| (ended.producer_id, ended.first as i64)).collect()
+        let behind = self.ended.partition_point(|ended| ended.marker < from);
+        let touches = |ended: &&Ended| !ended.committed && ended.first < to;
+        self.ended.range(behind..).filter(touches).map(|ended| (ended.producer_id, ended.first as i64)).collect()
     }
 
     /// Whether what this producer wrote at `base` was aborted.
     pub fn is_aborted(&self, producer_id: i64, base: u64) -> bool {
-        let is_it = |ended: &Ended| ended.producer_id == producer_id && ended.first <= base && base < ended.marker;
-        self.ended.iter().any(|ended| !ended.committed && is_it(ended))
+        // A producer has one transaction at a time: of those that ended behind `base` its first is the one.
+        let behind = self.ended.partition_point(|ended| ended.marker <= base);
+        let found = self.ended.range(behind..).find(|ended| ended.producer_id == producer_id);
+        found.is_some_and(|ended| !ended.committed && ended.first <= base)
     }
 
     /// Forget ended transactions that nobody needs to hear of any more.

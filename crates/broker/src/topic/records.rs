@@ -87,7 +87,9 @@ pub(crate) fn compress(records: &[u8], attributes: i16) -> Option<Vec<u8>> {
 pub(crate) fn first_at(batch: &[u8], base: u64, from: u64, wanted_ms: i64) -> Option<(u64, i64)> {
     let head = BatchHead::parse(batch).ok()?;
     let bytes = decompress(batch).ok()?;
-    let time = |delta: i64| if head.is(attribute::APPEND_TIME) { head.max_timestamp_ms } else { head.base_timestamp_ms + delta };
+    let time = |delta: i64| {
+        if head.is(attribute::APPEND_TIME) { head.max_timestamp_ms } else { head.base_timestamp_ms.saturating_add(delta) }
+    };
     let mut records = Records::new(&bytes, head.records);
     records.find_map(|record| {
         let record = record.ok()?;
