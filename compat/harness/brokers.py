@@ -126,8 +126,9 @@ class Yam(Broker):
     def __init__(self, log_path, binary, protocol):
         super().__init__(log_path)
         self.binary = str(binary)
-        self.ready = re.compile(f"{protocol} listening on ")
-        self.kafka = protocol == "kafka"
+        self.kafka = protocol != "amqp"
+        # The last line of those that tell of listeners.
+        self.ready = re.compile("kafka listening on " if self.kafka else "amqp listening on ")
 
     def command(self):
         data, listen = str(self.dir / "data"), f"127.0.0.1:{self.port}"

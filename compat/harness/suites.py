@@ -165,6 +165,7 @@ ALL = [
     Python("pika-messages", "amqp", "python", "test_pika_messages.py"),
     Python("pika-wire", "amqp", "python", "test_pika_wire.py"),
     Python("pika-queues", "amqp", "python", "test_pika_queues.py"),
+    Python("pika-streams", "amqp", "python", "test_pika_streams.py"),
     Python("pika-restart", "amqp", "python", "test_pika_restart.py"),
     Python("aio-pika", "amqp", "python", "test_aio_pika.py"),
     Python("celery", "amqp", "python", "test_celery.py"),
@@ -175,6 +176,7 @@ ALL = [
     Python("confluent", "kafka", "python-kafka", "test_confluent.py", on_request=True),
     Python("kafka-python", "kafka", "python-kafka", "test_kafka_python.py", on_request=True),
     Python("kafka-pitfalls", "kafka", "python-kafka", "test_kafka_pitfalls.py", on_request=True),
+    Python("streams", "both", "python-kafka", "test_streams.py"),
     Node("kafkajs", "kafka", "node-kafka", on_request=True),
     Go("franz-go", "kafka", "go-kafka", on_request=True),
     Java("kafka-java-4", "kafka", "java-kafka", kafka=KAFKA_NEWEST, on_request=True),
@@ -198,7 +200,7 @@ def chosen(names, kind):
     unknown = sorted(set(names) - known)
     if unknown:
         sys.exit(f"no such suite: {', '.join(unknown)}; there are: {', '.join(sorted(known))}")
-    measured = {"rabbitmq": ["amqp"], "kafka": ["kafka"]}.get(kind, ["amqp", "kafka"])
+    measured = {"rabbitmq": ["amqp"], "kafka": ["kafka"]}.get(kind, ["amqp", "kafka", "both"])
 
     def wanted(suite):
         if suite.on_request and kind == "yam":
