@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 	"net"
+	"os"
 	"sync/atomic"
 	"syscall"
 
@@ -40,7 +41,7 @@ func (l *lossy) Read(into []byte) (int, error) {
 	count, err := l.Conn.Read(into)
 	if l.cut.Load() {
 		_ = l.Conn.Close()
-		return 0, &net.OpError{Op: "read", Net: "tcp", Err: syscall.ECONNRESET}
+		return 0, &net.OpError{Op: "read", Net: "tcp", Err: os.NewSyscallError("read", syscall.ECONNRESET)}
 	}
 	return count, err
 }

@@ -260,7 +260,6 @@ def test_consume_transform_produce(clients, admin, name):
     producer = clients.producer(transactional_id=name)
     producer.init_transactions()
     for end in [producer.abort_transaction, producer.commit_transaction]:
-        consumer.poll(0)
         records = take(consumer, 10)
         producer.begin_transaction()
         send(producer, name + ".out", [int(record.value) * 2 for record in records])
