@@ -5,9 +5,9 @@
 
 use model::death::DeadLetter;
 use model::record::{OwnHeader, RESERVED, RecordError, StoredRecord};
-use model::{Header, RecordView, Table, Value};
+use model::{Header, RecordView};
 
-use crate::codec::field::{self, RawTable};
+use crate::codec::field::{self, RawTable, RawValue};
 use crate::codec::properties::{self, Changes, Outline, Properties};
 use crate::dead_letter::{self, Rendered};
 use crate::translate::Stored;
@@ -42,11 +42,10 @@ impl Scratch {
         self.exchange.clear();
         self.entries.clear();
         self.properties.clear();
-        let offset = Table(vec![(OFFSET.to_owned(), Value::I64(offset.cast_signed()))]);
         let own = Stored::checked(&view);
         match &own {
-            Some(stored) => self.show_own(stored, &offset),
-            None => self.show_foreign(&view, &offset, frame_max),
+            Some(stored) => self.show_own(stored, offset),
+            None => self.show_foreign(&view, offset, frame_max),
         }
         Ok(Stored {
             exchange: &self.exchange,
@@ -58,7 +57,7 @@ impl Scratch {
     }
 
     /// A message that AMQP has written: as it came, with its offset.
-    fn show_own(&mut self, stored: &Stored<'_>, offset: &Table) {
+    fn show_own(&mut self, stored: &Stored<'_>, offset: u64) {
         let rendered = Rendered::of(stored, 0);
         let shown = rendered.as_ref().map_or(*stored, |rendered| rendered.shown(stored));
         self.exchange.extend_from_slice(shown.exchange);
@@ -66,14 +65,14 @@ impl Scratch {
         for (name, value) in headers.entries().map_while(Result::ok).filter(|(name, _)| *name != OFFSET.as_bytes()) {
             field::put_raw_entry(&mut self.entries, name, value);
         }
-        field::put_entries(&mut self.entries, offset);
+        self.put_offset(offset);
         let changes = Changes { headers: Some(RawTable(&self.entries)), ..Changes::default() };
         // What was checked can be written again.
         let _ = properties::rewrite_into(shown.properties, &changes, &mut self.properties);
     }
 
     /// A record of another protocol.
-    fn show_foreign(&mut self, view: &RecordView<'_>, offset: &Table, frame_max: usize) {
+    fn show_foreign(&mut self, view: &RecordView<'_>, offset: u64, frame_max: usize) {
         self.exchange.push(0);
         let room = frame_max.saturating_sub(BESIDE_HEADERS_BYTES);
         let mut properties = Properties { timestamp: Some(view.timestamp_ms / 1000), ..Properties::default() };
@@ -83,14 +82,18 @@ impl Scratch {
             }
         }
         if view.is_tombstone {
-            field::put_entries(&mut self.entries, &Table(vec![(TOMBSTONE.to_owned(), Value::Bool(true))]));
+            field::put_raw_entry(&mut self.entries, TOMBSTONE.as_bytes(), RawValue { kind: b't', bytes: &[1] });
         }
         if routing_key(view.key).is_none() {
             self.put_header(KEY, view.key, room);
         }
-        field::put_entries(&mut self.entries, offset);
+        self.put_offset(offset);
         properties.headers = Some(RawTable(&self.entries));
         properties.encode(&mut self.properties);
+    }
+
+    fn put_offset(&mut self, offset: u64) {
+        field::put_raw_entry(&mut self.entries, OFFSET.as_bytes(), RawValue { kind: b'l', bytes: &offset.to_be_bytes() });
     }
 
     /// A header as a long string, or as bytes where it is no text; none where there is no room for it.
@@ -99,7 +102,7 @@ impl Scratch {
             return;
         }
         let kind = if std::str::from_utf8(value).is_ok() { b'S' } else { b'x' };
-        field::put_raw_entry(&mut self.entries, name.as_bytes(), field::RawValue { kind, bytes: value });
+        field::put_raw_entry(&mut self.entries, name.as_bytes(), RawValue { kind, bytes: value });
     }
 }
 
@@ -157,9 +160,9 @@ pub(crate) fn plain_headers(headers: &[Header<'_>]) -> Vec<OwnHeader> {
 
 #[cfg(test)]
 mod tests {
-    use model::RecordParts;
     use model::death::Death;
     use model::record::Records;
+    use model::{RecordParts, Table, Value};
 
     use super::*;
     use crate::translate::{Envelope, HEADER_NAME};

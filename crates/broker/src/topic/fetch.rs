@@ -13,8 +13,8 @@ use crate::broker::{Broker, Sink};
 pub(crate) const LEADER_EPOCH: i32 = 0;
 /// How long a read of the disk may keep a fetch waiting beyond its own time, in milliseconds.
 const DISK_PATIENCE_MS: u64 = 30_000;
-/// Batches looked at in one go while an offset is sought by time.
-const SCAN_BATCHES_MAX: usize = 4096;
+/// Batches looked at in one go while an offset is sought by time. Few in tests, so that a search goes on later.
+const SCAN_BATCHES_MAX: usize = if cfg!(test) { 64 } else { 4096 };
 
 /// A request that is answered later.
 pub(crate) enum Waiting {
@@ -51,6 +51,15 @@ struct Scan {
     next: Offset,
     /// Look no further.
     end: u64,
+}
+
+/// What came of a search for an offset.
+pub(super) enum Listed {
+    Found(ListedOffset),
+    /// The disk is asked.
+    Soon,
+    /// Many batches were looked at; it goes on when it is called again.
+    Later,
 }
 
 /// What came of reading.
@@ -164,8 +173,10 @@ impl Broker {
         let log = self.topics.partition_log(TopicRef::Name(topic), partition)?;
         check_epoch(current_epoch)?;
         let mut waiting = WaitingList { log, at, committed_only, scan: None };
-        if let Some(found) = self.try_list(&mut waiting)? {
-            return Ok(Reply::Offset(found));
+        match self.try_list(&mut waiting)? {
+            Listed::Found(found) => return Ok(Reply::Offset(found)),
+            Listed::Soon => {}
+            Listed::Later => self.topics.woken.push_back(id),
         }
         if let Some(partition) = self.topics.partitions.get_mut(&log) {
             partition.waiting.push(id);
@@ -174,7 +185,7 @@ impl Broker {
         Ok(Reply::Pending)
     }
 
-    pub(super) fn try_list(&mut self, list: &mut WaitingList) -> Result<Option<ListedOffset>, LogFailure> {
+    pub(super) fn try_list(&mut self, list: &mut WaitingList) -> Result<Listed, LogFailure> {
         let log = list.log;
         let Some(partition) = self.topics.partitions.get(&log) else { return Err(LogFailure::UnknownTopic) };
         let high = self.store.stream_end(log);
@@ -185,13 +196,13 @@ impl Broker {
         let plain = |offset: u64| ListedOffset { offset: offset as i64, timestamp_ms: -1, leader_epoch };
         let none = ListedOffset { offset: -1, timestamp_ms: -1, leader_epoch: -1 };
         let wanted = match list.at {
-            OffsetAt::Earliest => return Ok(Some(plain(start))),
-            OffsetAt::Latest => return Ok(Some(plain(end))),
+            OffsetAt::Earliest => return Ok(Listed::Found(plain(start))),
+            OffsetAt::Latest => return Ok(Listed::Found(plain(end))),
             OffsetAt::Timestamp(at) => at,
             OffsetAt::MaxTimestamp => {
                 let newest =
                     self.store.stretches(log).filter(|stretch| stretch.base < end).map(|stretch| stretch.newest_ms).max();
-                let Some(newest) = newest else { return Ok(Some(none)) };
+                let Some(newest) = newest else { return Ok(Listed::Found(none)) };
                 newest as i64
             }
         };
@@ -199,11 +210,11 @@ impl Broker {
             Some(scan) => scan,
             None => {
                 let holds = |stretch: &storage::Stretch| stretch.end > start && stretch.newest_ms as i64 >= wanted;
-                let Some(stretch) = self.store.stretches(log).find(holds) else { return Ok(Some(none)) };
+                let Some(stretch) = self.store.stretches(log).find(holds) else { return Ok(Listed::Found(none)) };
                 let next = match self.store.seek(log, start.max(stretch.base)) {
                     Sought::At(entry) => entry,
-                    Sought::End => return Ok(Some(none)),
-                    Sought::Soon => return Ok(None),
+                    Sought::End => return Ok(Listed::Found(none)),
+                    Sought::Soon => return Ok(Listed::Soon),
                     Sought::Damaged(_) => return Err(LogFailure::Damaged),
                 };
                 Scan { next, end }
@@ -213,7 +224,7 @@ impl Broker {
             match self.store.batch_at(log, scan.next) {
                 Batch::Here { entry, base, bytes } => {
                     if base >= scan.end {
-                        break;
+                        return Ok(Listed::Found(none));
                     }
                     scan.next = entry.next();
                     let Ok(head) = BatchHead::parse(&bytes) else { continue };
@@ -222,18 +233,23 @@ impl Broker {
                     }
                     let found = super::records::first_at(&bytes, base, start, wanted);
                     if let Some((offset, timestamp_ms)) = found {
-                        return Ok(Some(ListedOffset { offset: offset as i64, timestamp_ms, leader_epoch: LEADER_EPOCH }));
+                        return Ok(Listed::Found(ListedOffset {
+                            offset: offset as i64,
+                            timestamp_ms,
+                            leader_epoch: LEADER_EPOCH,
+                        }));
                     }
                 }
-                Batch::End => break,
+                Batch::End => return Ok(Listed::Found(none)),
                 Batch::Soon => {
                     list.scan = Some(scan);
-                    return Ok(None);
+                    return Ok(Listed::Soon);
                 }
                 Batch::Damaged(_) => return Err(LogFailure::Damaged),
             }
         }
-        Ok(Some(none))
+        list.scan = Some(scan);
+        Ok(Listed::Later)
     }
 
     pub(crate) fn epoch_end(
@@ -267,7 +283,15 @@ impl Broker {
             let Some(mut waiting) = self.topics.waiting.remove(&id) else { continue };
             let answer = match &mut waiting {
                 Waiting::Fetch(fetch) => self.try_fetch(fetch, now).map(|fetched| Ok(Reply::Fetched(fetched))),
-                Waiting::List(list) => self.try_list(list).map(|found| found.map(Reply::Offset)).transpose(),
+                Waiting::List(list) => match self.try_list(list) {
+                    Ok(Listed::Found(found)) => Some(Ok(Reply::Offset(found))),
+                    Ok(Listed::Soon) => None,
+                    Ok(Listed::Later) => {
+                        self.topics.woken.push_back(id);
+                        None
+                    }
+                    Err(failure) => Some(Err(failure)),
+                },
             };
             let Some(answer) = answer else {
                 // Its time may be over while the disk is still reading.

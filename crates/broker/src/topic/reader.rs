@@ -12,7 +12,7 @@ use model::{Event, Failure, LogFailure, Now, Offset, Reply, SessionId, Subject, 
 use storage::{Batch, LogId, Sought};
 
 use super::arguments::{self, Begin};
-use super::fetch::WaitingList;
+use super::fetch::{Listed, WaitingList};
 use super::records::decompress;
 use crate::broker::{Broker, Sink};
 use crate::declare::Declared;
@@ -149,9 +149,9 @@ impl Readers {
 
     /// A reader is in the middle of a batch. What was decompressed is kept where there is room.
     fn keep(&mut self, reader: &mut Reader, mut open: Open) {
-        if let Some(unpacked) = open.unpacked.take_if(|unpacked| self.unpacked_bytes + unpacked.len() > UNPACKED_BYTES_MAX) {
-            drop(unpacked);
-        }
+        let kept = self.unpacked_bytes;
+        // One may be larger than all may be together: it would be unpacked for every round.
+        drop(open.unpacked.take_if(|unpacked| kept > 0 && kept + unpacked.len() > UNPACKED_BYTES_MAX));
         self.unpacked_bytes += open.unpacked.as_ref().map_or(0, Vec::len);
         reader.open = Some(open);
     }
@@ -254,8 +254,8 @@ impl Broker {
     }
 
     fn read_on(&mut self, reader: &mut Reader, left: &mut usize, sink: &mut impl Sink) -> Result<Stop, String> {
-        if !self.find_place(reader)? {
-            return Ok(Stop::Rest);
+        if let Some(stop) = self.find_place(reader)? {
+            return Ok(stop);
         }
         let log = reader.log;
         while *left > 0 {
@@ -303,29 +303,30 @@ impl Broker {
         (!head.is(attribute::CONTROL) && !aborted).then_some(head)
     }
 
-    /// Find where the reader begins; false: the disk is asked.
-    fn find_place(&mut self, reader: &mut Reader) -> Result<bool, String> {
-        let Some(end) = self.visible_end(reader.log) else { return Ok(false) };
+    /// Find where the reader begins; `None`: it is found.
+    fn find_place(&mut self, reader: &mut Reader) -> Result<Option<Stop>, String> {
+        let Some(end) = self.visible_end(reader.log) else { return Ok(Some(Stop::Rest)) };
         match &mut reader.seeking {
-            None => return Ok(true),
+            None => return Ok(None),
             Some(Seeking::Time(list)) => match self.try_list(list) {
-                Ok(Some(found)) => reader.next = u64::try_from(found.offset).unwrap_or(end),
-                Ok(None) => return Ok(false),
+                Ok(Listed::Found(found)) => reader.next = u64::try_from(found.offset).unwrap_or(end),
+                Ok(Listed::Soon) => return Ok(Some(Stop::Rest)),
+                Ok(Listed::Later) => return Ok(Some(Stop::Later)),
                 Err(LogFailure::Damaged) => return Err("a record that was sought by its time is damaged".into()),
-                Err(_) => return Ok(false),
+                Err(_) => return Ok(Some(Stop::Rest)),
             },
             Some(Seeking::Last { entry, left }) => {
                 let (mut entry, mut left) = (*entry, *left);
                 let found = self.find_last(reader.log, end, &mut entry, &mut left)?;
                 let Some(next) = found else {
                     reader.seeking = Some(Seeking::Last { entry, left });
-                    return Ok(false);
+                    return Ok(Some(Stop::Rest));
                 };
                 reader.next = next;
             }
         }
         reader.seeking = None;
-        Ok(true)
+        Ok(None)
     }
 
     /// The first offset of the last batch before `end` that has something to show; `end` where there is none near. `None`:

@@ -640,6 +640,39 @@ fn transactions_and_dead_letters_reach_streams() {
     assert_eq!(names, ["yam.test", "yam.dead-letter", "plain yam.test", "plain yam.dead-letter"]);
 }
 
+/// A search looked at so many batches, and then said that there is no such record.
+#[test]
+fn a_time_far_inside_a_stretch_of_small_batches_is_found() {
+    let mut world = World::consuming(16, 10);
+    world.create("t", 1, &[]);
+    let start = world.now.wall_ms;
+    for number in 0..12_000 {
+        world.now.wall_ms = start + number;
+        world.publish(message("", "t", number.to_string().as_bytes()));
+        if number % 500 == 100 {
+            world.settle();
+        }
+        if number == 100 {
+            // All of it is in memory.
+            assert_eq!(world.list("t", OffsetAt::Timestamp((start + number) as i64), true).0, 100);
+        }
+    }
+    world.settle();
+    for wanted in [10_000, 4_000, 11_999, 0] {
+        let at = (start + wanted) as i64;
+        assert_eq!(world.list("t", OffsetAt::Timestamp(at), true).0, wanted as i64);
+        // Whole seconds; the next one may be before the last.
+        let seconds = (start + wanted).div_ceil(1000);
+        world.subscribe("t", Some(Value::Timestamp(seconds))).unwrap();
+        world.settle();
+        let first = world.told.delivered.first().map(|got| got.offset.unwrap());
+        assert_eq!(first, Some(seconds * 1000 - start).filter(|offset| *offset < 12_000));
+        world.ask(Request::CloseScope { scope: LANE }).unwrap();
+        world.told.delivered.clear();
+        world.open_lane(10);
+    }
+}
+
 /// Both protocols write, in batches of any size and codec, and consumers read from anywhere, while batches move to segments,
 /// are deleted and the broker crashes: everybody reads what was written, in its order.
 #[test]
