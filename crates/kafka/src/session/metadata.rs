@@ -98,7 +98,7 @@ impl Metadata {
         let meant: Vec<Meant> = match &request.topics {
             None => vec![Meant::All],
             Some(topics) if version == 0 && topics.is_empty() => vec![Meant::All],
-            Some(topics) => topics.iter().map(|topic| meant(topic.name, topic.topic_id)).collect(),
+            Some(topics) => topics.iter().map(|topic| meant(topic.name, topic.topic_id, version)).collect(),
         };
         Metadata {
             sought: Sought::each(meant, request.allow_auto_topic_creation),
@@ -108,10 +108,13 @@ impl Metadata {
     }
 }
 
-fn meant(name: Option<&str>, id: Uuid) -> Meant {
+/// The first version that asks by id. Java's clients leave the name empty then, others make it null.
+const BY_ID: i16 = 12;
+
+fn meant(name: Option<&str>, id: Uuid, version: i16) -> Meant {
     match name {
+        _ if version >= BY_ID && id != Uuid::default() => Meant::Id(topic_id(id)),
         Some(name) => Meant::Name(name.into()),
-        None if id != Uuid::default() => Meant::Id(topic_id(id)),
         None => Meant::Nothing,
     }
 }

@@ -148,8 +148,9 @@ fn pitfall_18_metadata_all_and_none() {
 #[test]
 fn topics_are_found_by_id() {
     let mut harness = Harness::running();
-    let by_id = |id: u128| metadata::RequestTopic { topic_id: id.to_be_bytes(), name: None };
-    let request = metadata::Request { topics: Some(vec![by_id(7), by_id(404), by_id(0)]), ..Default::default() };
+    let by_id = |id: u128, name| metadata::RequestTopic { topic_id: id.to_be_bytes(), name };
+    let topics = vec![by_id(7, None), by_id(404, Some("")), by_id(0, None)];
+    let request = metadata::Request { topics: Some(topics), ..Default::default() };
     let Response::Metadata(told) = harness.ask(12, &Request::Metadata(request)) else { panic!() };
     let told: Vec<_> = told.topics.iter().map(|topic| (topic.error_code, topic.name)).collect();
     assert_eq!(told, [(0, Some("by-id")), (UNKNOWN_TOPIC_ID, None), (INVALID_REQUEST, None)]);
