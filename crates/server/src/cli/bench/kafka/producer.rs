@@ -6,12 +6,14 @@ use std::io::{ErrorKind, Write as _};
 use anyhow::{Result, bail};
 use hdrhistogram::Histogram;
 use kafka::codec::produce::{RequestPartition, RequestTopic};
-use kafka::codec::{ApiKey, Request, Response, init_producer_id, produce};
+use kafka::codec::{ApiKey, Request, Response, error_code, init_producer_id, produce};
 use mio::net::TcpStream;
 
 use super::batch::{Stamp, Template};
 use super::link::{self, Frames, Link};
 use super::options::{Acks, Options};
+use super::topic::{BETWEEN_LOOKS, PATIENCE};
+use crate::cli::bench::dial::{now, pause};
 use crate::cli::bench::engine::{self, Counts, Ready};
 use crate::cli::bench::ledger::body_head;
 use crate::clock::Clock;
@@ -135,16 +137,22 @@ impl Producer {
     }
 }
 
-/// A producer id and its epoch.
+/// A producer id and its epoch. A broker that has just been started may not have them at hand.
 fn identify(link: &mut Link) -> Result<(i64, i16)> {
     let request = init_producer_id::Request { transaction_timeout_ms: 60_000, ..init_producer_id::Request::default() };
-    link.call(&Request::InitProducerId(request), |answer| match answer {
-        Response::InitProducerId(answer) => {
-            link::check(answer.error_code, "asking for a producer id")?;
-            Ok((answer.producer_id, answer.producer_epoch))
+    let deadline = now() + PATIENCE;
+    loop {
+        let (code, identity) = link.call(&Request::InitProducerId(request.clone()), |answer| match answer {
+            Response::InitProducerId(answer) => Ok((answer.error_code, (answer.producer_id, answer.producer_epoch))),
+            _ => bail!("an answer to another request"),
+        })?;
+        match code {
+            error_code::COORDINATOR_LOAD_IN_PROGRESS | error_code::COORDINATOR_NOT_AVAILABLE if now() < deadline => {
+                pause(BETWEEN_LOOKS);
+            }
+            code => return link::check(code, "asking for a producer id").map(|()| identity),
         }
-        _ => bail!("an answer to another request"),
-    })
+    }
 }
 
 impl engine::Connection for Producer {

@@ -11,9 +11,9 @@ use super::link::{Link, check};
 use super::options::Options;
 use crate::cli::bench::dial::{now, pause};
 
-/// How long a broker may take to make or delete a topic.
-const PATIENCE: Duration = Duration::from_secs(120);
-const BETWEEN_LOOKS: Duration = Duration::from_millis(50);
+/// How long a broker may take to make or delete a topic, or to be ready after its start.
+pub const PATIENCE: Duration = Duration::from_secs(120);
+pub const BETWEEN_LOOKS: Duration = Duration::from_millis(50);
 
 /// Special times of ListOffsets.
 pub const EARLIEST: i64 = -2;
