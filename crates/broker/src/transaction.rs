@@ -35,6 +35,8 @@ struct Transaction {
     used_ms: u64,
     partitions: BTreeSet<LogId>,
     groups: BTreeSet<String>,
+    /// Its producer was shut out, because the transaction was open for too long.
+    fenced: bool,
     /// Its last change is safe from here on.
     end: Lsn,
 }
@@ -121,6 +123,7 @@ impl Transactions {
             used_ms: at_ms,
             partitions: BTreeSet::new(),
             groups: BTreeSet::new(),
+            fenced: false,
             end: Lsn(0),
         };
         self.ids.insert(id.into(), transaction);
@@ -342,7 +345,11 @@ impl Broker {
             Ok(Reply::Producer { id, epoch, durable_at: found.end })
         };
         // The answer to the same question was lost, and the epoch has moved on.
-        if bump && found.state == wanted && next_epoch(transaction.epoch).is_none_or(|epoch| epoch == found.epoch) {
+        let follows = match next_epoch(transaction.epoch) {
+            Some(epoch) => (transaction.producer_id, epoch) == (found.producer_id, found.epoch),
+            None => found.epoch == 0,
+        };
+        if bump && found.state == wanted && follows && !found.fenced {
             return answer(found);
         }
         let found = self.transactions.check(transaction)?;
@@ -426,6 +433,9 @@ impl Broker {
                 None => (self.new_producer_id(), 0),
             };
             self.finish_transaction(&id, false, fence, next, now);
+            if let Some(found) = self.transactions.ids.get_mut(&id) {
+                found.fenced = true;
+            }
         }
         if now.mono_ms >= self.transactions.next_sweep_ms {
             self.transactions.next_sweep_ms = now.mono_ms + 3_600_000;

@@ -394,6 +394,12 @@ impl<'a> Records<'a> {
         Records { input, left: count }
     }
 
+    /// Nothing follows the records that were read.
+    #[must_use]
+    pub fn is_at_end(&self) -> bool {
+        self.input.is_empty()
+    }
+
     fn take_record(&mut self) -> Result<BatchRecord<'a>, RecordError> {
         let whole = self.input;
         let len = usize::try_from(take_varint(&mut self.input)?).map_err(|_| RecordError::Malformed)?;

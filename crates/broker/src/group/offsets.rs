@@ -133,11 +133,11 @@ impl Offsets {
     }
 
     /// One position; `stable`: not while a transaction may change it.
-    pub fn fetch(&self, topic: &str, partition: u32, stable: bool) -> CommittedOffset {
+    pub fn fetch(&self, topic: &Arc<str>, partition: u32, stable: bool) -> CommittedOffset {
         let unstable = stable && self.is_unstable(topic, partition);
         let found = get(&self.committed, topic, partition).filter(|_| !unstable);
         CommittedOffset {
-            topic: topic.into(),
+            topic: topic.clone(),
             partition,
             offset: found.map_or(-1, |position| position.offset),
             leader_epoch: found.map_or(-1, |position| position.leader_epoch),
@@ -148,7 +148,7 @@ impl Offsets {
 
     pub fn fetch_all(&self, stable: bool) -> Vec<CommittedOffset> {
         let of_topic = |(topic, partitions): (&Arc<str>, &BTreeMap<u32, Position>)| {
-            let fetch = |partition: &u32| CommittedOffset { topic: topic.clone(), ..self.fetch(topic, *partition, stable) };
+            let fetch = |partition: &u32| self.fetch(topic, *partition, stable);
             partitions.keys().map(fetch).collect::<Vec<_>>()
         };
         self.committed.iter().flat_map(of_topic).collect()

@@ -184,7 +184,17 @@ impl Broker {
         let nobody = Group::new(0);
         let found = self.groups.groups.get(group).unwrap_or(&nobody);
         let offsets = match partitions {
-            Some(asked) => asked.iter().map(|(topic, partition)| found.offsets.fetch(topic, *partition, stable)).collect(),
+            Some(asked) => {
+                // A name is kept once for all its partitions, which come one after another.
+                let mut name: Arc<str> = "".into();
+                let fetch = |(topic, partition): &(&str, u32)| {
+                    if *name != **topic {
+                        name = (*topic).into();
+                    }
+                    found.offsets.fetch(&name, *partition, stable)
+                };
+                asked.iter().map(fetch).collect()
+            }
             None => found.offsets.fetch_all(stable),
         };
         let (reply, at, durable) = (Reply::Offsets(offsets), found.committed_at, self.store.durable());

@@ -246,7 +246,9 @@ impl Broker {
             return Kept::All;
         }
         if head.is(attribute::CONTROL) {
-            return if old { Kept::None } else { Kept::All };
+            // Readers that are told of an aborted transaction need its marker to know where it ends.
+            let needed = self.topics.partitions.get(&compaction.log).is_some_and(|partition| partition.needs_marker(base));
+            return if old && !needed { Kept::None } else { Kept::All };
         }
         if self.is_aborted(compaction.log, &head, base) {
             return Kept::None;
@@ -279,7 +281,6 @@ impl Broker {
         if self.topics.compaction.is_some() {
             return Some(now.mono_ms + 1);
         }
-        let any = self.topics.names.values().any(|topic| topic.settings.compact);
-        any.then_some(self.topics.next_compaction_ms)
+        (!self.topics.partitions.is_empty()).then_some(self.topics.next_compaction_ms)
     }
 }

@@ -1,7 +1,5 @@
 //! Reading partitions: at once, or when there is more; and finding offsets by time.
 
-use std::collections::VecDeque;
-
 use model::record::BatchHead;
 use model::topic::{Fetch, FetchFrom, Fetched, FetchedBatch, ListedOffset, OffsetAt, TopicRef};
 use model::{Event, Failure, LogFailure, Now, Offset, Reply, SessionId};
@@ -29,6 +27,8 @@ pub(crate) struct WaitingFetch {
     committed_only: bool,
     /// When it is answered with whatever there is, in [`Now::mono_ms`].
     until_ms: u64,
+    /// Its key in `Topics::due`.
+    due_ms: u64,
 }
 
 pub(crate) struct WaitingList {
@@ -85,6 +85,7 @@ impl Broker {
             max_bytes: fetch.max_bytes,
             committed_only: fetch.committed_only,
             until_ms: now.mono_ms.saturating_add(fetch.max_wait_ms),
+            due_ms: now.mono_ms.saturating_add(fetch.max_wait_ms),
         };
         if let Some(fetched) = self.try_fetch(&waiting, now) {
             return Reply::Fetched(fetched);
@@ -92,9 +93,8 @@ impl Broker {
         for from in &waiting.partitions {
             if let Ok(log) = self.topics.partition_log(from.topic.as_ref(), from.partition)
                 && let Some(partition) = self.topics.partitions.get_mut(&log)
-                && !partition.waiting.contains(&id)
             {
-                partition.waiting.push(id);
+                partition.waiting.insert(id);
             }
         }
         self.topics.due.insert((waiting.until_ms, id));
@@ -176,10 +176,12 @@ impl Broker {
         match self.try_list(&mut waiting)? {
             Listed::Found(found) => return Ok(Reply::Offset(found)),
             Listed::Soon => {}
-            Listed::Later => self.topics.woken.push_back(id),
+            Listed::Later => {
+                self.topics.woken.insert(id);
+            }
         }
         if let Some(partition) = self.topics.partitions.get_mut(&log) {
-            partition.waiting.push(id);
+            partition.waiting.insert(id);
         }
         self.topics.waiting.insert(id, Waiting::List(waiting));
         Ok(Reply::Pending)
@@ -276,9 +278,9 @@ impl Broker {
             && until_ms <= now.mono_ms
         {
             self.topics.due.pop_first();
-            self.topics.woken.push_back(id);
+            self.topics.woken.insert(id);
         }
-        let woken: VecDeque<SessionId> = std::mem::take(&mut self.topics.woken);
+        let woken = std::mem::take(&mut self.topics.woken);
         for id in woken {
             let Some(mut waiting) = self.topics.waiting.remove(&id) else { continue };
             let answer = match &mut waiting {
@@ -287,7 +289,7 @@ impl Broker {
                     Ok(Listed::Found(found)) => Some(Ok(Reply::Offset(found))),
                     Ok(Listed::Soon) => None,
                     Ok(Listed::Later) => {
-                        self.topics.woken.push_back(id);
+                        self.topics.woken.insert(id);
                         None
                     }
                     Err(failure) => Some(Err(failure)),
@@ -295,10 +297,12 @@ impl Broker {
             };
             let Some(answer) = answer else {
                 // Its time may be over while the disk is still reading.
-                if let Waiting::Fetch(fetch) = &waiting
+                if let Waiting::Fetch(fetch) = &mut waiting
                     && fetch.until_ms <= now.mono_ms
                 {
-                    self.topics.due.insert((now.mono_ms + 100, id));
+                    self.topics.due.remove(&(fetch.due_ms, id));
+                    fetch.due_ms = now.mono_ms + 100;
+                    self.topics.due.insert((fetch.due_ms, id));
                 }
                 self.topics.waiting.insert(id, waiting);
                 continue;
@@ -316,28 +320,24 @@ impl Broker {
     pub(crate) fn wake_readers(&mut self, log: LogId) {
         self.topics.readers.wake_all(log);
         let Some(partition) = self.topics.partitions.get(&log) else { return };
-        for id in &partition.waiting {
-            if !self.topics.woken.contains(id) {
-                self.topics.woken.push_back(*id);
-            }
-        }
+        self.topics.woken.extend(&partition.waiting);
     }
 
     fn stop_waiting(&mut self, id: SessionId, waiting: &Waiting) {
         let mut forget = |log: LogId| {
             if let Some(partition) = self.topics.partitions.get_mut(&log) {
-                partition.waiting.retain(|other| *other != id);
+                partition.waiting.remove(&id);
             }
         };
         match waiting {
             Waiting::List(list) => forget(list.log),
             Waiting::Fetch(fetch) => {
-                self.topics.due.retain(|(_, other)| *other != id);
+                self.topics.due.remove(&(fetch.due_ms, id));
                 for from in &fetch.partitions {
                     if let Ok(log) = self.topics.partition_log(from.topic.as_ref(), from.partition)
                         && let Some(partition) = self.topics.partitions.get_mut(&log)
                     {
-                        partition.waiting.retain(|other| *other != id);
+                        partition.waiting.remove(&id);
                     }
                 }
             }

@@ -26,7 +26,7 @@ pub(crate) mod stream;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use foldhash::fast::RandomState;
@@ -79,7 +79,7 @@ pub(crate) struct Topics {
     /// When fetches are answered at the latest: (mono ms, session).
     due: BTreeSet<(u64, SessionId)>,
     /// Sessions whose fetch must be looked at again.
-    woken: VecDeque<SessionId>,
+    woken: BTreeSet<SessionId>,
     pub readers: Readers,
     next_retention_ms: u64,
     compaction: Option<compaction::Compaction>,

@@ -3,7 +3,7 @@
 //! All of it follows from the batches in the log: [`Partition::note`] is the one fold, live and at recovery. A checkpoint
 //! holds the [`Snapshot`] in between.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
 use foldhash::fast::FixedState;
 use model::record::{BatchHead, attribute};
@@ -29,7 +29,7 @@ pub(crate) struct Partition {
     /// of their markers.
     ended: VecDeque<Ended>,
     /// Fetches that wait for more.
-    pub waiting: Vec<SessionId>,
+    pub waiting: BTreeSet<SessionId>,
 }
 
 /// What a checked batch is to its producer.
@@ -63,7 +63,7 @@ impl Partition {
             producers: HashMap::default(),
             open: BTreeMap::new(),
             ended: VecDeque::new(),
-            waiting: Vec::new(),
+            waiting: BTreeSet::new(),
         }
     }
 
@@ -153,7 +153,7 @@ impl Partition {
         // A marker that is not durable may be taken back by a crash.
         let late = self.ended.iter().rev().take_while(|ended| ended.marker >= high_watermark);
         let pending = late.map(|ended| ended.first).min();
-        high_watermark.min(open).min(pending.unwrap_or(u64::MAX))
+        high_watermark.min(open).min(pending.unwrap_or(u64::MAX)).max(self.start)
     }
 
     /// Aborted transactions that touch the offsets from `from` to `to` (exclusive): (producer id, first offset).
@@ -169,6 +169,13 @@ impl Partition {
         let behind = self.ended.partition_point(|ended| ended.marker <= base);
         let found = self.ended.range(behind..).find(|ended| ended.producer_id == producer_id);
         found.is_some_and(|ended| !ended.committed && ended.first <= base)
+    }
+
+    /// Whether the marker at `base` ends a transaction that readers are told was aborted.
+    pub fn needs_marker(&self, base: u64) -> bool {
+        self.ended
+            .binary_search_by_key(&base, |ended| ended.marker)
+            .is_ok_and(|index| self.ended.get(index).is_some_and(|ended| !ended.committed))
     }
 
     /// Forget ended transactions that nobody needs to hear of any more.

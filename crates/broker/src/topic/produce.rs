@@ -9,6 +9,8 @@ use super::config::Settings;
 use super::partition::Checked;
 use crate::broker::Broker;
 
+/// No partition holds offsets from here on: an entry's tag has 48 bits for them.
+const OFFSETS_MAX: u64 = 1 << 47;
 /// Codecs 0 to 4: none, gzip, snappy, lz4, zstd.
 const CODEC_MAX: i16 = 4;
 
@@ -28,6 +30,9 @@ impl Broker {
         }
         let Some(partition) = self.topics.partitions.get(&log) else { return Err(LogFailure::UnknownTopic.into()) };
         let log_start = partition.start as i64;
+        if self.store.stream_next(log) + u64::from(head.offsets) >= OFFSETS_MAX {
+            return Err(LogFailure::InvalidRecord.into());
+        }
         if let Checked::Duplicate { base, timestamp_ms, end } = partition.check(&head)? {
             let reply = Produced { base_offset: base as i64, append_time_ms: timestamp_ms, log_start, durable_at: end };
             return Ok(Reply::Produced(reply));
@@ -98,6 +103,11 @@ fn check(records: &[u8], settings: &Settings, now: Now) -> Result<BatchHead, Fai
     if head.producer_id >= 0 && head.base_sequence < 0 {
         return Err(because(LogFailure::InvalidRecord, "a producer's batch without a sequence number"));
     }
+    // What is not compressed costs little to look through.
+    let plain = head.attributes & attribute::COMPRESSION == 0;
+    if plain && !is_whole(records, &head) {
+        return Err(because(LogFailure::InvalidRecord, "the records are malformed"));
+    }
     if settings.compact && !all_have_keys(records, &head) {
         return Err(because(LogFailure::InvalidRecord, "Compacted topic cannot accept message without key."));
     }
@@ -110,6 +120,12 @@ fn check(records: &[u8], settings: &Settings, now: Now) -> Result<BatchHead, Fai
         }
     }
     Ok(head)
+}
+
+/// Whether the records of an uncompressed batch are as many as it says, and nothing else is there.
+fn is_whole(batch: &[u8], head: &BatchHead) -> bool {
+    let mut records = Records::new(batch.get(record::HEADER_BYTES..head.len).unwrap_or_default(), head.records);
+    records.by_ref().all(|record| record.is_ok()) && records.is_at_end()
 }
 
 fn all_have_keys(batch: &[u8], head: &BatchHead) -> bool {

@@ -241,7 +241,7 @@ fn pitfall_01_a_fetch_inside_a_batch_returns_the_whole_batch() {
 fn pitfall_02_the_first_batch_is_returned_whatever_its_size() {
     let mut world = World::new(2);
     world.create("t", 2, &[]);
-    let long = "x".repeat(60);
+    let long = "x".repeat(50);
     world.produce("t", &batch(&[&long, &long], T0, None, 0)).unwrap();
     world.produce("t", &batch(&[&long], T0, None, 0)).unwrap();
     world.settle();

@@ -70,7 +70,9 @@ pub(super) fn describe(request: &describe_configs::Request<'_>, node_id: i32) ->
             told,
         }
     };
-    Each::of(request.resources.iter().map(described), tell_described)
+    let mut seen = std::collections::HashSet::new();
+    let fresh = request.resources.iter().filter(|asked| seen.insert((asked.resource_type, asked.resource_name)));
+    Each::of(fresh.map(described), tell_described)
 }
 
 impl Item for Described {

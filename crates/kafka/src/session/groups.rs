@@ -5,7 +5,7 @@ use model::{Reply, Request};
 
 use super::cluster::{GROUP_OPERATIONS, NOT_ASKED};
 use super::errors::{MISMATCH, group_code};
-use super::job::{Answer, Each, Here, Item};
+use super::job::{Answer, Each, Here, Item, distinct};
 use crate::codec::error_code::GROUP_ID_NOT_FOUND;
 use crate::codec::{Message as _, delete_groups, describe_groups, list_groups};
 
@@ -25,7 +25,7 @@ pub(super) struct Described {
 pub(super) fn describe(request: &describe_groups::Request<'_>) -> Each<Described> {
     let operations = if request.include_authorized_operations { GROUP_OPERATIONS } else { NOT_ASKED };
     let described = |name: &&str| Described { name: (*name).into(), operations, told: None };
-    Each::of(request.groups.iter().map(described), tell_described)
+    Each::of(distinct(&request.groups).map(described), tell_described)
 }
 
 impl Item for Described {

@@ -120,6 +120,12 @@ impl<T: Item> Job for Each<T> {
     }
 }
 
+/// Each of these once: asking for one thing a million times in one request is answered once.
+pub(super) fn distinct<T: Copy + Eq + std::hash::Hash>(all: impl IntoIterator<Item = T>) -> impl Iterator<Item = T> {
+    let mut seen = std::collections::HashSet::new();
+    all.into_iter().filter(move |one| seen.insert(*one))
+}
+
 /// A partition's number from the wire. One that cannot be is none that exists.
 pub(super) fn partition(index: i32) -> u32 {
     u32::try_from(index).unwrap_or(u32::MAX)

@@ -6,7 +6,7 @@ use model::{Failure, LogFailure, Reply, Request};
 use super::answers::Frame;
 use super::cluster::{CLUSTER_OPERATIONS, NOT_ASKED, TOPIC_OPERATIONS};
 use super::errors::{self, MISMATCH};
-use super::job::{Answer, Each, Here, Item, Job};
+use super::job::{Answer, Each, Here, Item, Job, distinct};
 use crate::codec::error_code::{INVALID_REQUEST, INVALID_TOPIC, UNKNOWN_TOPIC_OR_PARTITION};
 use crate::codec::wire::Uuid;
 use crate::codec::{Message as _, describe_topic_partitions, metadata};
@@ -98,7 +98,10 @@ impl Metadata {
         let meant: Vec<Meant> = match &request.topics {
             None => vec![Meant::All],
             Some(topics) if version == 0 && topics.is_empty() => vec![Meant::All],
-            Some(topics) => topics.iter().map(|topic| meant(topic.name, topic.topic_id, version)).collect(),
+            Some(topics) => {
+                let named = topics.iter().map(|topic| (topic.name, topic.topic_id));
+                distinct(named).map(|(name, id)| meant(name, id, version)).collect()
+            }
         };
         Metadata {
             sought: Sought::each(meant, request.allow_auto_topic_creation),

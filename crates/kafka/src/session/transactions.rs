@@ -6,7 +6,7 @@ use model::topic::ProducerState;
 use model::{Reply, Request};
 
 use super::errors::{MISMATCH, Refusal, transaction_code};
-use super::job::{Answer, Each, Here, Item, partition};
+use super::job::{Answer, Each, Here, Item, distinct, partition};
 use crate::codec::error_code::{INVALID_REQUEST, OPERATION_NOT_ATTEMPTED};
 use crate::codec::{
     Message as _, add_offsets_to_txn, add_partitions_to_txn, describe_producers, describe_transactions, end_txn,
@@ -231,7 +231,16 @@ pub(super) struct Written {
 /// Key 61.
 pub(super) fn describe_producers(request: &describe_producers::Request<'_>) -> Each<Written> {
     let written = |index: &i32| Written { index: *index, told: None };
-    let topics = request.topics.iter().map(|topic| (topic.name, topic.partition_indexes.iter().map(written)));
+    // Repeated topics and partitions are answered once.
+    let mut seen = std::collections::HashSet::new();
+    let topics: Vec<_> = request
+        .topics
+        .iter()
+        .map(|topic| {
+            let fresh = topic.partition_indexes.iter().filter(|index| seen.insert((topic.name, **index)));
+            (topic.name, fresh.map(written).collect::<Vec<_>>())
+        })
+        .collect();
     Each::by_topic(topics, tell_producers)
 }
 
@@ -309,7 +318,7 @@ impl Item for Sought {
 /// Key 65.
 pub(super) fn describe(request: &describe_transactions::Request<'_>) -> Each<Sought> {
     let sought = |id: &&str| Sought { transactional_id: Some((*id).into()), told: None };
-    Each::of(request.transactional_ids.iter().map(sought), tell_described)
+    Each::of(distinct(&request.transactional_ids).map(sought), tell_described)
 }
 
 fn tell_described(sought: &Each<Sought>, here: &Here<'_>, out: &mut Vec<u8>) {
