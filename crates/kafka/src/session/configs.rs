@@ -71,7 +71,10 @@ pub(super) fn describe(request: &describe_configs::Request<'_>, node_id: i32) ->
         }
     };
     let mut seen = std::collections::HashSet::new();
-    let fresh = request.resources.iter().filter(|asked| seen.insert((asked.resource_type, asked.resource_name)));
+    let fresh = request
+        .resources
+        .iter()
+        .filter(|asked| seen.insert((asked.resource_type, asked.resource_name, &asked.configuration_keys)));
     Each::of(fresh.map(described), tell_described)
 }
 
