@@ -342,12 +342,6 @@ def test_a_transaction_does_not_overfill(connection, ch, name, dead):
 # ---- what is not offered
 
 
-@pytest.mark.differs_in_rabbitmq_3("it has streams")
-def test_a_stream_is_refused_on_its_channel_alone(connection, ch, name):
-    channel_refuses(406, ch.queue_declare, name, durable=True, arguments={"x-queue-type": "stream"})
-    assert connection.is_open
-
-
 # ---- priorities
 
 
