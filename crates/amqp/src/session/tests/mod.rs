@@ -174,7 +174,10 @@ fn describe_frame(frame: Frame<'_>) -> String {
         }
         frame::HEADER => {
             let header = crate::codec::properties::ContentHeader::decode(frame.payload).unwrap();
-            let properties = crate::codec::Properties::decode(header.properties).unwrap();
+            // A client's own text that is not UTF-8 goes through as it came.
+            let Ok(properties) = crate::codec::Properties::decode(header.properties) else {
+                return format!("header size={} {:?}", header.body_len, header.properties);
+            };
             let some: Vec<_> = format!("{properties:?}")
                 .trim_start_matches("Properties { ")
                 .trim_end_matches(" }")
