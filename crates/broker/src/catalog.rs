@@ -63,6 +63,10 @@ pub(crate) enum Entry {
         log: u32,
         offset: u64,
     },
+    /// The name that the cluster has among all clusters: 22 letters, made up once.
+    Cluster {
+        id: String,
+    },
     /// Producer ids below this may have been given out.
     ProducerIds {
         below: i64,

@@ -124,6 +124,9 @@ impl Node {
 
     /// A connection was made.
     pub fn connect(&mut self, protocol: Protocol, peer: Peer, now: Now) -> SessionId {
+        if matches!(protocol, Protocol::Kafka { .. }) && self.common.kafka.cluster_id.is_empty() {
+            self.broker.cluster_id().clone_into(&mut Arc::make_mut(&mut self.common.kafka).cluster_id);
+        }
         let id = self.sessions.open(protocol, &peer, &self.common, self.vfs.random(), now);
         self.broker.open_session(id, peer.loopback);
         if self.low_disk {

@@ -10,6 +10,7 @@ use crate::{Node, Options, Peer, Protocol};
 
 mod dead_letters;
 mod held;
+mod kafka;
 mod queues;
 mod streams;
 mod transactions;

@@ -71,6 +71,8 @@ pub(crate) struct Topic {
 /// All topics. They belong to the virtual host `/`.
 #[derive(Default)]
 pub(crate) struct Topics {
+    /// The cluster's, as Kafka's clients hear it; empty until one asks.
+    cluster_id: String,
     pub names: HashMap<Arc<str>, Topic, RandomState>,
     ids: HashMap<TopicId, Arc<str>, RandomState>,
     pub partitions: HashMap<LogId, Partition, foldhash::fast::FixedState>,
@@ -158,6 +160,7 @@ impl Topics {
             Entry::DeleteTopic { name } => {
                 self.remove(&name);
             }
+            Entry::Cluster { id } => self.cluster_id = id,
             Entry::AddPartitions { name, partitions } => self.add_partitions(&name, &partitions),
             Entry::ConfigureTopic { name, config } => self.configure(&name, config),
             Entry::LogStart { log, offset } => {
@@ -195,6 +198,9 @@ impl Topics {
 
     /// The entries that would make all topics afresh.
     pub fn snapshot(&self, entries: &mut Vec<Entry>) {
+        if !self.cluster_id.is_empty() {
+            entries.push(Entry::Cluster { id: self.cluster_id.clone() });
+        }
         let mut names: Vec<_> = self.names.iter().collect();
         names.sort_unstable_by_key(|(name, _)| *name);
         for (name, topic) in names {
@@ -274,6 +280,15 @@ impl Broker {
             return Err(Failure::LogBecause { failure: LogFailure::InvalidPartitions, text: text.into() });
         }
         Ok(())
+    }
+
+    /// The name that the cluster has among all clusters, for as long as its data is there.
+    pub fn cluster_id(&mut self) -> &str {
+        if self.topics.cluster_id.is_empty() {
+            self.topics.cluster_id = self.names.name("");
+            self.record(&Entry::Cluster { id: self.topics.cluster_id.clone() });
+        }
+        &self.topics.cluster_id
     }
 
     fn make_topic_id(&mut self) -> TopicId {

@@ -63,7 +63,7 @@ const HEAD_BYTES: usize = 8;
 pub struct SessionOptions {
     /// The broker's number.
     pub node_id: i32,
-    /// The same for as long as the data is there.
+    /// The same for as long as the data is there. Empty: whoever owns the data fills it in.
     pub cluster_id: String,
     /// Clients must log in; otherwise those that do not are the user guest.
     pub sasl_required: bool,
@@ -77,7 +77,7 @@ impl Default for SessionOptions {
     fn default() -> SessionOptions {
         SessionOptions {
             node_id: 1,
-            cluster_id: "yam".to_owned(),
+            cluster_id: String::new(),
             sasl_required: false,
             idle_timeout_ms: 600_000,
             login_timeout_ms: 30_000,

@@ -42,6 +42,7 @@ impl Harness {
     }
 
     fn with(options: SessionOptions) -> Harness {
+        let options = SessionOptions { cluster_id: "yam".into(), ..options };
         let now = Now { mono_ms: 1_000, wall_ms: 1_700_000_000_000 };
         let ends = Ends { client_host: "10.0.0.7".into(), host: "broker.example".into(), port: 19092 };
         Harness {
