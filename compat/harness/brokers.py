@@ -133,7 +133,8 @@ class Yam(Broker):
     def command(self):
         data, listen = str(self.dir / "data"), f"127.0.0.1:{self.port}"
         kafka = f"127.0.0.1:{self.kafka_port}" if self.kafka else "none"
-        return [self.binary, "serve", "--data-dir", data, "--amqp-listen", listen, "--kafka-listen", kafka]
+        return [self.binary, "serve", "--data-dir", data, "--amqp-listen", listen, "--kafka-listen", kafka,
+                "--group-initial-rebalance-delay-ms", "0"]
 
 
 class RabbitMq(Broker):

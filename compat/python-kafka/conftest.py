@@ -24,6 +24,8 @@ CLIENT = {
     "socket.timeout.ms": 10_000,
 }
 GROUP = {"auto.offset.reset": "earliest", "heartbeat.interval.ms": 200}
+#: A member that says goodbye just before SIGKILL may not have been heard: the next one waits for its session to end.
+SHORT_SESSION = {"session.timeout.ms": 6_000}
 
 
 @pytest.fixture

@@ -22,6 +22,7 @@ from confluent_kafka.admin import (
 from conftest import (
     PATIENCE_S,
     SASL_BOOTSTRAP,
+    SHORT_SESSION,
     broker,
     create,
     done,
@@ -227,7 +228,7 @@ def test_clients_go_on_after_the_broker_came_back(clients, admin, name, verb):
 @pytest.mark.parametrize("verb", ["restart", "crash"])
 def test_a_new_member_resumes_from_the_commit(clients, topic, verb):
     send(clients.producer(), topic, range(20))
-    consumer = clients.consumer(topic, enable_auto_commit=False)
+    consumer = clients.consumer(topic, enable_auto_commit=False, **SHORT_SESSION)
     consumer.subscribe([topic])
     consumer.commit(message=take(consumer, 12)[-1], asynchronous=False)
     consumer.close()

@@ -13,6 +13,7 @@ from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource
 from conftest import (
     BOOTSTRAP,
     PATIENCE_S,
+    SHORT_SESSION,
     broker,
     create,
     done,
@@ -93,7 +94,7 @@ def test_05_the_committed_leader_epoch_comes_back(clients, topic):
 def test_05_offsets_from_before_a_restart_are_still_good(clients, topic):
     """Epochs that go wrong look like truncation: the client would begin elsewhere."""
     send(clients.producer(), topic, range(10))
-    consumer = clients.consumer(topic, enable_auto_commit=False, auto_offset_reset="error")
+    consumer = clients.consumer(topic, enable_auto_commit=False, auto_offset_reset="error", **SHORT_SESSION)
     consumer.commit(offsets=[TopicPartition(topic, 0, 0)], asynchronous=False)
     consumer.subscribe([topic])
     consumer.commit(message=take(consumer, 5)[-1], asynchronous=False)

@@ -7,10 +7,11 @@ import threading
 import time
 
 import pytest
-from conftest import BOOTSTRAP, CLIENT, GROUP, PATIENCE_S, broker, create, until
+from conftest import BOOTSTRAP, CLIENT, GROUP, PATIENCE_S, SHORT_SESSION, broker, create, until
 
 PAUSES = [f"-X{key}={value}" for key, value in CLIENT.items() if key != "bootstrap.servers"]
 MEMBER = [f"-X{key}={value}" for key, value in GROUP.items()]
+SHORT = [f"-X{key}={value}" for key, value in SHORT_SESSION.items()]
 
 
 def kcat(*arguments, given=None, code=0):
@@ -128,7 +129,7 @@ def test_a_group_rebalances(admin, name, running):
 @pytest.mark.parametrize("verb", ["restart", "crash"])
 def test_a_group_resumes_from_its_commit(topic, verb):
     kcat("-P", "-t", topic, given=lines(20))
-    assert kcat(*MEMBER, "-c", 8, "-G", topic, topic) == lines(8)
+    assert kcat(*MEMBER, *SHORT, "-c", 8, "-G", topic, topic) == lines(8)
 
     broker(verb)
 

@@ -14,6 +14,7 @@ mod sessions;
 #[cfg(test)]
 mod tests;
 
+pub use broker::GroupOptions;
 pub use broker::User;
 pub use check::{CheckError, Finding, Summary, check};
 pub use kafka::SessionOptions as KafkaOptions;

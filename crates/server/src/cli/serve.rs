@@ -99,6 +99,10 @@ fn options(config: &Config) -> node::Options {
         cache_bytes: config.cache_bytes,
         disk_free_limit_bytes: config.disk_free_limit_bytes,
         kafka: node::KafkaOptions { sasl_required: config.kafka_login_required, ..node::KafkaOptions::default() },
+        groups: node::GroupOptions {
+            initial_rebalance_delay_ms: config.group_initial_rebalance_delay_ms,
+            ..node::GroupOptions::default()
+        },
         ..node::Options::default()
     }
 }

@@ -84,6 +84,7 @@ pub struct Config {
     /// In the order of `kafka_listen`; `None`, or none: the address that the client came by.
     pub kafka_advertised: Vec<Option<Advertised>>,
     pub kafka_login_required: bool,
+    pub group_initial_rebalance_delay_ms: u64,
     pub durability: Durability,
     pub disk_free_limit_bytes: u64,
     pub cache_bytes: usize,
@@ -101,6 +102,7 @@ impl Default for Config {
             kafka_listen: Vec::new(),
             kafka_advertised: Vec::new(),
             kafka_login_required: false,
+            group_initial_rebalance_delay_ms: 0,
             durability: Durability::Fsync,
             disk_free_limit_bytes: 0,
             cache_bytes: 0,
@@ -191,6 +193,21 @@ pub static SETTINGS: &[Setting] = &[
                 "required" => true,
                 other => return Err(format!("'{other}' is neither: write optional or required")),
             };
+            Ok(())
+        },
+    },
+    Setting {
+        name: "group-initial-rebalance-delay-ms",
+        value: "MS",
+        default: "3000",
+        repeatable: false,
+        doc: "How long a Kafka consumer group that was empty waits for more members before its partitions are shared out, in \
+              milliseconds. A program whose members start together begins with one assignment instead of several; 0 lets the \
+              first member begin at once.",
+        apply: |config, values| {
+            let text = one(values)?;
+            config.group_initial_rebalance_delay_ms =
+                text.parse().map_err(|_| format!("'{text}' is no time: write a whole number of milliseconds"))?;
             Ok(())
         },
     },
