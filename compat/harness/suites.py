@@ -58,10 +58,8 @@ def once(stamp, wanted, prepare):
 class Suite:
     """What is known of a suite before it runs."""
 
-    def __init__(self, name, protocol, folder, on_request=False):
+    def __init__(self, name, protocol, folder):
         self.name, self.protocol, self.source = name, protocol, COMPAT / folder
-        #: Run against Yam only when it is named: there is something that Yam does not do yet.
-        self.on_request = on_request
 
     def cwd(self):
         return self.source
@@ -72,8 +70,8 @@ class Python(Suite):
 
     language, tools = "python", ("python3",)
 
-    def __init__(self, name, protocol, folder, file, tools=(), **options):
-        super().__init__(name, protocol, folder, **options)
+    def __init__(self, name, protocol, folder, file, tools=()):
+        super().__init__(name, protocol, folder)
         self.file, self.tools = file, self.tools + tools
         self.venv = WORK / f"venv-{folder}"
 
@@ -117,8 +115,8 @@ class Java(Suite):
 
     language, tools = "java", ("java", "javac", "mvn")
 
-    def __init__(self, name, protocol, folder, kafka=None, **options):
-        super().__init__(name, protocol, folder, **options)
+    def __init__(self, name, protocol, folder, kafka=None):
+        super().__init__(name, protocol, folder)
         self.kafka = kafka
 
     def cwd(self):
@@ -172,15 +170,15 @@ ALL = [
     Node("node", "amqp", "node"),
     Java("java", "amqp", "java"),
     Go("go", "amqp", "go"),
-    Python("kcat", "kafka", "python-kafka", "test_kcat.py", tools=("kcat",), on_request=True),
-    Python("confluent", "kafka", "python-kafka", "test_confluent.py", on_request=True),
-    Python("kafka-python", "kafka", "python-kafka", "test_kafka_python.py", on_request=True),
-    Python("kafka-pitfalls", "kafka", "python-kafka", "test_kafka_pitfalls.py", on_request=True),
+    Python("kcat", "kafka", "python-kafka", "test_kcat.py", tools=("kcat",)),
+    Python("confluent", "kafka", "python-kafka", "test_confluent.py"),
+    Python("kafka-python", "kafka", "python-kafka", "test_kafka_python.py"),
+    Python("kafka-pitfalls", "kafka", "python-kafka", "test_kafka_pitfalls.py"),
     Python("streams", "both", "python-kafka", "test_streams.py"),
-    Node("kafkajs", "kafka", "node-kafka", on_request=True),
-    Go("franz-go", "kafka", "go-kafka", on_request=True),
-    Java("kafka-java-4", "kafka", "java-kafka", kafka=KAFKA_NEWEST, on_request=True),
-    Java("kafka-java-3", "kafka", "java-kafka", kafka=KAFKA_3, on_request=True),
+    Node("kafkajs", "kafka", "node-kafka"),
+    Go("franz-go", "kafka", "go-kafka"),
+    Java("kafka-java-4", "kafka", "java-kafka", kafka=KAFKA_NEWEST),
+    Java("kafka-java-3", "kafka", "java-kafka", kafka=KAFKA_3),
 ]
 
 
@@ -194,20 +192,14 @@ def kafka_jars():
 def chosen(names, kind):
     """Suites by their name, language or protocol, that are of use with this kind of broker.
 
-    Those on request are among them only by their own names.
+    Without names these are all of them.
     """
     known = {word for suite in ALL for word in words(suite)}
     unknown = sorted(set(names) - known)
     if unknown:
         sys.exit(f"no such suite: {', '.join(unknown)}; there are: {', '.join(sorted(known))}")
     measured = {"rabbitmq": ["amqp"], "kafka": ["kafka"]}.get(kind, ["amqp", "kafka", "both"])
-
-    def wanted(suite):
-        if suite.on_request and kind == "yam":
-            return suite.name in names
-        return not names or bool(words(suite) & set(names))
-
-    return [suite for suite in ALL if suite.protocol in measured and wanted(suite)]
+    return [suite for suite in ALL if suite.protocol in measured and (not names or words(suite) & set(names))]
 
 
 def words(suite):
