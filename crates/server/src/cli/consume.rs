@@ -4,7 +4,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use amqp::client::{ClientEvent, Message};
-use amqp::codec::{Method, queue};
+use amqp::codec::{Method, RawTable, basic, field, queue};
 use anyhow::bail;
 use model::{Table, Value};
 use serde_json::{Map, json};
@@ -19,7 +19,9 @@ Examples:
   yam consume --queue tasks --ack --count 10 --format json
       Take ten messages off the queue, with headers and properties.
   yam consume --exchange logs --routing-key '#'
-      Follow an exchange through a queue of one's own.";
+      Follow an exchange through a queue of one's own.
+  yam consume --queue orders --from first
+      Read a stream, which may be a topic of Kafka, from its beginning on.";
 
 #[derive(Clone, Copy, clap::ValueEnum)]
 enum Format {
@@ -44,12 +46,15 @@ pub struct Arguments {
     /// The key to bind with.
     #[arg(long, default_value = "", requires = "exchange")]
     routing_key: String,
-    /// Declare the queue (durable) where it is missing.
+    /// Declare the queue (durable; with --from, a stream) where it is missing.
     #[arg(long)]
     declare: bool,
     /// Take the messages off the queue; without this they go back to it when the command ends.
     #[arg(long)]
     ack: bool,
+    /// Read a stream from here on: first, last, next, an offset, or how long ago (7D, 1h); it keeps what it has.
+    #[arg(long, value_name = "WHERE", requires = "queue", conflicts_with = "ack")]
+    from: Option<String>,
     /// End after so many messages.
     #[arg(long)]
     count: Option<u64>,
@@ -67,13 +72,18 @@ pub struct Arguments {
 pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let mut link = Link::open(&arguments.url)?;
     let queue = prepare(arguments, &mut link)?;
-    // What is looked at without --ack stays unsettled, so that a bound would stop it.
-    if arguments.ack {
+    // What is looked at without --ack stays unsettled, so that a bound would stop it. What a stream hands out is only
+    // counted by that.
+    let ack = arguments.ack || arguments.from.is_some();
+    if ack {
         let wanted = arguments.count.map_or(u16::MAX, |count| u16::try_from(count.max(1)).unwrap_or(u16::MAX));
         link.client.prefetch(&mut link.out, 1, arguments.prefetch.min(wanted));
         link.answer()?;
     }
-    link.client.consume(&mut link.out, 1, &queue, "", false);
+    let begin = arguments.from.iter().map(|from| ("x-stream-offset".to_owned(), begin(from)));
+    let begin = field::encode_entries(&Table(begin.collect()));
+    let consume = basic::Consume { queue: &queue, arguments: RawTable(&begin), ..Default::default() };
+    link.client.send(&mut link.out, 1, &consume);
     let timeout = arguments.timeout.map(|seconds| Duration::from_secs_f64(seconds.clamp(0.001, 1e9)));
     let mut seen = 0;
     while arguments.count.is_none_or(|count| seen < count) {
@@ -94,12 +104,17 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         }
         let Some(tag) = came else { break };
         seen += 1;
-        if arguments.ack {
+        if ack {
             link.client.ack(&mut link.out, 1, tag, false);
         }
     }
     link.close()?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// An offset is a number, everything else a word.
+fn begin(from: &str) -> Value {
+    from.parse().map_or_else(|_| Value::Text(from.to_owned()), Value::I64)
 }
 
 /// Declare and bind what was asked for. Returns the queue's name.
@@ -108,7 +123,8 @@ fn prepare(arguments: &Arguments, link: &mut Link) -> anyhow::Result<String> {
     if name.is_empty() || arguments.declare {
         let own = name.is_empty();
         let declare = queue::Declare { queue: &name, durable: !own, exclusive: own, auto_delete: own, ..Default::default() };
-        link.client.declare_queue(&mut link.out, 1, declare, &Table::default());
+        let kind = arguments.from.iter().map(|_| ("x-queue-type".to_owned(), Value::Text("stream".to_owned())));
+        link.client.declare_queue(&mut link.out, 1, declare, &Table(kind.collect()));
         let declared = link.next(Some(Duration::from_secs(30)), &mut |event| match event {
             ClientEvent::Method { method: Method::QueueDeclareOk(ok), .. } => Ok(Some(ok.queue.to_owned())),
             _ => Ok(None),

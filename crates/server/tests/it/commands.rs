@@ -36,6 +36,31 @@ fn a_message_in_and_out_again() {
 }
 
 #[test]
+fn a_stream_is_read_from_where_one_likes_as_often_as_one_likes() {
+    let dir = tempdir().unwrap();
+    let yam = Yam::start(dir.path());
+    let url = yam.url();
+    let read = |from: &str, count: &str, more: &[&str]| {
+        let all = [&["consume", "--url", &url, "--queue", "events", "--from", from, "--count", count], more].concat();
+        output(&all)
+    };
+    assert_eq!(out(&read("next", "0", &["--declare"])), "");
+    for body in ["one", "two", "three"] {
+        assert!(output(&["publish", "--url", &url, "--confirm", "--routing-key", "events", body]).status.success());
+    }
+    for _ in 0..2 {
+        assert_eq!(out(&read("first", "3", &[])), "one\ntwo\nthree\n");
+    }
+    assert_eq!(out(&read("1", "2", &[])), "two\nthree\n");
+    assert_eq!(out(&read("1h", "1", &["--format", "text"])), "one\n");
+    let line = out(&read("last", "1", &["--format", "json"]));
+    let last: serde_json::Value = serde_json::from_str(&line).unwrap();
+    assert_eq!((&last["body"], &last["headers"]["x-stream-offset"]), (&"three".into(), &2.into()));
+    let words = refused(&read("soon", "1", &[]));
+    assert!(words.contains("406") && words.contains("x-stream-offset"), "{words}");
+}
+
+#[test]
 fn lines_of_standard_input_are_messages() {
     let dir = tempdir().unwrap();
     let yam = Yam::start(dir.path());
