@@ -163,6 +163,7 @@ mod tests {
     use model::death::Death;
     use model::record::Records;
     use model::{RecordParts, Table, Value};
+    use proptest::prelude::*;
 
     use super::*;
     use crate::translate::{Envelope, HEADER_NAME};
@@ -294,6 +295,36 @@ mod tests {
             let written = batch(&RecordParts { key: b"k", value: b"v", own: None, headers: &headers });
             let (exchange, _, _, headers, _) = shown(&written);
             assert_eq!((&*exchange, headers.0.len()), (&[0][..], 1), "{value:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_a_record_says_of_itself_a_client_can_read_what_it_is_shown(
+            own in proptest::collection::vec(any::<u8>(), 0..40),
+            death in proptest::option::of(proptest::collection::vec(any::<u8>(), 0..20)),
+            flags in any::<u16>(),
+            key in proptest::collection::vec(any::<u8>(), 0..300),
+            name in "(amqp\\.|yam\\.|x-stream-)?[a-z-]{0,12}",
+        ) {
+            let own = [&[0][..], &flags.to_be_bytes(), &own].concat();
+            let history = DeadLetter { exchange: name.repeat(40), ..DeadLetter::default() }.to_bytes();
+            let headers = [
+                Header { name: HEADER_NAME, value: &own },
+                Header { name: &name, value: &key },
+                Header { name: model::death::HEADER, value: death.as_deref().unwrap_or(&history) },
+            ];
+            for headers in [&headers[..], &headers[1..]] {
+                let written = batch(&RecordParts { key: &key, value: b"v", own: None, headers });
+                let mut scratch = Scratch::default();
+                let stored = scratch.show(&StoredRecord { batch: &written, buffer: None }, 7, 4096).unwrap();
+                prop_assert_eq!(usize::from(stored.exchange[0]), stored.exchange.len() - 1);
+                prop_assert!(std::str::from_utf8(&stored.exchange[1..]).is_ok() && stored.routing_key.len() <= 255);
+                let outline = Outline::read(stored.properties).unwrap();
+                outline.headers.unwrap().check().unwrap();
+                prop_assert_eq!(outline.headers.unwrap().find(OFFSET).unwrap().decode().unwrap(), Value::I64(7));
+                plain_headers(headers);
+            }
         }
     }
 
