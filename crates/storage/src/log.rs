@@ -10,6 +10,8 @@ use crate::frame::Tag;
 pub(crate) const RUN_ENTRIES: u32 = 4096;
 /// No log ever grows this long.
 pub(crate) const OFFSET_MAX: u64 = 1 << 62;
+/// Bytes of one run of a stream: what a segment of it holds, and what retention drops at a time.
+const STREAM_RUN_BYTES: u64 = 16 * 1024 * 1024;
 /// A gap of at most this many offsets is bridged with settled entries, a larger one begins a new run.
 const GAP_BRIDGED: u64 = 64;
 
@@ -109,6 +111,8 @@ pub(crate) struct Run {
     pub base: u64,
     /// In a stream: the latest time stamp, in ms since the Unix epoch. Otherwise 0.
     pub newest_ms: u64,
+    /// Of the entries pushed to it.
+    bytes: u64,
 }
 
 /// What a log has that is read by record offset.
@@ -139,6 +143,7 @@ impl Run {
             sealed: false,
             base: 0,
             newest_ms: 0,
+            bytes: 0,
         }
     }
 
@@ -196,6 +201,7 @@ impl Run {
     }
 
     fn push(&mut self, entry: Entry) {
+        self.bytes += u64::from(entry.len);
         self.entries.push(entry);
         self.count += 1;
         self.live += 1;
@@ -298,6 +304,7 @@ impl Log {
                 run.base = base;
             }
             run.newest_ms = run.newest_ms.max(newest_ms);
+            run.sealed = run.bytes >= STREAM_RUN_BYTES;
         }
         base
     }

@@ -1,5 +1,8 @@
 //! Evacuation: what stays unsettled moves out of the oldest part of the journal, so that it can be cut.
 //!
+//! What streams keep stays in the journal, whose files are theirs as well: nobody takes it, so it would only be written
+//! twice. It moves when too much that is settled lies beside it, or when there are too many entries for a checkpoint.
+//!
 //! One thing is under way at a time. A log with much in the part to be cut is *paged out*: its oldest runs
 //! become one segment file. What little other logs have there is *carried forward*: appended to the
 //! journal once more, each record once for all its logs. Then a checkpoint is written and the journal cut.
@@ -14,7 +17,7 @@ use vfs::{Completion, Done, Extent, Job, Token};
 
 use crate::frame::{self, LogId, Tag};
 use crate::log::{Entry, Home, Place, Run};
-use crate::store::{RESIDENT_ENTRIES_HIGH, Stopped, Store};
+use crate::store::{RESIDENT_ENTRIES_HIGH, RESIDENT_STREAM_ENTRIES_HIGH, Stopped, Store};
 use crate::stream::Stretch;
 use crate::{checkpoint, segment};
 
@@ -147,12 +150,19 @@ impl Store {
         if self.short_of_space {
             return self.start_dead_buckets();
         }
-        let crowded = self.resident.entries > RESIDENT_ENTRIES_HIGH && self.buckets.len() > 1;
-        if self.buckets.len() <= kept + 1 && !crowded {
-            return false;
+        let resident = &self.resident;
+        let many = resident.entries() > RESIDENT_ENTRIES_HIGH || resident.streams.entries > RESIDENT_STREAM_ENTRIES_HIGH;
+        let crowded = many && self.buckets.len() > 1;
+        let most = (kept as u64 + 1) * self.bucket_bytes();
+        if self.needless_bytes() <= most && !crowded {
+            // What stays in the journal is not to be read again at every start.
+            let newest = self.paging.newest_checkpoint.map_or(0, |at| at.0);
+            self.paging.wants_checkpoint = self.journal.appended().0 > newest + most;
+            return self.paging.wants_checkpoint;
         }
         // As many at a time as the journal keeps files to use again.
-        let Some(bucket) = self.buckets.get(self.buckets.len().saturating_sub(kept + 1)) else { return false };
+        let oldest = self.buckets.len().saturating_sub(kept + 1).min(kept);
+        let Some(bucket) = self.buckets.get(oldest) else { return false };
         let target = bucket.number;
         // What could not be moved the last time will not move now.
         if self.paging.stuck.is_some_and(|stuck| target < stuck + kept as u64) {
@@ -190,8 +200,11 @@ impl Store {
         while let Some(id) = self.paging.logs.front().copied() {
             let wanted = |entry: &Entry| entry.place.as_journal().is_some_and(|at| at < limit);
             let bytes = self.live_bytes(id, wanted);
-            // Where much lives in the journal, carrying it forward would never end.
-            let enough = if self.resident.bytes > self.options.journal_bytes / 2 { 1 } else { self.options.sizes.page_out_bytes };
+            // Where much lives in the journal, carrying it forward would never end; and a stream's batches would lie
+            // further and further apart.
+            let much = self.resident.queues.bytes > self.options.journal_bytes / 2;
+            let stream = self.logs.get(&id).is_some_and(|log| log.stream.is_some());
+            let enough = if much || stream { 1 } else { self.options.sizes.page_out_bytes };
             if bytes >= enough && self.start_page_out(id, wanted) {
                 return true;
             }
@@ -365,6 +378,7 @@ impl Store {
             return;
         };
         log.paging = false;
+        let stream = log.stream.is_some();
         let from = log.runs.partition_point(|run| run.end() <= out.first);
         let to = log.runs.partition_point(|run| run.first < out.end);
         let count = out.entries.len();
@@ -418,7 +432,7 @@ impl Store {
             log.runs.insert(from, run);
         }
         for entry in freed {
-            self.release(entry);
+            self.release(entry, stream);
         }
     }
 
@@ -523,7 +537,8 @@ impl Store {
         let Some(entry) = run.entries.get_mut((offset - first) as usize) else { return };
         let from = *entry;
         entry.place = to;
-        self.resident.enter(&from);
+        let stream = log.stream.is_some();
+        self.resident.enter(&from, stream);
         if let (Some(number), Some(last)) = (bucket, self.buckets.back_mut()) {
             last.live += 1;
             if log.entered_file != number {
@@ -531,7 +546,7 @@ impl Store {
                 last.logs.push(id);
             }
         }
-        self.release(from);
+        self.release(from, stream);
     }
 
     /// Everything that could be moved has been: cut, after a checkpoint.

@@ -45,8 +45,11 @@ pub enum Available {
     Damaged(String),
 }
 
+/// Stretches of the journal, from where to where, in order.
+type Parts = Vec<(u64, u64)>;
+
 enum Reading {
-    Journal { start: Lsn, end: u64 },
+    Journal(Parts),
     Index { log: LogId, first: u64 },
     Block { log: LogId, first: u64, start: u64 },
 }
@@ -120,7 +123,7 @@ impl Store {
         let found = Available::Now(RecordRef { log: id, offset, place, len, tag });
         let Some(position) = place.as_journal() else { return found };
         let Some(bytes) = self.journal.cached(Lsn(position), len as usize) else {
-            return self.read_journal(id, position, len);
+            return self.read_journal(id, index, offset, position, len);
         };
         if bytes.cold && record::verify(bytes.bytes) != Ok(len as usize) {
             return Available::Damaged(format!("the record at journal position {position:#x} fails its checksum"));
@@ -128,12 +131,12 @@ impl Store {
         found
     }
 
-    fn read_journal(&mut self, id: LogId, position: u64, len: u32) -> Available {
+    fn read_journal(&mut self, id: LogId, run: usize, offset: Offset, position: u64, len: u32) -> Available {
         let end = position + u64::from(len);
         for read in self.reads.pending.values_mut() {
-            if let Reading::Journal { start, end: read_end } = read.what
-                && start.0 <= position
-                && end <= read_end
+            if let Reading::Journal(parts) = &read.what
+                && let Some(before) = parts.partition_point(|(start, _)| *start <= position).checked_sub(1)
+                && end <= parts[before].1
             {
                 read.waiting.push(id);
                 return Available::Soon;
@@ -146,9 +149,35 @@ impl Store {
         let Some((extent, start)) = self.journal.extent(Lsn(position), len as usize, ahead) else {
             return Available::Damaged(format!("the journal no longer holds position {position:#x}"));
         };
-        let end = start.0 + extent.len as u64;
-        self.submit_read(Reading::Journal { start, end }, Job::Read(extent), Some(id));
+        let plain = || (vec![(start.0, start.0 + extent.len as u64)], Job::Read(extent));
+        let (parts, job) = self.scattered(id, run, offset, ahead).unwrap_or_else(plain);
+        self.submit_read(Reading::Journal(parts), job, Some(id));
         Available::Soon
+    }
+
+    /// Of a stream, the batches from `offset` on that `ahead` bytes hold, where they lie so far apart in the journal that most
+    /// of a plain read would be of others.
+    fn scattered(&self, id: LogId, run: usize, offset: Offset, ahead: usize) -> Option<(Parts, Job)> {
+        let log = self.logs.get(&id).filter(|log| log.stream.is_some())?;
+        let run = log.runs.get(run)?;
+        let (mut parts, mut extents, mut bytes) = (Vec::new(), Vec::new(), 0);
+        let mut next = Some(offset.0);
+        while let Some(at) = next.filter(|_| bytes < ahead) {
+            let Some(entry) = run.entry(at) else { break };
+            let (Some(position), len) = (entry.place.as_journal(), entry.len as usize) else { break };
+            // What is in memory need not be read.
+            if self.journal.cached(Lsn(position), len).is_some() {
+                break;
+            }
+            extents.push(self.journal.extent(Lsn(position), len, 0)?.0);
+            parts.push((position, position + len as u64));
+            bytes += len;
+            next = run.next_live(at + 1);
+        }
+        // Positions descend where something was carried forward.
+        let ascend = parts.is_sorted();
+        let span = parts.last()?.1.saturating_sub(parts.first()?.0);
+        (ascend && span > 2 * bytes as u64).then_some((parts, Job::Gather(extents)))
     }
 
     fn read_bytes(&self) -> usize {
@@ -329,9 +358,18 @@ impl Store {
         let Some(read) = self.reads.pending.remove(&completion.token) else { return Some(completion) };
         let bytes = bytes_of(completion.result);
         match read.what {
-            Reading::Journal { start, end } => match bytes {
-                Ok(bytes) => self.journal.insert_cached(start, bytes),
-                Err(error) => self.reads.unreadable.push((start.0, end, error.to_string())),
+            Reading::Journal(parts) => match bytes {
+                Ok(bytes) => {
+                    let mut rest = bytes;
+                    for (start, end) in parts {
+                        let part = rest.split_to(rest.len().min((end - start) as usize));
+                        self.journal.insert_cached(Lsn(start), part);
+                    }
+                }
+                Err(error) => {
+                    let error = error.to_string();
+                    self.reads.unreadable.extend(parts.into_iter().map(|(start, end)| (start, end, error.clone())));
+                }
             },
             Reading::Index { log, first } => self.index_arrived(log, first, bytes),
             Reading::Block { log, first, start } => self.block_arrived(log, first, start, bytes),

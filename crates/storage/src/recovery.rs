@@ -88,7 +88,8 @@ impl Store {
             for run in log.runs.iter().filter(|run| matches!(run.home, Home::Memory)) {
                 let live = |index: usize| !run.is_settled(run.first + index as u64);
                 let entries = run.entries.iter().enumerate().filter(|(index, _)| live(*index));
-                places.extend(entries.filter_map(|(_, entry)| Some((entry.place.as_journal()?, *id, *entry))));
+                let stream = log.stream.is_some();
+                places.extend(entries.filter_map(|(_, entry)| Some((entry.place.as_journal()?, *id, *entry, stream))));
             }
         }
         // Files in which nothing lives are to be cut too.
@@ -98,8 +99,8 @@ impl Store {
                 self.bucket_of(number * self.bucket_bytes());
             }
         }
-        for (position, id, entry) in places {
-            self.resident.enter(&entry);
+        for (position, id, entry, stream) in places {
+            self.resident.enter(&entry, stream);
             if let Some(bucket) = self.bucket_mut(position) {
                 bucket.live += 1;
                 if bucket.logs.last() != Some(&id) {

@@ -21,6 +21,8 @@ use crate::stream::Streams;
 const JOBS_MAX: usize = 256;
 /// Entries in memory at which the oldest part of the journal is evacuated; at twice that publishers wait.
 pub(crate) const RESIDENT_ENTRIES_HIGH: u64 = 3_000_000;
+/// The same for streams alone: their entries stand in every checkpoint.
+pub(crate) const RESIDENT_STREAM_ENTRIES_HIGH: u64 = 1_000_000;
 
 /// How the store behaves.
 #[derive(Clone, Debug)]
@@ -101,15 +103,38 @@ pub(crate) struct Bucket {
 /// Unsettled entries that lie in the journal or the arena, not in segments.
 #[derive(Debug, Default)]
 pub(crate) struct Resident {
+    /// Of logs that are taken from.
+    pub queues: Held,
+    /// Of logs that are read by record offset. What they keep may stay in the journal.
+    pub streams: Held,
+}
+
+/// A record counts once for each log it is in.
+#[derive(Debug, Default)]
+pub(crate) struct Held {
     pub entries: u64,
-    /// A record counts once for each log it is in.
     pub bytes: u64,
 }
 
 impl Resident {
-    pub fn enter(&mut self, entry: &Entry) {
-        self.entries += 1;
-        self.bytes += u64::from(entry.len);
+    fn of(&mut self, stream: bool) -> &mut Held {
+        if stream { &mut self.streams } else { &mut self.queues }
+    }
+
+    pub fn enter(&mut self, entry: &Entry, stream: bool) {
+        let held = self.of(stream);
+        held.entries += 1;
+        held.bytes += u64::from(entry.len);
+    }
+
+    fn leave(&mut self, entry: &Entry, stream: bool) {
+        let held = self.of(stream);
+        held.entries -= 1;
+        held.bytes -= u64::from(entry.len);
+    }
+
+    pub fn entries(&self) -> u64 {
+        self.queues.entries + self.streams.entries
     }
 }
 
@@ -186,11 +211,12 @@ impl Store {
 
     pub(crate) fn forget_log(&mut self, id: LogId) {
         let Some(log) = self.logs.remove(&id) else { return };
+        let stream = log.stream.is_some();
         for run in log.runs {
             let mut offset = run.first;
             while let Some(live) = run.next_live(offset) {
                 if let (Home::Memory, Some(entry)) = (&run.home, run.entry(live)) {
-                    self.release(*entry);
+                    self.release(*entry, stream);
                 }
                 offset = live + 1;
             }
@@ -235,20 +261,21 @@ impl Store {
         for id in targets {
             let Some(log) = self.logs.get_mut(id) else {
                 if !durable {
-                    self.resident.enter(&entry);
-                    self.release(entry);
+                    self.resident.enter(&entry, false);
+                    self.release(entry, false);
                 }
                 continue;
             };
+            let stream = log.stream.is_some();
             if let Some(end) = end
-                && log.stream.is_some()
+                && stream
             {
                 log.push_batch(entry, 1, now.wall_ms);
                 self.streams.grew(end, *id, log);
             } else {
                 log.push(entry);
             }
-            self.resident.enter(&entry);
+            self.resident.enter(&entry, stream);
             if durable {
                 if log.entered_file != bucket {
                     log.entered_file = bucket;
@@ -265,6 +292,14 @@ impl Store {
             }
         }
         end
+    }
+
+    /// Bytes of the journal that can go, at the latest when what lives in them has moved. What streams keep lies well where
+    /// it is: nobody takes it, so that it would be written twice for nothing; and besides it they may keep half as much
+    /// that is none of theirs.
+    pub(crate) fn needless_bytes(&self) -> u64 {
+        let kept = self.resident.streams.bytes;
+        (self.buckets.len() as u64 * self.bucket_bytes()).saturating_sub(kept + kept / 2)
     }
 
     pub(crate) fn bucket_bytes(&self) -> u64 {
@@ -290,13 +325,12 @@ impl Store {
     }
 
     /// One entry no longer lies where it did, if that was the journal or the arena.
-    pub(crate) fn release(&mut self, entry: Entry) {
+    pub(crate) fn release(&mut self, entry: Entry, stream: bool) {
         let place = entry.place;
         if place == Place::NONE || place.as_segment().is_some() {
             return;
         }
-        self.resident.entries -= 1;
-        self.resident.bytes -= u64::from(entry.len);
+        self.resident.leave(&entry, stream);
         if let Some(position) = place.as_journal() {
             if let Some(bucket) = self.bucket_mut(position) {
                 bucket.live -= 1;
@@ -309,6 +343,7 @@ impl Store {
     /// Settle a record for ever. Does nothing where it already is.
     pub fn settle(&mut self, id: LogId, offset: Offset) {
         let Some(log) = self.logs.get_mut(&id) else { return };
+        let stream = log.stream.is_some();
         let Some(freed) = log.settle(offset.0) else { return };
         if log.durable && freed.entry.tag.persistent() {
             log.note_unwritten(offset.0, 1);
@@ -317,7 +352,7 @@ impl Store {
                 self.dirty.push(id);
             }
         }
-        self.release(freed.entry);
+        self.release(freed.entry, stream);
         if let Some(home) = freed.segment {
             // Its settles must be safe before the file may go.
             self.flush_settles();
@@ -338,6 +373,7 @@ impl Store {
                 continue;
             };
             at = run.end();
+            let stream = log.stream.is_some();
             if let Home::Segment(home) = run.home {
                 // Transient records among them are not in the journal, and not missed there.
                 if log.durable {
@@ -351,7 +387,7 @@ impl Store {
                 let persistent = |offset: &u64| run.entry(*offset).is_some_and(|entry| entry.tag.persistent());
                 live().filter(persistent).for_each(|offset| log.note_unwritten(offset, 1));
             }
-            live().filter_map(|offset| run.entry(offset)).for_each(|entry| self.release(*entry));
+            live().filter_map(|offset| run.entry(offset)).for_each(|entry| self.release(*entry, stream));
         }
         if let Some(log) = self.logs.get_mut(&id)
             && !log.unwritten.is_empty()
@@ -469,14 +505,15 @@ impl Store {
     pub fn must_hold(&self) -> bool {
         self.journal.unsynced_bytes() > limits::UNSYNCED_BYTES_HIGH
             || self.arena.bytes() > self.options.arena_bytes * 2
-            || self.resident.entries > 2 * RESIDENT_ENTRIES_HIGH
-            || (self.paging.stuck.is_none() && self.buckets.len() as u64 * self.bucket_bytes() > self.options.journal_bytes * 4)
+            || self.resident.entries() > 2 * RESIDENT_ENTRIES_HIGH
+            || (self.paging.stuck.is_none() && self.needless_bytes() > self.options.journal_bytes * 4)
     }
 
-    /// The unsettled records outside of segments take up half of what is kept in memory of the journal.
+    /// The unsettled records outside of segments take up half of what is kept in memory of the journal. Those of streams
+    /// are not taken, so that they tell nothing of consumers that lag.
     #[must_use]
     pub fn is_crowded(&self) -> bool {
-        self.resident.bytes > self.options.journal.cache_bytes as u64 / 2
+        self.resident.queues.bytes > self.options.journal.cache_bytes as u64 / 2
     }
 
     #[must_use]

@@ -135,7 +135,7 @@ impl Store {
         let at = appended.start.0 + head as u64;
         let bucket = self.bucket_of(at);
         let entry = Entry { place: Place::journal(at), tag, len: batch.len() as u32 };
-        self.resident.enter(&entry);
+        self.resident.enter(&entry, true);
         let log = self.logs.get_mut(&id)?;
         log.push_batch(entry, count, newest_ms);
         self.streams.grew(appended.end, id, log);

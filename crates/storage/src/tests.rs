@@ -215,7 +215,7 @@ fn every_record_is_read_back_wherever_it_moved() {
         world.drain();
         assert_eq!(world.disk.list("segments").unwrap(), [], "seed {seed}: settled segments are removed");
         assert_eq!(world.store.statistics().window_bytes, 0);
-        assert_eq!(world.store.resident.entries, 0);
+        assert_eq!(world.store.resident.entries(), 0);
     }
 }
 
@@ -388,6 +388,53 @@ impl World {
             self.drain();
         }
     }
+}
+
+/// It was written to the journal and then once more to segments, though nobody takes it.
+#[test]
+fn what_streams_keep_stays_in_the_journal_until_too_much_else_lies_beside_it() {
+    let mut world = World::new(4);
+    let queue = world.create();
+    let streams: Vec<LogId> = (0..7).map(|_| world.store.create_stream()).collect();
+    world.store.append_catalog(b"made");
+    let bytes_of = |world: &World| world.store.resident.streams.bytes;
+    let mut appended = Vec::new();
+    while bytes_of(&world) < 4 * options().journal_bytes {
+        for _ in 0..30 {
+            let (stream, content) = (streams[world.random(7) as usize], world.random(1 << 40));
+            let base = world.store.append_batch(stream, &batch(content, 2), 0, false).unwrap().base;
+            appended.push((stream, base, content));
+        }
+        world.drain();
+    }
+    let segments = |world: &mut World| world.disk.list("segments").unwrap().len();
+    assert_eq!(segments(&mut world), 0);
+    let unread = |world: &World| world.store.appended().0 - world.store.paging.newest_checkpoint.unwrap().0;
+    assert!(unread(&world) < 2 * options().journal_bytes, "a start would replay all of it");
+    world.restart(false);
+    for (stream, base, content) in &appended {
+        assert_eq!(world.read_batch(*stream, *base), Some((*base, batch(*content, 2)[16..].to_vec())), "{stream:?} at {base}");
+    }
+
+    // What is taken from a queue leaves nothing but holes between them.
+    let held = world.store.resident.streams.bytes;
+    for _ in 0..(4 * held / 1000) {
+        let offset = world.store.next_offset(queue).0;
+        world.publish(&[queue], true);
+        world.settle(queue, offset);
+        world.turn();
+    }
+    world.drain();
+    assert!(segments(&mut world) > 0);
+    assert!(world.store.needless_bytes() < 2 * options().journal_bytes);
+    for (stream, base, content) in &appended {
+        assert_eq!(world.read_batch(*stream, *base), Some((*base, batch(*content, 2)[16..].to_vec())), "{stream:?} at {base}");
+    }
+    for stream in streams {
+        world.store.drop_before(stream, world.store.stream_next(stream));
+    }
+    world.drain();
+    assert_eq!((bytes_of(&world), segments(&mut world)), (0, 0));
 }
 
 #[test]
