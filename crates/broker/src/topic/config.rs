@@ -60,7 +60,7 @@ static SETTINGS: &[Setting] = &[
     setting("compression.zstd.level", Int, "3", Rule::Between(-131_072, 22), "Level where the broker compresses with zstd."),
     setting("delete.retention.ms", Long, "86400000", Rule::From(0), "How long a tombstone is kept in a compacted topic."),
     setting("file.delete.delay.ms", Long, "60000", Rule::From(0), "Without effect: files go once their going is durable."),
-    setting("flush.messages", Long, FOREVER, Rule::From(1), "Without effect: every batch is synced before it is confirmed."),
+    setting("flush.messages", Long, "1", Rule::From(1), "Without effect: every batch is synced before it is confirmed."),
     setting("flush.ms", Long, FOREVER, Rule::From(0), "Without effect: every batch is synced before it is confirmed."),
     setting("follower.replication.throttled.replicas", List, "", Rule::Any, "Without effect: one node has no followers."),
     setting("index.interval.bytes", Int, "4096", Rule::From(0), "Without effect: every batch is indexed."),

@@ -115,6 +115,20 @@ macro_rules! apis {
             }
         }
 
+        $(
+            /// An answer of that kind; any other is handed back.
+            impl<'a> TryFrom<Response<'a>> for $response {
+                type Error = Response<'a>;
+
+                fn try_from(response: Response<'a>) -> Result<Self, Response<'a>> {
+                    match response {
+                        Response::$name(response) => Ok(response),
+                        other => Err(other),
+                    }
+                }
+            }
+        )*
+
         #[cfg(test)]
         impl<'a> tests::SampleApi<'a> for Request<'a> {
             fn sample(key: ApiKey, source: &mut tests::Source<'a>, version: i16) -> Request<'a> {

@@ -1,12 +1,13 @@
 //! `yam group`
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use clap::Subcommand;
-use kafka::codec::{ApiKey, Request, Response, delete_groups, describe_groups, list_groups, offset_commit, offset_fetch};
+use kafka::codec::{ApiKey, Request, delete_groups, describe_groups, list_groups, offset_commit, offset_fetch};
 
-use super::kafka::{Link, Place, odd, refused, table};
+use super::kafka::{At, EARLIEST, LATEST, Link, odd, refused, table};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -19,7 +20,7 @@ Examples:
 #[command(after_help = EXAMPLES)]
 pub struct Arguments {
     #[command(flatten)]
-    place: Place,
+    at: At,
     #[command(subcommand)]
     action: Action,
 }
@@ -52,7 +53,7 @@ enum Action {
 }
 
 pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
-    let mut link = Link::open(&arguments.place)?;
+    let mut link = Link::open(&arguments.at.kafka, Duration::ZERO)?;
     match &arguments.action {
         Action::List => list(&mut link),
         Action::Describe { name } => describe(&mut link, name),
@@ -62,9 +63,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
 }
 
 fn list(link: &mut Link) -> anyhow::Result<()> {
-    let Response::ListGroups(found) = link.ask(&Request::ListGroups(list_groups::Request::default()))? else {
-        return Err(odd(ApiKey::ListGroups));
-    };
+    let found: list_groups::Response<'_> = link.ask(&Request::ListGroups(list_groups::Request::default()))?;
     refused(found.error_code, None)?;
     let row = |group: &list_groups::Group<'_>| {
         vec![group.group_id.to_owned(), group.group_state.to_owned(), group.protocol_type.to_owned()]
@@ -76,9 +75,7 @@ fn list(link: &mut Link) -> anyhow::Result<()> {
 
 fn describe(link: &mut Link, name: &str) -> anyhow::Result<()> {
     let request = describe_groups::Request { groups: vec![name], ..describe_groups::Request::default() };
-    let Response::DescribeGroups(found) = link.ask(&Request::DescribeGroups(request))? else {
-        return Err(odd(ApiKey::DescribeGroups));
-    };
+    let found: describe_groups::Response<'_> = link.ask(&Request::DescribeGroups(request))?;
     let group = found.groups.first().ok_or_else(|| odd(ApiKey::DescribeGroups))?;
     refused(group.error_code, group.error_message).with_context(|| format!("group '{name}'"))?;
     let mut text = format!("group '{name}' is {}\n", group.group_state);
@@ -95,7 +92,7 @@ fn describe(link: &mut Link, name: &str) -> anyhow::Result<()> {
     let mut rows = Vec::new();
     for (topic, offsets) in committed {
         let partitions: Vec<i32> = offsets.keys().copied().collect();
-        let ends = link.offsets(&topic, &partitions, -1).unwrap_or_else(|_| vec![-1; partitions.len()]);
+        let ends = link.offsets(&topic, &partitions, LATEST).unwrap_or_else(|_| vec![-1; partitions.len()]);
         for ((partition, offset), end) in offsets.iter().zip(ends) {
             let lag = if end < 0 { "-".into() } else { (end - offset).to_string() };
             rows.push(vec![topic.clone(), partition.to_string(), offset.to_string(), end.to_string(), lag]);
@@ -112,9 +109,7 @@ fn describe(link: &mut Link, name: &str) -> anyhow::Result<()> {
 fn committed(link: &mut Link, group: &str) -> anyhow::Result<BTreeMap<String, BTreeMap<i32, i64>>> {
     let wanted = offset_fetch::RequestGroup { group_id: group, ..offset_fetch::RequestGroup::default() };
     let request = offset_fetch::Request { groups: vec![wanted], ..offset_fetch::Request::default() };
-    let Response::OffsetFetch(found) = link.ask(&Request::OffsetFetch(request))? else {
-        return Err(odd(ApiKey::OffsetFetch));
-    };
+    let found: offset_fetch::Response<'_> = link.ask(&Request::OffsetFetch(request))?;
     let found = found.groups.first().ok_or_else(|| odd(ApiKey::OffsetFetch))?;
     refused(found.error_code, None)?;
     let mut all: BTreeMap<String, BTreeMap<i32, i64>> = BTreeMap::new();
@@ -128,9 +123,7 @@ fn committed(link: &mut Link, group: &str) -> anyhow::Result<BTreeMap<String, BT
 
 fn delete(link: &mut Link, name: &str) -> anyhow::Result<()> {
     let request = delete_groups::Request { groups: vec![name] };
-    let Response::DeleteGroups(gone) = link.ask(&Request::DeleteGroups(request))? else {
-        return Err(odd(ApiKey::DeleteGroups));
-    };
+    let gone: delete_groups::Response<'_> = link.ask(&Request::DeleteGroups(request))?;
     let gone = gone.groups.first().ok_or_else(|| odd(ApiKey::DeleteGroups))?;
     refused(gone.error_code, None).with_context(|| format!("cannot delete group '{name}'"))?;
     super::print(format!("deleted group '{name}'\n").as_bytes())
@@ -139,8 +132,8 @@ fn delete(link: &mut Link, name: &str) -> anyhow::Result<()> {
 fn reset(link: &mut Link, name: &str, topic: &str, to: &str) -> anyhow::Result<()> {
     let partitions = link.partitions(topic)?;
     let offsets = match to {
-        "earliest" => link.offsets(topic, &partitions, -2)?,
-        "latest" => link.offsets(topic, &partitions, -1)?,
+        "earliest" => link.offsets(topic, &partitions, EARLIEST)?,
+        "latest" => link.offsets(topic, &partitions, LATEST)?,
         number => match number.parse::<i64>() {
             Ok(offset) if offset >= 0 => vec![offset; partitions.len()],
             _ => bail!("'{number}' is no offset; say earliest, latest or a number"),
@@ -157,9 +150,7 @@ fn reset(link: &mut Link, name: &str, topic: &str, to: &str) -> anyhow::Result<(
         topics: vec![offset_commit::RequestTopic { name: topic, partitions: all }],
         ..offset_commit::Request::default()
     };
-    let Response::OffsetCommit(done) = link.ask(&Request::OffsetCommit(request))? else {
-        return Err(odd(ApiKey::OffsetCommit));
-    };
+    let done: offset_commit::Response<'_> = link.ask(&Request::OffsetCommit(request))?;
     for partition in done.topics.iter().flat_map(|topic| &topic.partitions) {
         refused(partition.error_code, None)
             .with_context(|| format!("cannot set the offset of partition {} for group '{name}'", partition.partition_index))?;

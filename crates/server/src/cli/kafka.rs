@@ -1,67 +1,81 @@
-//! A blocking Kafka client for the commands about topics and groups: one request, one answer.
+//! What commands ask of a broker for Kafka clients, one question after another.
 
-use std::io::{Read as _, Write as _};
+use std::fmt;
 use std::net::TcpStream;
+use std::str::FromStr;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use kafka::codec::{ApiKey, Reader, Request, RequestHeader, Response, error_code, frame, list_offsets, metadata};
+use kafka::client::{Client, ClientError};
+use kafka::codec::{ApiKey, Request, Response, error_code, list_offsets, metadata};
 
-/// How long an answer may take.
-const ANSWER: Duration = Duration::from_secs(30);
-/// No answer is longer, in bytes.
-const ANSWER_BYTES_MAX: usize = 256 * 1024 * 1024;
+use super::dial;
+
+/// Special times of ListOffsets.
+pub const EARLIEST: i64 = -2;
+pub const LATEST: i64 = -1;
+
+/// Host and port of a broker.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    pub host: String,
+    pub port: u16,
+}
+
+impl FromStr for Place {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Place, String> {
+        let wrong = || "write it as HOST:PORT, 127.0.0.1:9092 for example".to_owned();
+        let (host, port) = text.rsplit_once(':').ok_or_else(wrong)?;
+        let host = host.trim_start_matches('[').trim_end_matches(']');
+        if host.is_empty() {
+            return Err(wrong());
+        }
+        Ok(Place { host: host.to_owned(), port: port.parse().map_err(|_| wrong())? })
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Place { host, port } = self;
+        if host.contains(':') { write!(out, "[{host}]:{port}") } else { write!(out, "{host}:{port}") }
+    }
+}
 
 /// Where the broker is.
-#[derive(clap::Args)]
-pub struct Place {
-    /// Where the broker listens for Kafka clients.
+#[derive(Debug, Clone, clap::Args)]
+pub struct At {
+    /// Where the broker listens for Kafka clients
     #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:9092", env = "YAM_KAFKA")]
-    kafka: String,
+    pub kafka: Place,
 }
 
 /// A connection.
 pub struct Link {
-    stream: TcpStream,
-    correlation: i32,
-    answer: Vec<u8>,
+    client: Client<TcpStream>,
 }
 
 impl Link {
-    pub fn open(place: &Place) -> anyhow::Result<Link> {
-        let address = &place.kafka;
-        let stream = TcpStream::connect(address.as_str())
-            .with_context(|| format!("cannot connect to {address}; is the broker running there? (--kafka names another)"))?;
-        stream.set_nodelay(true)?;
-        stream.set_read_timeout(Some(ANSWER))?;
-        Ok(Link { stream, correlation: 0, answer: Vec::new() })
+    /// Keeps trying for `patience` while nobody listens.
+    pub fn open(place: &Place, patience: Duration) -> anyhow::Result<Link> {
+        let stream = dial::dial(&place.host, place.port, patience, "--kafka")?;
+        let client = Client::open(stream, "yam").map_err(explain);
+        Ok(Link { client: client.with_context(|| format!("{place}: is it a Kafka listener?"))? })
     }
 
-    /// Ask, in the newest version that is known, and wait for the answer.
-    pub fn ask(&mut self, request: &Request<'_>) -> anyhow::Result<Response<'_>> {
-        let key = request.key();
-        let api_version = *key.versions().end();
-        self.correlation += 1;
-        let correlation_id = self.correlation;
-        let mut out = Vec::new();
-        frame::put_frame(&mut out, |out| {
-            RequestHeader { api_key: key.number(), api_version, correlation_id, client_id: Some("yam") }.encode(out);
-            request.encode(out, api_version);
-        });
-        let closed = "the broker closed the connection; is it a Kafka listener?";
-        self.stream.write_all(&out).context(closed)?;
-        let mut size = [0; frame::SIZE_BYTES];
-        self.stream.read_exact(&mut size).context(closed)?;
-        let size = usize::try_from(i32::from_be_bytes(size)).ok().filter(|size| *size <= ANSWER_BYTES_MAX);
-        let Some(size) = size else { bail!("what answers there does not speak Kafka's protocol") };
-        self.answer.resize(size, 0);
-        self.stream.read_exact(&mut self.answer).context(closed)?;
-        let mut reader = Reader::new(&self.answer);
-        let answered = frame::read_response_header(&mut reader, key, api_version)?;
-        if answered != correlation_id {
-            bail!("the broker answered another question ({answered}, not {correlation_id})");
-        }
-        Ok(Response::decode(key, &mut reader, api_version)?)
+    /// Ask, and wait for the answer.
+    pub fn ask<'s, T: TryFrom<Response<'s>>>(&'s mut self, request: &Request<'_>) -> anyhow::Result<T> {
+        self.client.ask(request).map_err(explain).with_context(|| format!("{} failed", request.key().name()))
+    }
+
+    pub fn version(&self, key: ApiKey) -> anyhow::Result<i16> {
+        Ok(self.client.versions.get(key)?)
+    }
+
+    /// The socket, for those who go on by themselves.
+    pub fn into_stream(self) -> TcpStream {
+        self.client.into_stream()
     }
 
     /// The partitions of a topic.
@@ -69,7 +83,7 @@ impl Link {
         let wanted = metadata::RequestTopic { name: Some(topic), ..Default::default() };
         let request =
             metadata::Request { topics: Some(vec![wanted]), allow_auto_topic_creation: false, ..metadata::Request::default() };
-        let Response::Metadata(found) = self.ask(&Request::Metadata(request))? else { return Err(odd(ApiKey::Metadata)) };
+        let found: metadata::Response<'_> = self.ask(&Request::Metadata(request))?;
         let Some(found) = found.topics.first() else { return Err(odd(ApiKey::Metadata)) };
         refused(found.error_code, None).with_context(|| format!("topic '{topic}'"))?;
         let mut partitions: Vec<i32> = found.partitions.iter().map(|partition| partition.partition_index).collect();
@@ -77,7 +91,7 @@ impl Link {
         Ok(partitions)
     }
 
-    /// Offsets of partitions of a topic; `timestamp`: -1 the end, -2 the beginning.
+    /// Offsets of partitions of a topic at a time, or [`EARLIEST`] or [`LATEST`].
     pub fn offsets(&mut self, topic: &str, partitions: &[i32], timestamp: i64) -> anyhow::Result<Vec<i64>> {
         let partition = |index: &i32| list_offsets::RequestPartition {
             partition_index: *index,
@@ -86,19 +100,22 @@ impl Link {
         };
         let topics = vec![list_offsets::RequestTopic { name: topic, partitions: partitions.iter().map(partition).collect() }];
         let request = list_offsets::Request { replica_id: -1, topics, timeout_ms: 10_000, ..Default::default() };
-        let Response::ListOffsets(found) = self.ask(&Request::ListOffsets(request))? else {
-            return Err(odd(ApiKey::ListOffsets));
-        };
-        let found: Vec<_> = found.topics.iter().flat_map(|topic| &topic.partitions).collect();
-        let mut offsets = Vec::with_capacity(partitions.len());
-        for index in partitions {
-            let Some(partition) = found.iter().find(|partition| partition.partition_index == *index) else {
-                return Err(odd(ApiKey::ListOffsets));
-            };
+        let found: list_offsets::Response<'_> = self.ask(&Request::ListOffsets(request))?;
+        let mut by_index = std::collections::HashMap::new();
+        for partition in found.topics.iter().flat_map(|topic| &topic.partitions) {
+            let index = partition.partition_index;
             refused(partition.error_code, None).with_context(|| format!("partition {index} of topic '{topic}'"))?;
-            offsets.push(partition.offset);
+            by_index.insert(index, partition.offset);
         }
-        Ok(offsets)
+        partitions.iter().map(|index| by_index.get(index).copied().ok_or_else(|| odd(ApiKey::ListOffsets))).collect()
+    }
+}
+
+/// What went wrong, for people.
+fn explain(error: ClientError) -> anyhow::Error {
+    match error {
+        ClientError::Io(error) => dial::explain(error),
+        other => other.into(),
     }
 }
 
@@ -124,9 +141,16 @@ pub fn refused(code: i16, text: Option<&str>) -> anyhow::Result<()> {
         _ => "",
     };
     match (text, words) {
-        (Some(text), _) if !text.is_empty() => bail!("the broker refused: {text} (error {code})"),
-        (_, "") => bail!("the broker refused with error {code}"),
-        (_, words) => bail!("the broker refused: {words} (error {code})"),
+        (Some(text), _) if !text.is_empty() => bail!("the broker refused: {text} ({})", error_name(code)),
+        (_, "") => bail!("the broker refused with {}", error_name(code)),
+        (_, words) => bail!("the broker refused: {words} ({})", error_name(code)),
+    }
+}
+
+fn error_name(code: i16) -> String {
+    match error_code::name(code) {
+        Some(name) => format!("{name}, error {code}"),
+        None => format!("error {code}"),
     }
 }
 
@@ -150,6 +174,18 @@ pub fn table(heads: &[&str], rows: &[Vec<String>]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::Place;
+
+    #[test]
+    fn places_as_clients_write_them() {
+        let place = |host: &str, port| Ok(Place { host: host.to_owned(), port });
+        assert_eq!("127.0.0.1:9092".parse(), place("127.0.0.1", 9092));
+        assert_eq!("[::1]:9092".parse(), place("::1", 9092));
+        for wrong in ["localhost", ":9092", "h:port"] {
+            assert!(wrong.parse::<Place>().is_err(), "{wrong}");
+        }
+    }
+
     #[test]
     fn columns_are_as_wide_as_their_widest_cell() {
         let rows = [vec!["long name".into(), "1".into()], vec!["x".into(), "234".into()]];

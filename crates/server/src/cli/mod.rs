@@ -4,6 +4,7 @@ mod bench;
 mod check;
 mod completions;
 mod consume;
+mod dial;
 mod group;
 mod kafka;
 mod link;

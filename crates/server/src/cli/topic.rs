@@ -1,13 +1,14 @@
 //! `yam topic`
 
+use std::time::Duration;
+
 use anyhow::{Context as _, bail};
 use clap::Subcommand;
 use kafka::codec::{
-    ApiKey, Request, Response, create_partitions, create_topics, delete_topics, describe_configs, incremental_alter_configs,
-    metadata,
+    ApiKey, Request, create_partitions, create_topics, delete_topics, describe_configs, incremental_alter_configs, metadata,
 };
 
-use super::kafka::{Link, Place, odd, refused, table};
+use super::kafka::{At, EARLIEST, LATEST, Link, odd, refused, table};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -28,7 +29,7 @@ const DELETE: i8 = 1;
 #[command(after_help = EXAMPLES)]
 pub struct Arguments {
     #[command(flatten)]
-    place: Place,
+    at: At,
     #[command(subcommand)]
     action: Action,
 }
@@ -78,7 +79,7 @@ enum Action {
 }
 
 pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
-    let mut link = Link::open(&arguments.place)?;
+    let mut link = Link::open(&arguments.at.kafka, Duration::ZERO)?;
     match &arguments.action {
         Action::List => list(&mut link),
         Action::Describe { name, all } => describe(&mut link, name, *all),
@@ -90,7 +91,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
 
 fn list(link: &mut Link) -> anyhow::Result<()> {
     let request = metadata::Request { topics: None, allow_auto_topic_creation: false, ..metadata::Request::default() };
-    let Response::Metadata(found) = link.ask(&Request::Metadata(request))? else { return Err(odd(ApiKey::Metadata)) };
+    let found: metadata::Response<'_> = link.ask(&Request::Metadata(request))?;
     let mut topics: Vec<(String, Vec<i32>)> = Vec::new();
     for topic in &found.topics {
         let Some(name) = topic.name else { continue };
@@ -99,8 +100,8 @@ fn list(link: &mut Link) -> anyhow::Result<()> {
     topics.sort();
     let mut rows = Vec::new();
     for (name, partitions) in topics {
-        let ends = link.offsets(&name, &partitions, -1)?;
-        let starts = link.offsets(&name, &partitions, -2)?;
+        let ends = link.offsets(&name, &partitions, LATEST)?;
+        let starts = link.offsets(&name, &partitions, EARLIEST)?;
         let messages: i64 = ends.iter().zip(&starts).map(|(end, start)| end - start).sum();
         rows.push(vec![name, partitions.len().to_string(), messages.to_string()]);
     }
@@ -109,8 +110,8 @@ fn list(link: &mut Link) -> anyhow::Result<()> {
 
 fn describe(link: &mut Link, name: &str, all: bool) -> anyhow::Result<()> {
     let partitions = link.partitions(name)?;
-    let starts = link.offsets(name, &partitions, -2)?;
-    let ends = link.offsets(name, &partitions, -1)?;
+    let starts = link.offsets(name, &partitions, EARLIEST)?;
+    let ends = link.offsets(name, &partitions, LATEST)?;
     let row = |((partition, start), end): ((&i32, &i64), &i64)| {
         vec![partition.to_string(), start.to_string(), end.to_string(), (end - start).to_string()]
     };
@@ -118,9 +119,7 @@ fn describe(link: &mut Link, name: &str, all: bool) -> anyhow::Result<()> {
     let mut text = table(&["PARTITION", "FIRST", "END", "MESSAGES"], &rows);
     let resource = describe_configs::RequestResource { resource_type: TOPIC, resource_name: name, configuration_keys: None };
     let request = describe_configs::Request { resources: vec![resource], ..describe_configs::Request::default() };
-    let Response::DescribeConfigs(found) = link.ask(&Request::DescribeConfigs(request))? else {
-        return Err(odd(ApiKey::DescribeConfigs));
-    };
+    let found: describe_configs::Response<'_> = link.ask(&Request::DescribeConfigs(request))?;
     let found = found.resources.first().ok_or_else(|| odd(ApiKey::DescribeConfigs))?;
     refused(found.error_code, found.error_message)?;
     let shown = found.configs.iter().filter(|config| all || config.config_source == SET_FOR_TOPIC);
@@ -156,20 +155,15 @@ fn create(link: &mut Link, name: &str, partitions: i32, config: &[String]) -> an
         ..create_topics::RequestTopic::default()
     };
     let request = create_topics::Request { topics: vec![topic], ..create_topics::Request::default() };
-    let Response::CreateTopics(made) = link.ask(&Request::CreateTopics(request))? else {
-        return Err(odd(ApiKey::CreateTopics));
-    };
+    let made: create_topics::Response<'_> = link.ask(&Request::CreateTopics(request))?;
     let made = made.topics.first().ok_or_else(|| odd(ApiKey::CreateTopics))?;
     refused(made.error_code, made.error_message).with_context(|| format!("cannot create topic '{name}'"))?;
     super::print(format!("created topic '{name}' with {} partitions\n", made.num_partitions).as_bytes())
 }
 
 fn delete(link: &mut Link, name: &str) -> anyhow::Result<()> {
-    let topic = delete_topics::RequestTopic { name: Some(name), ..Default::default() };
-    let request = delete_topics::Request { topics: vec![topic], timeout_ms: 10_000, ..Default::default() };
-    let Response::DeleteTopics(gone) = link.ask(&Request::DeleteTopics(request))? else {
-        return Err(odd(ApiKey::DeleteTopics));
-    };
+    let request = delete_topics::Request { topic_names: vec![name], timeout_ms: 10_000, ..Default::default() };
+    let gone: delete_topics::Response<'_> = link.ask(&Request::DeleteTopics(request))?;
     let gone = gone.topics.first().ok_or_else(|| odd(ApiKey::DeleteTopics))?;
     refused(gone.error_code, gone.error_message).with_context(|| format!("cannot delete topic '{name}'"))?;
     super::print(format!("deleted topic '{name}'\n").as_bytes())
@@ -190,18 +184,14 @@ fn alter(link: &mut Link, name: &str, set: &[String], unset: &[String], partitio
     if !configs.is_empty() {
         let resource = incremental_alter_configs::RequestResource { resource_type: TOPIC, resource_name: name, configs };
         let request = incremental_alter_configs::Request { resources: vec![resource], validate_only: false };
-        let Response::IncrementalAlterConfigs(done) = link.ask(&Request::IncrementalAlterConfigs(request))? else {
-            return Err(odd(ApiKey::IncrementalAlterConfigs));
-        };
+        let done: incremental_alter_configs::Response<'_> = link.ask(&Request::IncrementalAlterConfigs(request))?;
         let done = done.resources.first().ok_or_else(|| odd(ApiKey::IncrementalAlterConfigs))?;
         refused(done.error_code, done.error_message).with_context(|| format!("cannot change topic '{name}'"))?;
     }
     if let Some(count) = partitions {
         let topic = create_partitions::RequestTopic { name, count, assignments: None };
         let request = create_partitions::Request { topics: vec![topic], timeout_ms: 10_000, validate_only: false };
-        let Response::CreatePartitions(done) = link.ask(&Request::CreatePartitions(request))? else {
-            return Err(odd(ApiKey::CreatePartitions));
-        };
+        let done: create_partitions::Response<'_> = link.ask(&Request::CreatePartitions(request))?;
         let done = done.topics.first().ok_or_else(|| odd(ApiKey::CreatePartitions))?;
         refused(done.error_code, done.error_message).with_context(|| format!("cannot give topic '{name}' more partitions"))?;
     }

@@ -8,11 +8,11 @@ use indicatif::{ProgressBar, ProgressStyle};
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
 
-use super::dial::now;
 use super::ledger::{Ledger, Verdict};
 use super::load::Load;
 use super::process::{self, Usage};
 use super::summary::{Check, Latency, MEGABYTE, Summary};
+use crate::cli::dial::now;
 
 /// Longest wait for an event: how often progress is shown and time limits are looked at.
 const TICK: Duration = Duration::from_millis(200);

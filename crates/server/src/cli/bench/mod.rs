@@ -9,11 +9,9 @@
 //! - [`engine`]: the event loop and its phases: fill, warm up, measure, drain, verify; what a protocol's connections must do
 //! - [`amqp`], [`kafka`]: the protocols
 //! - [`ledger`]: what was published and delivered, so that loss, duplicates and disorder show
-//! - [`dial`] connects
 //! - [`process`], [`summary`]: a broker's CPU and memory; the result, for people and as JSON
 
 mod amqp;
-mod dial;
 mod engine;
 mod kafka;
 mod ledger;

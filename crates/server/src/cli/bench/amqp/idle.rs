@@ -8,8 +8,8 @@ use serde::Serialize;
 
 use super::options::Options;
 use super::wire::Connection;
-use crate::cli::bench::dial::{allow_many_sockets, now};
 use crate::cli::bench::process;
+use crate::cli::dial::{allow_many_sockets, now};
 
 /// The result, in bytes of the broker's resident memory.
 #[derive(Debug, Serialize)]

@@ -23,10 +23,10 @@ use std::time::Duration;
 
 use anyhow::Result;
 
-use super::dial::{allow_many_sockets, now};
 use super::engine::{Engine, Producer as _, Title};
 use super::ledger::{Ledger, Verdict};
 use super::summary::{self, Summary};
+use crate::cli::dial::{allow_many_sockets, now};
 use consumer::Consumer;
 use options::Options;
 use producer::Producer;

@@ -7,8 +7,8 @@ use std::time::Duration;
 use anyhow::{Result, bail};
 
 use super::wire::{self, FRAME_BODY, FRAME_HEAD_BYTES, FRAME_HEADER, FRAME_METHOD, FRAME_OVERHEAD_BYTES};
-use crate::cli::bench::dial::now;
 use crate::cli::bench::ledger::BODY_HEAD_BYTES;
+use crate::cli::dial::now;
 
 /// A method frame longer than this does not occur here; the bound keeps what is carried over small.
 const METHOD_BYTES_MAX: usize = 64 * 1024;

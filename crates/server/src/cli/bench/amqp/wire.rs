@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
 
-use crate::cli::bench::dial::{dial, explain};
+use crate::cli::dial::{dial, explain};
 use crate::cli::url::Url;
 
 pub const FRAME_METHOD: u8 = 1;

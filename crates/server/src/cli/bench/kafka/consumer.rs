@@ -5,15 +5,17 @@ use std::io::{ErrorKind, Write as _};
 
 use anyhow::{Context as _, Result, bail};
 use hdrhistogram::Histogram;
+use kafka::client::{Frames, decode, put_request};
 use kafka::codec::fetch::{self, RequestPartition, RequestTopic};
 use kafka::codec::{ApiKey, Request, Response, error_code};
 use mio::net::TcpStream;
 use model::record::{self, BatchHead, HEADER_BYTES, Records, attribute};
 
-use super::link::{self, Frames, Link};
 use super::options::Options;
+use super::{CLIENT_ID, receive, unblocked};
 use crate::cli::bench::engine::{self, Ready};
 use crate::cli::bench::ledger::{BODY_HEAD_BYTES, Ledger, parse_head};
+use crate::cli::kafka::{Link, refused};
 
 /// A partition that is read.
 #[derive(Debug)]
@@ -61,8 +63,8 @@ impl Consumer {
             Share { partition, fetch: start, book: start, moved: true, last: Vec::new() }
         });
         Ok(Consumer {
-            version: link.versions.get(ApiKey::Fetch)?,
-            stream: link.into_stream()?,
+            version: link.version(ApiKey::Fetch)?,
+            stream: unblocked(link)?,
             ready: Ready::default(),
             frames: Frames::default(),
             topic: options.topic.clone(),
@@ -108,7 +110,7 @@ impl Consumer {
         self.correlation_id = self.correlation_id.wrapping_add(1);
         self.out.clear();
         self.out_at = 0;
-        link::put_request(&mut self.out, &Request::Fetch(request), self.version, self.correlation_id);
+        put_request(&mut self.out, &Request::Fetch(request), self.version, self.correlation_id, CLIENT_ID);
     }
 }
 
@@ -119,7 +121,7 @@ impl Session {
             *self = Session::default();
             return Ok(false);
         }
-        link::check(answer.error_code, "fetching")?;
+        refused(answer.error_code, None).context("fetching")?;
         // Behind the largest number comes 1: 0 asks for a new session.
         let epoch = if self.epoch == i32::MAX { 1 } else { self.epoch + 1 };
         *self = if answer.session_id == 0 { Session::default() } else { Session { id: answer.session_id, epoch } };
@@ -222,10 +224,10 @@ impl engine::Consumer for Consumer {
         mut latency: Option<&mut Histogram<u64>>,
     ) -> Result<u64> {
         let mut frames = std::mem::take(&mut self.frames);
-        self.ready.readable = frames.receive(&mut self.stream)?;
+        self.ready.readable = receive(&mut frames, &mut self.stream)?;
         let mut delivered = 0;
-        while let Some(body) = frames.next()? {
-            let (correlation_id, Response::Fetch(answer)) = link::decode(body, ApiKey::Fetch, self.version)? else {
+        while let Some(body) = frames.next_frame()? {
+            let (correlation_id, Response::Fetch(answer)) = decode(body, ApiKey::Fetch, self.version)? else {
                 bail!("an answer to another request");
             };
             if correlation_id != self.correlation_id {
@@ -235,7 +237,7 @@ impl engine::Consumer for Consumer {
             if self.session.heard(&answer)? {
                 for partition in answer.topics.iter().flat_map(|topic| &topic.partitions) {
                     let index = partition.partition_index;
-                    link::check(partition.error_code, &format!("fetching from partition {index}"))?;
+                    refused(partition.error_code, None).with_context(|| format!("fetching from partition {index}"))?;
                     let position = self.shares.binary_search_by_key(&index, |share| share.partition);
                     let position =
                         position.map_err(|_| anyhow::anyhow!("records of partition {index}, which was not asked for"))?;

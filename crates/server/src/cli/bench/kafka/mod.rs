@@ -3,30 +3,31 @@
 //!
 //! # Layout
 //! - [`options`]: the flags
-//! - [`link`]: a blocking connection for the cold parts, versions, frames
 //! - [`batch`]: record batches, encoded once
 //! - [`producer`], [`consumer`]: the two hot ends, one connection each
 //! - [`topic`]: the topic of a run
 
 mod batch;
 mod consumer;
-mod link;
 pub mod options;
 mod producer;
 #[cfg(test)]
 mod tests;
 mod topic;
 
+use std::io::ErrorKind;
 use std::time::Duration;
 
 use anyhow::Result;
+use kafka::client::Frames;
+use mio::net::TcpStream;
 
-use super::dial::allow_many_sockets;
 use super::engine::{Engine, Title};
 use super::ledger::{Ledger, Verdict};
 use super::summary::{self, Summary};
+use crate::cli::dial::{allow_many_sockets, explain};
+use crate::cli::kafka::{EARLIEST, Link};
 use consumer::Consumer;
-use link::Link;
 use options::Options;
 use producer::Producer;
 
@@ -34,7 +35,7 @@ use producer::Producer;
 pub fn run(options: &Options) -> Result<()> {
     options.validate()?;
     allow_many_sockets();
-    let mut admin = Link::open(&options.kafka, options.load.connect_timeout())?;
+    let mut admin = Link::open(&options.at.kafka, options.load.connect_timeout())?;
     topic::make(&mut admin, options)?;
     let mut options = options.clone();
     if options.load.producers == 0 && options.load.count.is_none() {
@@ -54,13 +55,13 @@ pub fn run(options: &Options) -> Result<()> {
 fn load(options: &Options, admin: &mut Link) -> Result<Summary> {
     let cluster = topic::cluster_id(admin)?;
     let title = Title {
-        fsync_state: fsync_state(options, admin, &cluster)?,
-        broker: if cluster == YAM { "Yam".to_owned() } else { format!("cluster {cluster}") },
-        place: options.kafka.to_string(),
+        fsync_state: fsync_state(options, admin)?,
+        broker: format!("cluster {cluster}"),
+        place: options.at.kafka.to_string(),
         load: describe(options),
     };
-    let starts = topic::offsets(admin, options, topic::EARLIEST)?;
-    let open = || Link::open(&options.kafka, Duration::ZERO);
+    let starts = topic::offsets(admin, options, EARLIEST)?;
+    let open = || Link::open(&options.at.kafka, Duration::ZERO);
     let producers = (0..options.load.producers).map(|index| Producer::new(open()?, index, options));
     let producers = producers.collect::<Result<Vec<_>>>()?;
     let consumers = (0..options.load.consumers).map(|index| Consumer::new(open()?, index, options, &starts));
@@ -70,16 +71,13 @@ fn load(options: &Options, admin: &mut Link) -> Result<Summary> {
     engine.measure(title, |engine| verify(engine, options, admin))
 }
 
-/// The cluster id of Yam.
-const YAM: &str = "yam";
-
-/// What comes before an answer: Yam's way is known, others say how many messages a partition may hold unsynced.
-fn fsync_state(options: &Options, admin: &mut Link, cluster: &str) -> Result<String> {
+/// What comes before an answer: the topic says how many messages it may hold unsynced.
+fn fsync_state(options: &Options, admin: &mut Link) -> Result<String> {
     if options.acks == options::Acks::None && options.load.fsync_state.is_none() {
         return Ok("acks=0: nothing is promised".to_owned());
     }
-    if options.load.fsync_state.is_some() || cluster == YAM {
-        return Ok(summary::fsync_state(&options.load, cluster == YAM));
+    if options.load.fsync_state.is_some() {
+        return Ok(summary::fsync_state(&options.load, false));
     }
     Ok(match topic::flush_messages(admin, options)? {
         Some(1) => "fsync before each answer (flush.messages=1)".to_owned(),
@@ -87,6 +85,24 @@ fn fsync_state(options: &Options, admin: &mut Link, cluster: &str) -> Result<Str
         Some(_) => "an answer does not wait for any fsync (flush.messages at its default)".to_owned(),
         None => summary::fsync_state(&options.load, false),
     })
+}
+
+/// Who this is, in every request.
+const CLIENT_ID: &str = "yam bench";
+
+/// The socket, for the event loop.
+fn unblocked(link: Link) -> Result<TcpStream> {
+    let stream = link.into_stream();
+    stream.set_nonblocking(true)?;
+    Ok(TcpStream::from_std(stream))
+}
+
+/// One read of a socket that does not block; returns whether there may be more.
+fn receive(frames: &mut Frames, stream: &mut TcpStream) -> Result<bool> {
+    match frames.read(stream) {
+        Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(false),
+        outcome => outcome.map_err(explain),
+    }
 }
 
 /// With consumers the ledger tells; without, the broker is asked how many messages the topic holds.

@@ -1,12 +1,12 @@
 //! The flags of `yam bench kafka`.
 
 use std::fmt;
-use std::str::FromStr;
 
 use anyhow::{Result, bail};
 use clap::Args;
 
 use crate::cli::bench::load::Load;
+use crate::cli::kafka::At;
 
 /// The largest batch and the largest request that may be asked for.
 const BATCH_BYTES_MAX: usize = 64 * 1024 * 1024;
@@ -14,9 +14,8 @@ const BATCH_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// What to load the broker with, how long, and what to report.
 #[derive(Debug, Clone, Args)]
 pub struct Options {
-    /// Broker, as HOST:PORT
-    #[arg(long, env = "YAM_KAFKA", value_name = "HOST:PORT", default_value = "127.0.0.1:9092")]
-    pub kafka: Place,
+    #[command(flatten)]
+    pub at: At,
 
     #[command(flatten)]
     pub load: Load,
@@ -117,34 +116,6 @@ impl Options {
     /// The partitions that consumer `index` reads.
     pub fn partitions_of(&self, index: usize) -> impl Iterator<Item = i32> {
         (index as i32..self.partitions).step_by(self.load.consumers)
-    }
-}
-
-/// Host and port of a broker.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Place {
-    pub host: String,
-    pub port: u16,
-}
-
-impl FromStr for Place {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Place, String> {
-        let wrong = || "write it as HOST:PORT, 127.0.0.1:9092 for example".to_owned();
-        let (host, port) = text.rsplit_once(':').ok_or_else(wrong)?;
-        let host = host.trim_start_matches('[').trim_end_matches(']');
-        if host.is_empty() {
-            return Err(wrong());
-        }
-        Ok(Place { host: host.to_owned(), port: port.parse().map_err(|_| wrong())? })
-    }
-}
-
-impl fmt::Display for Place {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Place { host, port } = self;
-        if host.contains(':') { write!(out, "[{host}]:{port}") } else { write!(out, "{host}:{port}") }
     }
 }
 

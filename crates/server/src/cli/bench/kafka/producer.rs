@@ -3,19 +3,21 @@
 use std::collections::VecDeque;
 use std::io::{ErrorKind, Write as _};
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
 use hdrhistogram::Histogram;
+use kafka::client::{Frames, decode, put_request};
 use kafka::codec::produce::{RequestPartition, RequestTopic};
 use kafka::codec::{ApiKey, Request, Response, error_code, init_producer_id, produce};
 use mio::net::TcpStream;
 
 use super::batch::{Stamp, Template};
-use super::link::{self, Frames, Link};
 use super::options::{Acks, Options};
 use super::topic::{BETWEEN_LOOKS, PATIENCE};
-use crate::cli::bench::dial::{now, pause};
+use super::{CLIENT_ID, receive, unblocked};
 use crate::cli::bench::engine::{self, Counts, Ready};
 use crate::cli::bench::ledger::body_head;
+use crate::cli::dial::{now, pause};
+use crate::cli::kafka::{Link, refused};
 use crate::clock::Clock;
 
 /// A request that awaits its answer.
@@ -61,8 +63,8 @@ impl Producer {
         let partitions = options.partitions as usize;
         let fitting = if options.load.latency { 1 } else { options.request / template.len() };
         Ok(Producer {
-            version: link.versions.get(ApiKey::Produce)?,
-            stream: link.into_stream()?,
+            version: link.version(ApiKey::Produce)?,
+            stream: unblocked(link)?,
             ready: Ready::default(),
             counts: Counts::new(options.load.quota(index)),
             index,
@@ -129,7 +131,7 @@ impl Producer {
         self.correlation_id = self.correlation_id.wrapping_add(1);
         self.out.clear();
         self.out_at = 0;
-        link::put_request(&mut self.out, &Request::Produce(request), self.version, self.correlation_id);
+        put_request(&mut self.out, &Request::Produce(request), self.version, self.correlation_id, CLIENT_ID);
         if self.acks != Acks::None {
             self.in_flight.push_back(Sent { correlation_id: self.correlation_id, at_ns: now_ns, messages });
         }
@@ -142,15 +144,15 @@ fn identify(link: &mut Link) -> Result<(i64, i16)> {
     let request = init_producer_id::Request { transaction_timeout_ms: 60_000, ..init_producer_id::Request::default() };
     let deadline = now() + PATIENCE;
     loop {
-        let (code, identity) = link.call(&Request::InitProducerId(request.clone()), |answer| match answer {
-            Response::InitProducerId(answer) => Ok((answer.error_code, (answer.producer_id, answer.producer_epoch))),
-            _ => bail!("an answer to another request"),
-        })?;
-        match code {
+        let answer: init_producer_id::Response = link.ask(&Request::InitProducerId(request.clone()))?;
+        match answer.error_code {
             error_code::COORDINATOR_LOAD_IN_PROGRESS | error_code::COORDINATOR_NOT_AVAILABLE if now() < deadline => {
                 pause(BETWEEN_LOOKS);
             }
-            code => return link::check(code, "asking for a producer id").map(|()| identity),
+            code => {
+                refused(code, None).context("asking for a producer id")?;
+                return Ok((answer.producer_id, answer.producer_epoch));
+            }
         }
     }
 }
@@ -211,16 +213,16 @@ impl engine::Producer for Producer {
     }
 
     fn receive(&mut self, _: &mut [u8], now_ns: u64, latency: &mut Histogram<u64>) -> Result<()> {
-        self.ready.readable = self.frames.receive(&mut self.stream)?;
-        while let Some(body) = self.frames.next()? {
-            let (correlation_id, Response::Produce(answer)) = link::decode(body, ApiKey::Produce, self.version)? else {
+        self.ready.readable = receive(&mut self.frames, &mut self.stream)?;
+        while let Some(body) = self.frames.next_frame()? {
+            let (correlation_id, Response::Produce(answer)) = decode(body, ApiKey::Produce, self.version)? else {
                 bail!("an answer to another request");
             };
             let Some(sent) = self.in_flight.pop_front().filter(|sent| sent.correlation_id == correlation_id) else {
                 bail!("answer {correlation_id} out of turn");
             };
             for partition in answer.topics.iter().flat_map(|topic| &topic.partitions) {
-                link::check(partition.error_code, &format!("producing to partition {}", partition.index))?;
+                refused(partition.error_code, None).with_context(|| format!("producing to partition {}", partition.index))?;
             }
             self.counts.confirmed += sent.messages;
             latency.saturating_record_n(now_ns.saturating_sub(sent.at_ns), sent.messages);
