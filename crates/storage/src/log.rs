@@ -111,8 +111,8 @@ pub(crate) struct Run {
     pub base: u64,
     /// In a stream: the latest time stamp, in ms since the Unix epoch. Otherwise 0.
     pub newest_ms: u64,
-    /// Of the entries pushed to it.
-    bytes: u64,
+    /// Of its entries, those that are settled too; of a segment whose index is not loaded: unknown.
+    pub bytes: u64,
 }
 
 /// What a log has that is read by record offset.
@@ -122,6 +122,8 @@ pub(crate) struct Stream {
     pub next: u64,
     /// Every record below is durable.
     pub durable: u64,
+    /// Stands in the store's list of streams that have grown.
+    pub grown: bool,
 }
 
 impl SegmentHome {
@@ -163,6 +165,7 @@ impl Run {
         let dead: u32 = settled.iter().map(|word| word.count_ones()).sum();
         let count = entries.len() as u32;
         let mut run = Run::new(first, 0);
+        run.bytes = entries.iter().map(|entry| u64::from(entry.len)).sum();
         (run.count, run.live, run.settled) = (count, count - dead.min(count), settled);
         (run.entries, run.sealed) = (entries, true);
         run
@@ -175,6 +178,7 @@ impl Run {
         }
         let index = (offset - self.first) as usize;
         if let Some(slot) = self.entries.get_mut(index) {
+            self.bytes = self.bytes - u64::from(slot.len) + u64::from(entry.len);
             (slot.place, slot.len) = (entry.place, entry.len);
         }
     }

@@ -26,7 +26,7 @@ const STREAM_INDEXES_MAX: usize = 512;
 pub(crate) struct Streams {
     /// Ends of batches that are not durable yet, in order.
     unsynced: VecDeque<(Lsn, LogId, u64)>,
-    /// Streams of which more is durable.
+    /// Streams of which more is durable, each once.
     grown: VecDeque<LogId>,
     /// Segments that were read, the latest last: (log, first entry).
     touched: VecDeque<(LogId, u64)>,
@@ -179,12 +179,16 @@ impl Store {
             self.streams.unsynced.pop_front();
             if let Some(stream) = self.logs.get_mut(&id).and_then(|log| log.stream.as_mut()) {
                 stream.durable = next;
-                if self.streams.grown.back() != Some(&id) {
+                if !std::mem::replace(&mut stream.grown, true) {
                     self.streams.grown.push_back(id);
                 }
             }
         }
-        self.streams.grown.pop_front()
+        let id = self.streams.grown.pop_front()?;
+        if let Some(stream) = self.logs.get_mut(&id).and_then(|log| log.stream.as_mut()) {
+            stream.grown = false;
+        }
+        Some(id)
     }
 
     /// Find the entry that holds the record at `offset`, or the first after it.
@@ -254,7 +258,7 @@ impl Store {
             let next = log.and_then(|log| log.runs.get(index + 1)).map(|run| run.base);
             let bytes = match &run.home {
                 Home::Segment(home) => home.data_len,
-                Home::Memory => run.entries.iter().map(|entry| u64::from(entry.len)).sum(),
+                Home::Memory => run.bytes,
             };
             Stretch {
                 entry: Offset(run.first),

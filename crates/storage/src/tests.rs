@@ -451,6 +451,30 @@ fn a_stream_shows_nothing_before_it_is_durable() {
     assert_eq!(world.store.poll_grown(), None);
 }
 
+#[test]
+fn streams_that_grew_are_named_once_and_weigh_the_same_after_a_restart() {
+    let mut world = World::new(4);
+    let streams = [world.store.create_stream(), world.store.create_stream()];
+    world.store.append_catalog(b"made");
+    for round in 0..10 {
+        world.store.append_batch(streams[round % 2], &batch(round as u64, 3), 0, false).unwrap();
+    }
+    world.drain();
+    let mut grown: Vec<LogId> = std::iter::from_fn(|| world.store.poll_grown()).collect();
+    grown.sort_unstable();
+    assert_eq!(grown, streams);
+    world.store.append_batch(streams[0], &batch(11, 3), 0, false).unwrap();
+    world.drain();
+    assert_eq!(world.store.poll_grown(), Some(streams[0]), "named again when it has grown again");
+    let bytes = |world: &World| streams.map(|stream| world.store.stream_bytes(stream));
+    let before = bytes(&world);
+    assert!(before[1] > 0 && before[0] > before[1]);
+    for clean in [true, false] {
+        world.restart(clean);
+        assert_eq!(bytes(&world), before);
+    }
+}
+
 /// A catalog that can be damaged.
 #[derive(Default)]
 struct Judge {
