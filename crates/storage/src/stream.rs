@@ -285,6 +285,18 @@ impl Store {
         self.stretches(id).map(|stretch| stretch.bytes).sum()
     }
 
+    /// Whether part of a stream is being moved into a segment, or written anew.
+    #[must_use]
+    pub fn is_moving(&self, id: LogId) -> bool {
+        self.logs.get(&id).is_some_and(|log| log.paging)
+    }
+
+    /// Whether a crash would undo nothing that was written anew before the journal was as long as this.
+    #[must_use]
+    pub fn is_checkpointed(&self, at: Lsn) -> bool {
+        self.paging.newest_checkpoint.is_some_and(|newest| newest >= at)
+    }
+
     /// Drop every batch that ends at or before `offset`, as far as is known without reading: of a segment that holds the
     /// offset nothing is dropped.
     pub fn drop_before(&mut self, id: LogId, offset: u64) {

@@ -1,8 +1,9 @@
 //! Compaction: of every key only the latest record is kept.
 //!
-//! One partition at a time, a few batches a turn. First the latest offset of every key is found, in the stretches that are
-//! closed and stable; then each stretch loses what is superseded: whole batches are settled, others are written anew
-//! without the records that go, at their old offsets. Tombstones and markers go when they are old enough.
+//! One partition at a time, some bytes a turn. First the latest offset of every key is found in what has been written since
+//! the last time, as far as it is closed and stable, and as far as the keys fit into memory. Then each stretch from the
+//! beginning loses what is superseded: whole batches are settled, others are written anew without the records that go, at
+//! their old offsets. Markers go when they are old enough, and so do tombstones, once no crash brings back what they cover.
 
 use std::collections::HashMap;
 
@@ -10,39 +11,70 @@ use bytes::Bytes;
 use foldhash::fast::RandomState;
 use model::record::{self, BatchHead, Records, attribute};
 use model::{Now, Offset};
-use storage::{Batch, LogId, Stretch};
+use storage::{Batch, LogId, Sought, Stretch};
 
 use super::records;
+use super::retention::PARTITIONS_PER_TURN;
 use crate::broker::Broker;
 
-/// How often partitions are looked at (Kafka's `log.cleaner.backoff.ms`), in milliseconds.
+/// How often partitions are looked at where nothing was to be done (Kafka's `log.cleaner.backoff.ms`), in milliseconds.
 const CHECK_MS: u64 = 15_000;
-/// Batches looked at in one turn.
-const BATCHES_PER_TURN: usize = 64;
-/// Keys in memory at a time, in bytes: what does not fit is compacted the next time.
-const KEY_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Bytes of records looked at in one turn, but for a last batch that is larger. Few in tests, so that there are turns.
+const TURN_BYTES: usize = if cfg!(test) { 16 * 1024 } else { 4 * 1024 * 1024 };
+/// What a batch counts at least in a turn, in bytes.
+const BATCH_BYTES_MIN: usize = 1024;
+/// Keys in memory at a time, in bytes: what does not fit is compacted the next time. Few in tests, so that some do not.
+const KEY_BYTES_MAX: usize = if cfg!(test) { 2 * 1024 } else { 64 * 1024 * 1024 };
 /// What a key costs beyond its bytes.
 const KEY_OVERHEAD: usize = 48;
+
+/// What compaction is at.
+#[derive(Default)]
+pub(super) enum Cleaning {
+    #[default]
+    Nothing,
+    Search(Search),
+    Compact(Box<Compaction>),
+}
+
+/// The partition is looked for with the largest part that is not compacted.
+pub(super) struct Search {
+    /// Those still to be looked at.
+    left: Vec<LogId>,
+    /// What part of the best one is not compacted, and where its compaction would end.
+    best: Option<(f64, LogId, u64)>,
+}
 
 /// A partition that is being compacted.
 pub(super) struct Compaction {
     log: LogId,
+    /// Where the partition starts. When that moves, all begins anew.
+    start: u64,
+    /// Records from here on have not been compacted.
+    dirty: u64,
+    /// What was compacted before stays so, whatever happens: tombstones in it may go.
+    settled: bool,
     /// Records below this are looked at.
     end: u64,
     /// The next batch.
     next: Offset,
+    /// The latest offset of every key between `dirty` and `end`.
     latest: HashMap<Box<[u8]>, u64, RandomState>,
     key_bytes: usize,
     phase: Phase,
 }
 
 enum Phase {
+    /// Find where the records begin that have not been compacted.
+    Seek,
     /// Find the latest record of every key.
     Map,
     /// Look through a stretch; `left`: what stays of it so far.
     Filter(Filter),
     /// The stretch waits for the store to write it anew.
     Rewrite(Filter),
+    /// It is being written, and will have so many bytes.
+    Rewriting(Stretch, u64),
 }
 
 struct Filter {
@@ -69,71 +101,110 @@ enum Kept {
 impl Broker {
     /// A turn of compaction, where something is to be compacted.
     pub(super) fn compact(&mut self, now: Now) {
-        if self.topics.compaction.is_none() {
-            if now.mono_ms < self.topics.next_compaction_ms {
-                return;
+        self.topics.cleaning = match std::mem::take(&mut self.topics.cleaning) {
+            Cleaning::Nothing if now.mono_ms < self.topics.next_compaction_ms => Cleaning::Nothing,
+            Cleaning::Nothing => {
+                self.topics.next_compaction_ms = now.mono_ms + CHECK_MS;
+                self.search_some(Search { left: self.topics.partitions.keys().copied().collect(), best: None }, now)
             }
-            self.topics.next_compaction_ms = now.mono_ms + CHECK_MS;
-            self.topics.compaction = self.find_compaction(now);
-        }
-        let Some(mut compaction) = self.topics.compaction.take() else { return };
-        let goes_on = self.compact_some(&mut compaction, now);
-        if goes_on {
-            self.topics.compaction = Some(compaction);
-        }
+            Cleaning::Search(search) => self.search_some(search, now),
+            Cleaning::Compact(mut compaction) => {
+                if self.compact_some(&mut compaction, now) {
+                    Cleaning::Compact(compaction)
+                } else {
+                    Cleaning::Nothing
+                }
+            }
+        };
     }
 
-    /// The partition with the largest part that is not compacted, where that is large enough.
-    fn find_compaction(&mut self, now: Now) -> Option<Compaction> {
-        let logs: Vec<LogId> = self.topics.partitions.keys().copied().collect();
-        let mut best: Option<(f64, Compaction)> = None;
-        for log in logs {
-            let Some(settings) = self.topics.settings_of(log).filter(|settings| settings.compact) else { continue };
-            let (ratio_min, lag_ms) = (settings.dirty_ratio, settings.min_compaction_lag_ms);
-            let (segment_bytes, segment_ms) = (settings.segment_bytes, settings.segment_ms);
-            let full = |stretch: &Stretch| {
-                stretch.open && (stretch.bytes >= segment_bytes || now.wall_ms.saturating_sub(stretch.newest_ms) >= segment_ms)
-            };
-            if self.store.stretches(log).any(|stretch| full(&stretch)) {
-                self.store.close_stretch(log);
+    /// Look at some partitions; of all, the one with the largest part that is not compacted comes next, where that is large
+    /// enough.
+    fn search_some(&mut self, mut search: Search, now: Now) -> Cleaning {
+        for log in search.left.split_off(search.left.len().saturating_sub(PARTITIONS_PER_TURN)) {
+            if let Some((ratio, end)) = self.uncompacted(log, now)
+                && search.best.is_none_or(|(best, ..)| ratio > best)
+            {
+                search.best = Some((ratio, log, end));
             }
-            let Some(partition) = self.topics.partitions.get(&log) else { continue };
-            let stable = partition.last_stable(self.store.stream_end(log));
-            let youngest_ms = now.wall_ms.saturating_sub(u64::try_from(lag_ms).unwrap_or(0));
-            let fit = |stretch: &Stretch| !stretch.open && stretch.end <= stable && stretch.newest_ms <= youngest_ms;
-            let (mut clean, mut dirty, mut end) = (0u64, 0u64, None);
-            for stretch in self.store.stretches(log).take_while(fit) {
-                *(if stretch.end <= partition.compacted { &mut clean } else { &mut dirty }) += stretch.bytes;
-                end = Some(stretch.end);
-            }
-            let Some(end) = end.filter(|_| dirty > 0) else { continue };
-            let ratio = dirty as f64 / (clean + dirty) as f64;
-            if ratio < ratio_min || best.as_ref().is_some_and(|(other, _)| *other >= ratio) {
-                continue;
-            }
-            let compaction =
-                Compaction { log, end, next: Offset(0), latest: HashMap::default(), key_bytes: 0, phase: Phase::Map };
-            best = Some((ratio, compaction));
         }
-        best.map(|(_, compaction)| compaction)
+        if !search.left.is_empty() {
+            return Cleaning::Search(search);
+        }
+        let found = search.best.and_then(|(_, log, end)| Some((log, end, self.topics.partitions.get(&log)?)));
+        found.map_or(Cleaning::Nothing, |(log, end, partition)| {
+            Cleaning::Compact(Box::new(Compaction {
+                log,
+                start: partition.start,
+                dirty: partition.compacted,
+                settled: self.store.is_checkpointed(partition.compacted_at),
+                end,
+                next: Offset(0),
+                latest: HashMap::default(),
+                key_bytes: 0,
+                phase: Phase::Seek,
+            }))
+        })
+    }
+
+    /// What part of a partition is not compacted, if that is enough, and up to where it can be.
+    fn uncompacted(&mut self, log: LogId, now: Now) -> Option<(f64, u64)> {
+        let settings = self.topics.settings_of(log).filter(|settings| settings.compact)?;
+        let (ratio_min, lag_ms) = (settings.dirty_ratio, settings.min_compaction_lag_ms);
+        let (segment_bytes, segment_ms) = (settings.segment_bytes, settings.segment_ms);
+        let full = |stretch: &Stretch| {
+            stretch.open && (stretch.bytes >= segment_bytes || now.wall_ms.saturating_sub(stretch.newest_ms) >= segment_ms)
+        };
+        if self.store.stretches(log).any(|stretch| full(&stretch)) {
+            self.store.close_stretch(log);
+        }
+        let partition = self.topics.partitions.get(&log)?;
+        let stable = partition.last_stable(self.store.stream_end(log));
+        let youngest_ms = now.wall_ms.saturating_sub(u64::try_from(lag_ms).unwrap_or(0));
+        let fit = |stretch: &Stretch| !stretch.open && stretch.end <= stable && stretch.newest_ms <= youngest_ms;
+        let (mut clean, mut dirty, mut end) = (0u64, 0u64, None);
+        for stretch in self.store.stretches(log).take_while(fit) {
+            *(if stretch.end <= partition.compacted { &mut clean } else { &mut dirty }) += stretch.bytes;
+            end = Some(stretch.end);
+        }
+        let end = end.filter(|_| dirty > 0)?;
+        let ratio = dirty as f64 / (clean + dirty) as f64;
+        (ratio >= ratio_min).then_some((ratio, end))
     }
 
     /// Whether there is more to do.
     fn compact_some(&mut self, compaction: &mut Compaction, now: Now) -> bool {
         let log = compaction.log;
-        if !self.topics.partitions.contains_key(&log) {
+        if self.topics.partitions.get(&log).is_none_or(|partition| partition.start != compaction.start) {
             return false;
         }
-        for _ in 0..BATCHES_PER_TURN {
-            match std::mem::replace(&mut compaction.phase, Phase::Map) {
+        let mut bytes_seen = 0;
+        while bytes_seen < TURN_BYTES {
+            bytes_seen += BATCH_BYTES_MIN;
+            match std::mem::replace(&mut compaction.phase, Phase::Seek) {
+                Phase::Seek => match self.store.seek(log, compaction.dirty) {
+                    Sought::At(entry) => {
+                        compaction.next = entry;
+                        compaction.phase = Phase::Map;
+                    }
+                    Sought::Soon => return true,
+                    Sought::Damaged(_) => return false,
+                    // All of it is gone already.
+                    Sought::End => {
+                        self.finish_compaction(compaction);
+                        return false;
+                    }
+                },
                 Phase::Map => match self.store.batch_at(log, compaction.next) {
                     Batch::Here { entry, base, bytes } if base < compaction.end => {
                         compaction.next = entry.next();
-                        if !self.map_batch(compaction, base, &bytes) {
-                            compaction.end = base;
-                        }
+                        compaction.phase = Phase::Map;
+                        bytes_seen += self.map_batch(compaction, base, &bytes);
                     }
-                    Batch::Soon => return true,
+                    Batch::Soon => {
+                        compaction.phase = Phase::Map;
+                        return true;
+                    }
                     Batch::Damaged(_) => return false,
                     Batch::Here { .. } | Batch::End => match self.next_stretch(log, Offset(0), compaction.end) {
                         Some(stretch) => {
@@ -146,7 +217,9 @@ impl Broker {
                 Phase::Filter(mut filter) => match self.store.batch_at(log, compaction.next) {
                     Batch::Here { entry, base, bytes } if entry < filter.stretch.entry_end => {
                         compaction.next = entry.next();
-                        match self.filter_batch(compaction, base, &bytes, now) {
+                        let (kept, seen) = self.filter_batch(compaction, base, &bytes, now);
+                        bytes_seen += seen;
+                        match kept {
                             Kept::All => filter.left.push((entry, base, bytes)),
                             Kept::None => {
                                 filter.gone.push(entry);
@@ -177,21 +250,36 @@ impl Broker {
                     }
                 },
                 Phase::Rewrite(filter) => {
-                    let (first, end) = (filter.stretch.entry, filter.stretch.entry_end);
-                    let same = |now: &Stretch| now.entry == first && now.entry_end == end;
-                    let there = self.store.stretches(log).any(|now| same(&now));
-                    // Paging may have made another stretch of it: that one is looked through the next time.
-                    if there && !self.store.rewrite(log, &filter.stretch, &filter.left) {
+                    // Paging may have made another stretch of it. No tombstone behind it may go before what it covers.
+                    if self.stretch_now(log, &filter.stretch).is_none() {
+                        return false;
+                    }
+                    if !self.store.rewrite(log, &filter.stretch, &filter.left) {
                         compaction.phase = Phase::Rewrite(filter);
                         return true;
                     }
-                    if !self.filter_next(compaction, &filter.stretch) {
+                    let bytes = filter.left.iter().map(|(.., bytes)| bytes.len() as u64).sum();
+                    compaction.phase = Phase::Rewriting(filter.stretch, bytes);
+                }
+                // Whoever looked at it before would see, and write, what has just gone.
+                Phase::Rewriting(stretch, bytes) if self.store.is_moving(log) => {
+                    compaction.phase = Phase::Rewriting(stretch, bytes);
+                    return true;
+                }
+                Phase::Rewriting(stretch, bytes) => {
+                    let written = self.stretch_now(log, &stretch).is_some_and(|now| now.bytes == bytes);
+                    if !written || !self.filter_next(compaction, &stretch) {
                         return false;
                     }
                 }
             }
         }
         true
+    }
+
+    /// The stretch as it is now, if it is still one.
+    fn stretch_now(&self, log: LogId, was: &Stretch) -> Option<Stretch> {
+        self.store.stretches(log).find(|now| now.entry == was.entry && now.entry_end == was.entry_end)
     }
 
     fn next_stretch(&self, log: LogId, from: Offset, end: u64) -> Option<Stretch> {
@@ -205,32 +293,46 @@ impl Broker {
             compaction.phase = Phase::Filter(Filter::new(stretch));
             return true;
         }
-        if let Some(partition) = self.topics.partitions.get_mut(&compaction.log) {
-            partition.compacted = compaction.end;
-        }
+        self.finish_compaction(compaction);
         false
     }
 
-    /// Note the latest offset of every key; `false`: no more fit.
-    fn map_batch(&self, compaction: &mut Compaction, base: u64, batch: &[u8]) -> bool {
-        let Ok(head) = BatchHead::parse(batch) else { return true };
-        if head.is(attribute::CONTROL) || self.is_aborted(compaction.log, &head, base) {
-            return true;
+    fn finish_compaction(&mut self, compaction: &Compaction) {
+        if let Some(partition) = self.topics.partitions.get_mut(&compaction.log) {
+            partition.compacted = compaction.end;
+            partition.compacted_at = self.store.appended();
         }
-        let Ok(bytes) = records::decompress(batch) else { return true };
+        // There may be more: what did not fit, or another partition.
+        self.topics.next_compaction_ms = 0;
+    }
+
+    /// Note the latest offset of every key, up to the first that does not fit: there the compaction ends. Returns how many
+    /// bytes were looked at.
+    fn map_batch(&self, compaction: &mut Compaction, base: u64, batch: &[u8]) -> usize {
+        let Ok(head) = BatchHead::parse(batch) else { return 0 };
+        if head.is(attribute::CONTROL) || self.is_aborted(compaction.log, &head, base) {
+            return 0;
+        }
+        let Ok(bytes) = records::decompress(batch) else { return 0 };
         for record in Records::new(&bytes, head.records).map_while(Result::ok) {
             let (Some(key), Some(offset)) = (record.key, base.checked_add_signed(record.offset_delta)) else { continue };
+            if offset < compaction.dirty {
+                continue;
+            }
             if let Some(latest) = compaction.latest.get_mut(key) {
                 *latest = offset;
                 continue;
             }
-            compaction.key_bytes += key.len() + KEY_OVERHEAD;
-            if compaction.key_bytes > KEY_BYTES_MAX && !compaction.latest.is_empty() {
-                return false;
+            let key_bytes = compaction.key_bytes + key.len() + KEY_OVERHEAD;
+            // One always fits, so that each time some more is compacted.
+            if key_bytes > KEY_BYTES_MAX && !compaction.latest.is_empty() {
+                compaction.end = offset;
+                break;
             }
+            compaction.key_bytes = key_bytes;
             compaction.latest.insert(key.into(), offset);
         }
-        true
+        bytes.len()
     }
 
     fn is_aborted(&self, log: LogId, head: &BatchHead, base: u64) -> bool {
@@ -238,47 +340,53 @@ impl Broker {
             && self.topics.partitions.get(&log).is_some_and(|partition| partition.is_aborted(head.producer_id, base))
     }
 
-    fn filter_batch(&self, compaction: &Compaction, base: u64, batch: &[u8], now: Now) -> Kept {
-        let Ok(head) = BatchHead::parse(batch) else { return Kept::All };
+    /// What is left of a batch; and how many bytes were looked at.
+    fn filter_batch(&self, compaction: &Compaction, base: u64, batch: &[u8], now: Now) -> (Kept, usize) {
+        let Ok(head) = BatchHead::parse(batch) else { return (Kept::All, 0) };
         let tombstone_ms = self.topics.settings_of(compaction.log).map_or(0, |settings| settings.tombstone_ms);
         let old = (now.wall_ms as i64).saturating_sub(head.max_timestamp_ms) > tombstone_ms;
         if base >= compaction.end {
-            return Kept::All;
+            return (Kept::All, 0);
         }
         if head.is(attribute::CONTROL) {
             // Readers that are told of an aborted transaction need its marker to know where it ends.
             let needed = self.topics.partitions.get(&compaction.log).is_some_and(|partition| partition.needs_marker(base));
-            return if old && !needed { Kept::None } else { Kept::All };
+            return (if old && !needed { Kept::None } else { Kept::All }, 0);
         }
         if self.is_aborted(compaction.log, &head, base) {
-            return Kept::None;
+            return (Kept::None, 0);
         }
         // What cannot be read is left as it is.
-        let Ok(bytes) = records::decompress(batch) else { return Kept::All };
+        let Ok(bytes) = records::decompress(batch) else { return (Kept::All, 0) };
         let mut kept = Vec::new();
         for record in Records::new(&bytes, head.records) {
-            let Ok(record) = record else { return Kept::All };
-            let offset = base.checked_add_signed(record.offset_delta);
-            let latest = record.key.and_then(|key| compaction.latest.get(key).copied());
-            let superseded = latest.zip(offset).is_none_or(|(latest, offset)| offset < latest);
-            let forgotten = record.value.is_none() && old;
+            let Ok(record) = record else { return (Kept::All, bytes.len()) };
+            let Some(offset) = base.checked_add_signed(record.offset_delta) else { return (Kept::All, bytes.len()) };
+            if offset >= compaction.end {
+                kept.push(record.bytes);
+                continue;
+            }
+            // What was compacted before and is not known is still the latest.
+            let superseded = record.key.is_none_or(|key| compaction.latest.get(key).is_some_and(|latest| offset < *latest));
+            let forgotten = record.value.is_none() && old && compaction.settled && offset < compaction.dirty;
             if !(superseded || forgotten) {
                 kept.push(record.bytes);
             }
         }
-        match kept.len() {
+        let left = match kept.len() {
             0 => Kept::None,
             all if all as i64 == i64::from(head.records) => Kept::All,
             _ => match records::compress(&kept.concat(), head.attributes) {
                 Some(packed) => Kept::Some(record::rebuild(batch, kept.len() as u32, &packed).into()),
                 None => Kept::All,
             },
-        }
+        };
+        (left, bytes.len())
     }
 
     /// When compaction is to be looked at again, in [`Now::mono_ms`].
     pub(crate) fn next_compaction_ms(&self, now: Now) -> Option<u64> {
-        if self.topics.compaction.is_some() {
+        if !matches!(self.topics.cleaning, Cleaning::Nothing) {
             return Some(now.mono_ms + 1);
         }
         (!self.topics.partitions.is_empty()).then_some(self.topics.next_compaction_ms)

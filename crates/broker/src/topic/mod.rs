@@ -84,7 +84,9 @@ pub(crate) struct Topics {
     woken: BTreeSet<SessionId>,
     pub readers: Readers,
     next_retention_ms: u64,
-    compaction: Option<compaction::Compaction>,
+    /// Partitions in which old records are still to be looked for, this time.
+    to_retain: Vec<LogId>,
+    cleaning: compaction::Cleaning,
     next_compaction_ms: u64,
 }
 
@@ -187,7 +189,8 @@ impl Topics {
 
     /// When the next fetch is to be answered, or old records looked for, in [`model::Now::mono_ms`].
     pub fn poll_timeout(&self) -> Option<u64> {
-        let retention = (!self.partitions.is_empty()).then_some(self.next_retention_ms);
+        let retention =
+            (!self.partitions.is_empty()).then_some(if self.to_retain.is_empty() { self.next_retention_ms } else { 0 });
         self.due.first().map(|(at, _)| *at).into_iter().chain(retention).min()
     }
 

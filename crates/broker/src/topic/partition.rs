@@ -22,6 +22,8 @@ pub(crate) struct Partition {
     pub start: u64,
     /// Records below were compacted.
     pub compacted: u64,
+    /// How long the journal was then.
+    pub compacted_at: Lsn,
     producers: HashMap<i64, Producer, FixedState>,
     /// Open transactions by their first offset.
     open: BTreeMap<u64, i64>,
@@ -60,6 +62,7 @@ impl Partition {
             index,
             start: 0,
             compacted: 0,
+            compacted_at: Lsn(0),
             producers: HashMap::default(),
             open: BTreeMap::new(),
             ended: VecDeque::new(),

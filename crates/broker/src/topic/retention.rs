@@ -9,6 +9,8 @@ use crate::catalog::Entry;
 
 /// How long a producer that does not write is remembered (Kafka's `producer.id.expiration.ms`), in milliseconds.
 const PRODUCER_MS: i64 = 86_400_000;
+/// Partitions looked at in one turn. Few in tests, so that there are turns.
+pub(super) const PARTITIONS_PER_TURN: usize = if cfg!(test) { 4 } else { 1024 };
 
 impl Broker {
     pub(crate) fn delete_records(&mut self, topic: &str, partition: u32, before: Option<i64>) -> Result<Reply, Failure> {
@@ -46,12 +48,15 @@ impl Broker {
     /// From time to time, drop what the topics' settings say is too old, too much or superseded.
     pub(crate) fn retain(&mut self, now: Now) {
         self.compact(now);
-        if now.mono_ms < self.topics.next_retention_ms {
-            return;
+        if self.topics.to_retain.is_empty() {
+            if now.mono_ms < self.topics.next_retention_ms {
+                return;
+            }
+            self.topics.next_retention_ms = now.mono_ms + self.options.topics.retention_check_ms;
+            self.topics.to_retain.extend(self.topics.partitions.keys());
         }
-        self.topics.next_retention_ms = now.mono_ms + self.options.topics.retention_check_ms;
-        let logs: Vec<LogId> = self.topics.partitions.keys().copied().collect();
-        for log in logs {
+        let rest = self.topics.to_retain.len().saturating_sub(PARTITIONS_PER_TURN);
+        for log in self.topics.to_retain.split_off(rest) {
             if let Some(start) = self.retained_from(log, now) {
                 self.move_start(log, start);
             }

@@ -681,6 +681,66 @@ fn pitfall_14_compaction_keeps_the_latest_of_every_key_at_its_offset() {
     }
 }
 
+/// Where the first batch alone had more keys than memory is spent on, nothing was ever compacted; and where all keys of the
+/// topic were more, nothing behind the first of them.
+#[test]
+fn compaction_goes_on_where_it_stopped_and_takes_turns() {
+    let mut world = World::new(30);
+    let config = [("cleanup.policy", "compact"), ("segment.ms", "100"), ("min.cleanable.dirty.ratio", "0")];
+    world.create("t", 1, &config);
+    let log = world.broker.topics.partition_log(TopicRef::Name("t"), 0).unwrap();
+    let mut latest = std::collections::BTreeMap::new();
+    let value = "x".repeat(20);
+    for round in 0..40u8 {
+        let keys: Vec<u8> = (0..60).map(|key| if round < 20 { key } else { 100 + key }).collect();
+        let records: Vec<_> = keys.iter().map(|key| (*key, Some(&*value))).collect();
+        let base = world.produce("t", &keyed(&records, world.now.wall_ms as i64, 0)).unwrap().base_offset;
+        latest.extend(keys.iter().enumerate().map(|(at, key)| (*key, base + at as i64)));
+        world.turn();
+    }
+    world.settle();
+    world.now.wall_ms += 500;
+    let mut turns = 0;
+    // Paging may come between, so that it is looked at once more.
+    for _ in 0..3 {
+        world.now.mono_ms += 15_000;
+        while world.broker.poll_timeout(world.now).is_some_and(|at| at <= world.now.mono_ms + 1) {
+            world.turn();
+            turns += 1;
+        }
+        world.settle();
+    }
+    let mut expected: Vec<i64> = latest.into_values().collect();
+    expected.sort_unstable();
+    let offsets: Vec<i64> = all_records(&mut world, "t").into_iter().map(|(offset, ..)| offset).collect();
+    assert_eq!(offsets, expected);
+    assert_eq!(world.broker.topics.partitions[&log].compacted, 40 * 60);
+    assert!(turns >= 2 * 40 * 60 * 28 / (16 * 1024), "all records are looked at twice or more, 16 KiB a turn: {turns}");
+}
+
+#[test]
+fn old_records_are_looked_for_in_every_partition_some_of_them_a_turn() {
+    let mut world = World::new(31);
+    world.create("t", 10, &[("retention.ms", "1000")]);
+    let records = batch(&["a"], T0, None, 0);
+    for partition in 0..10 {
+        let produce =
+            Produce { topic: TopicRef::Name("t"), partition, records: &records, transactional_id: None, implicit: false };
+        world.ask(Request::Produce(produce)).unwrap();
+    }
+    world.settle();
+    world.now.wall_ms += 10_000;
+    world.now.mono_ms += 300_000;
+    let started = |world: &World| world.broker.topics.partitions.values().filter(|partition| partition.start == 1).count();
+    let mut seen = Vec::new();
+    for _ in 0..4 {
+        world.turn();
+        seen.push(started(&world));
+        assert!(seen.len() > 2 || world.broker.poll_timeout(world.now).unwrap() <= world.now.mono_ms, "it does not wait");
+    }
+    assert_eq!(seen, [4, 8, 10, 10]);
+}
+
 #[test]
 fn pitfall_16_every_setting_is_listed() {
     let mut world = World::new(15);
