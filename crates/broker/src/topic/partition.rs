@@ -14,6 +14,8 @@ use crate::catalog::partition::{Ended, Producer, Sent, Snapshot};
 
 /// Batches of a producer that are remembered, so that their repetition is noticed.
 const BATCHES_REMEMBERED: usize = 5;
+/// Ended transactions that are kept before it is looked which of them may be forgotten.
+const ENDED_MIN: usize = 64;
 
 pub(crate) struct Partition {
     pub topic: std::sync::Arc<str>,
@@ -30,6 +32,8 @@ pub(crate) struct Partition {
     /// Ended transactions: committed ones until their marker is durable, aborted ones while their records are there. In the order
     /// of their markers.
     ended: VecDeque<Ended>,
+    /// As many as there may be before some are forgotten.
+    ended_max: usize,
     /// Fetches that wait for more.
     pub waiting: BTreeSet<SessionId>,
 }
@@ -66,6 +70,7 @@ impl Partition {
             producers: HashMap::default(),
             open: BTreeMap::new(),
             ended: VecDeque::new(),
+            ended_max: ENDED_MIN,
             waiting: BTreeSet::new(),
         }
     }
@@ -181,10 +186,18 @@ impl Partition {
             .is_ok_and(|index| self.ended.get(index).is_some_and(|ended| !ended.committed))
     }
 
+    /// Forget ended transactions that nobody needs to hear of any more, where there are twice as many as the last time.
+    pub fn forget_some_ended(&mut self, high_watermark: u64) {
+        if self.ended.len() >= self.ended_max {
+            self.forget_ended(high_watermark);
+        }
+    }
+
     /// Forget ended transactions that nobody needs to hear of any more.
     pub fn forget_ended(&mut self, high_watermark: u64) {
         let start = self.start;
         self.ended.retain(|ended| ended.marker >= high_watermark || (!ended.committed && ended.marker >= start));
+        self.ended_max = ENDED_MIN.max(self.ended.len() * 2);
     }
 
     /// Forget producers that have not written for long and have nothing open.
@@ -303,5 +316,19 @@ mod tests {
         partition.start = 4;
         partition.forget_ended(4);
         assert_eq!(partition.aborted(0, 4), []);
+    }
+
+    #[test]
+    fn what_was_committed_is_forgotten_before_there_is_much_of_it() {
+        let mut partition = partition();
+        let transactional = BatchHead { attributes: attribute::TRANSACTIONAL, ..head(1, 0, -1, 1) };
+        for round in 0..1_000 {
+            partition.note(2 * round, &transactional, None, Lsn(0));
+            partition.note(2 * round + 1, &transactional, Some(round % 10 > 0), Lsn(0));
+            // The last ten markers are not durable yet.
+            partition.forget_some_ended((2 * round).saturating_sub(20));
+        }
+        assert_eq!(partition.aborted(0, 2_000).len(), 100, "aborted records are all there");
+        assert!(partition.ended.len() < 300, "{}", partition.ended.len());
     }
 }

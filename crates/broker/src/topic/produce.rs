@@ -63,6 +63,9 @@ impl Broker {
         let appended = self.store.append_batch(log, batch, 0, group)?;
         let partition = self.topics.partitions.get_mut(&log)?;
         partition.note(appended.base, head, marker, appended.end);
+        if marker.is_some() {
+            partition.forget_some_ended(self.store.stream_end(log));
+        }
         self.statistics.published += u64::from(head.offsets);
         Some((appended.base as i64, appended.end))
     }
