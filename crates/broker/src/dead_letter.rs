@@ -246,6 +246,7 @@ impl Broker {
             self.schedule_expiry(id, now);
             self.wake_queue(id);
         }
+        self.topics.start(now);
         self.groups.start(now);
     }
 

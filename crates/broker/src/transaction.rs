@@ -41,6 +41,13 @@ struct Transaction {
     end: Lsn,
 }
 
+impl Transaction {
+    /// When it is aborted, if it is open: wall ms.
+    fn due_ms(&self) -> u64 {
+        self.started_ms.saturating_add(u64::try_from(self.timeout_ms).unwrap_or(0))
+    }
+}
+
 /// All transactional ids.
 #[derive(Default)]
 pub(crate) struct Transactions {
@@ -136,8 +143,7 @@ impl Transactions {
         if transaction.state != TransactionState::Ongoing {
             transaction.state = TransactionState::Ongoing;
             transaction.started_ms = started_ms;
-            let timeout_ms = u64::try_from(transaction.timeout_ms).unwrap_or(0);
-            self.due.insert((started_ms.saturating_add(timeout_ms), name));
+            self.due.insert((transaction.due_ms(), name));
         }
         transaction.partitions.extend(partitions);
         transaction.groups.extend(groups);
@@ -150,7 +156,10 @@ impl Transactions {
         (transaction.used_ms, transaction.end) = (at_ms, end);
         transaction.partitions.clear();
         transaction.groups.clear();
-        self.due.retain(|(_, other)| &**other != id);
+        let due_ms = transaction.due_ms();
+        if let Some((name, _)) = self.ids.get_key_value(id) {
+            self.due.remove(&(due_ms, name.clone()));
+        }
     }
 
     /// The transaction that a producer means.
@@ -377,10 +386,10 @@ impl Broker {
         let Some(found) = self.transactions.ids.get(id) else { return self.catalog_end };
         let (producer_id, partitions, groups) = (found.producer_id, found.partitions.clone(), found.groups.clone());
         let batch = record::marker(producer_id, marker, commit, now.wall_ms);
+        let head = BatchHead::parse(&batch).unwrap_or_else(|error| unreachable!("a marker is a batch: {error}"));
         for log in partitions {
-            let open = self.topics.partitions.get(&log).is_some_and(|partition| partition.is_open(producer_id));
-            if open && let Ok(head) = BatchHead::parse(&batch) {
-                self.append_batch(log, &batch, &head, Some(commit), true);
+            if self.topics.partitions.get(&log).is_some_and(|partition| partition.is_open(producer_id)) {
+                self.append_batch(log, &batch, &head, Some(commit), true, now);
             }
         }
         let (next_id, epoch) = next;

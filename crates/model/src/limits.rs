@@ -30,6 +30,8 @@ pub const QUEUES_MAX: usize = 200_000;
 pub const EXCHANGES_MAX: usize = 100_000;
 /// Partitions of all topics of one node.
 pub const PARTITIONS_MAX: usize = 100_000;
+/// Producers that one partition remembers, beside those with a transaction open in it.
+pub const PRODUCERS_PER_PARTITION_MAX: usize = 2_000;
 /// Transactional ids of one node.
 pub const TRANSACTIONAL_IDS_MAX: usize = 100_000;
 /// Consumer groups of one node.

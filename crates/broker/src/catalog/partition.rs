@@ -24,6 +24,7 @@ pub(crate) struct Producer {
     pub sent: VecDeque<Sent>,
     /// Where its open transaction begins.
     pub open: Option<u64>,
+    /// When it last wrote, by the broker's clock: wall ms.
     pub last_ms: i64,
 }
 

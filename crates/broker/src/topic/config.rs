@@ -372,6 +372,7 @@ pub(crate) fn describe_broker(options: &super::Options, groups: &crate::group::O
             "How long offsets of an empty group are kept.",
         ),
         fixed("offsets.topic.replication.factor", Int, "1".into(), "One node keeps one copy."),
+        fixed("producer.id.expiration.ms", Int, "86400000".into(), "How long a producer that does not write is remembered."),
         fixed("socket.request.max.bytes", Int, "104857600".into(), "The largest request."),
         fixed(
             "transaction.max.timeout.ms",

@@ -32,7 +32,7 @@ use std::sync::Arc;
 use foldhash::fast::RandomState;
 use model::record::BatchHead;
 use model::topic::{ConfigChange, ConfigOf, CreateTopic, TopicId, TopicInfo, TopicRef};
-use model::{Failure, LogFailure, Lsn, Reply, SessionId, limits};
+use model::{Failure, LogFailure, Lsn, Now, Reply, SessionId, limits};
 use storage::LogId;
 
 use crate::broker::Broker;
@@ -183,11 +183,18 @@ impl Topics {
     /// Take in a producer's batch that was read back at recovery.
     pub fn note(&mut self, log: LogId, base: u64, head: &BatchHead, marker: Option<bool>) {
         if let Some(partition) = self.partitions.get_mut(&log) {
-            partition.note(base, head, marker, Lsn(0));
+            partition.note(base, head, marker, Lsn(0), partition::BEFORE_THE_START);
         }
     }
 
-    /// When the next fetch is to be answered, or old records looked for, in [`model::Now::mono_ms`].
+    /// All topics are as recovery has found them, and the clock is known.
+    pub fn start(&mut self, now: Now) {
+        for partition in self.partitions.values_mut() {
+            partition.start(now.wall_ms as i64);
+        }
+    }
+
+    /// When the next fetch is to be answered, or old records looked for, in [`Now::mono_ms`].
     pub fn poll_timeout(&self) -> Option<u64> {
         let retention =
             (!self.partitions.is_empty()).then_some(if self.to_retain.is_empty() { self.next_retention_ms } else { 0 });

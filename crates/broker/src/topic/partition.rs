@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use foldhash::fast::FixedState;
 use model::record::{BatchHead, attribute};
 use model::topic::ProducerState;
-use model::{LogFailure, Lsn, SessionId};
+use model::{LogFailure, Lsn, SessionId, limits};
 
 use crate::catalog::partition::{Ended, Producer, Sent, Snapshot};
 
@@ -16,6 +16,10 @@ use crate::catalog::partition::{Ended, Producer, Sent, Snapshot};
 const BATCHES_REMEMBERED: usize = 5;
 /// Ended transactions that are kept before it is looked which of them may be forgotten.
 const ENDED_MIN: usize = 64;
+/// Producers that are forgotten at once where there are too many.
+const FORGOTTEN_AT_ONCE: usize = limits::PRODUCERS_PER_PARTITION_MAX / 8;
+/// When a producer wrote whose batches are read back: the clock was not written down.
+pub(super) const BEFORE_THE_START: i64 = i64::MAX;
 
 pub(crate) struct Partition {
     pub topic: std::sync::Arc<str>,
@@ -121,10 +125,14 @@ impl Partition {
         }
     }
 
-    /// A batch is in the log. `marker`: it is the end of a transaction, and commits it or not.
-    pub fn note(&mut self, base: u64, head: &BatchHead, marker: Option<bool>, end: Lsn) {
+    /// A batch is in the log. `marker`: it is the end of a transaction, and commits it or not. `now_ms`: by the wall clock, or
+    /// [`BEFORE_THE_START`].
+    pub fn note(&mut self, base: u64, head: &BatchHead, marker: Option<bool>, end: Lsn, now_ms: i64) {
         if head.producer_id < 0 {
             return;
+        }
+        if self.producers.len() >= limits::PRODUCERS_PER_PARTITION_MAX && !self.producers.contains_key(&head.producer_id) {
+            self.forget_oldest_producers();
         }
         let new = Producer { epoch: head.producer_epoch, sent: VecDeque::new(), open: None, last_ms: 0 };
         let producer = self.producers.entry(head.producer_id).or_insert(new);
@@ -132,7 +140,7 @@ impl Partition {
             producer.epoch = head.producer_epoch;
             producer.sent.clear();
         }
-        producer.last_ms = head.max_timestamp_ms;
+        producer.last_ms = now_ms;
         if let Some(committed) = marker {
             if let Some(first) = producer.open.take() {
                 self.open.remove(&first);
@@ -205,6 +213,26 @@ impl Partition {
         self.producers.retain(|_, producer| producer.open.is_some() || producer.last_ms >= before_ms);
     }
 
+    /// Forget those that wrote before all others and have nothing open.
+    fn forget_oldest_producers(&mut self) {
+        let wrote = |(id, producer): (&i64, &Producer)| (producer.sent.back().map_or(0, |sent| sent.base), *id);
+        let idle = self.producers.iter().filter(|(_, producer)| producer.open.is_none());
+        let mut idle: Vec<(u64, i64)> = idle.map(wrote).collect();
+        if idle.len() > FORGOTTEN_AT_ONCE {
+            idle.select_nth_unstable(FORGOTTEN_AT_ONCE);
+        }
+        for (_, id) in idle.into_iter().take(FORGOTTEN_AT_ONCE) {
+            self.producers.remove(&id);
+        }
+    }
+
+    /// The clock is known again: nobody has written later than now.
+    pub fn start(&mut self, now_ms: i64) {
+        for producer in self.producers.values_mut() {
+            producer.last_ms = producer.last_ms.min(now_ms);
+        }
+    }
+
     /// Whether this producer has a transaction open here.
     pub fn is_open(&self, producer_id: i64) -> bool {
         self.producers.get(&producer_id).is_some_and(|producer| producer.open.is_some())
@@ -249,7 +277,7 @@ mod tests {
     fn append(partition: &mut Partition, next: &mut u64, head: &BatchHead) -> Result<Checked, LogFailure> {
         let checked = partition.check(head)?;
         if checked == Checked::New {
-            partition.note(*next, head, None, Lsn(*next));
+            partition.note(*next, head, None, Lsn(*next), 0);
             *next += u64::from(head.offsets);
         }
         Ok(checked)
@@ -299,16 +327,16 @@ mod tests {
         let mut partition = partition();
         let transactional =
             |id: i64, sequence: i32| BatchHead { attributes: attribute::TRANSACTIONAL, ..head(id, 0, sequence, 1) };
-        partition.note(0, &transactional(1, 0), None, Lsn(0));
-        partition.note(1, &transactional(2, 0), None, Lsn(0));
+        partition.note(0, &transactional(1, 0), None, Lsn(0), 0);
+        partition.note(1, &transactional(2, 0), None, Lsn(0), 0);
         assert_eq!((partition.last_stable(1), partition.last_stable(2)), (0, 0));
-        partition.note(2, &transactional(1, -1), Some(false), Lsn(0));
+        partition.note(2, &transactional(1, -1), Some(false), Lsn(0), 0);
         // The marker at 2 is durable once the high watermark is above it.
         assert_eq!((partition.last_stable(2), partition.last_stable(3)), (0, 1));
         assert_eq!(partition.aborted(0, 3), [(1, 0)]);
         assert!(partition.is_aborted(1, 0) && !partition.is_aborted(2, 1) && !partition.is_aborted(1, 2));
         assert_eq!(partition.aborted(3, 9), []);
-        partition.note(3, &transactional(2, -1), Some(true), Lsn(0));
+        partition.note(3, &transactional(2, -1), Some(true), Lsn(0), 0);
         assert_eq!(partition.last_stable(4), 4);
         assert_eq!(partition.aborted(0, 4), [(1, 0)]);
         partition.forget_ended(4);
@@ -319,12 +347,38 @@ mod tests {
     }
 
     #[test]
+    fn producers_are_forgotten_by_the_brokers_clock_and_the_oldest_first() {
+        let (mut partition, max) = (partition(), limits::PRODUCERS_PER_PARTITION_MAX as i64);
+        let open = BatchHead { attributes: attribute::TRANSACTIONAL, ..head(0, 0, 0, 1) };
+        partition.note(0, &open, None, Lsn(0), 5_000);
+        for id in 1..3 * max {
+            // What the batch says of the time is of no interest.
+            partition.note(id as u64, &BatchHead { max_timestamp_ms: 1, ..head(id, 0, 0, 1) }, None, Lsn(0), 5_000);
+            assert!(partition.producers.len() as i64 <= max);
+        }
+        assert!(partition.is_open(0), "one with an open transaction stays");
+        let kept: BTreeSet<i64> = partition.producers.keys().copied().filter(|id| *id > 0).collect();
+        let first = *kept.first().unwrap();
+        assert!(kept.len() as i64 > max / 2 && kept == (first..3 * max).collect(), "not the latest from {first}");
+        partition.forget_producers(5_000);
+        assert_eq!(partition.producers.len(), kept.len() + 1);
+        // One whose batches were read back counts as one that has just written.
+        partition.note(9, &head(1, 0, 0, 1), None, Lsn(0), BEFORE_THE_START);
+        partition.start(6_000);
+        partition.forget_producers(5_001);
+        let left: BTreeSet<i64> = partition.producers.keys().copied().collect();
+        assert_eq!(left, BTreeSet::from([0, 1]));
+        partition.forget_producers(6_001);
+        assert_eq!(partition.producers.len(), 1);
+    }
+
+    #[test]
     fn what_was_committed_is_forgotten_before_there_is_much_of_it() {
         let mut partition = partition();
         let transactional = BatchHead { attributes: attribute::TRANSACTIONAL, ..head(1, 0, -1, 1) };
         for round in 0..1_000 {
-            partition.note(2 * round, &transactional, None, Lsn(0));
-            partition.note(2 * round + 1, &transactional, Some(round % 10 > 0), Lsn(0));
+            partition.note(2 * round, &transactional, None, Lsn(0), 0);
+            partition.note(2 * round + 1, &transactional, Some(round % 10 > 0), Lsn(0), 0);
             // The last ten markers are not durable yet.
             partition.forget_some_ended((2 * round).saturating_sub(20));
         }

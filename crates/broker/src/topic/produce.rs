@@ -38,14 +38,14 @@ impl Broker {
             return Ok(Reply::Produced(reply));
         }
         if !append_time {
-            let (base, end) = self.append_batch(log, produce.records, &head, None, false).ok_or(LogFailure::UnknownTopic)?;
+            let (base, end) = self.append_batch(log, produce.records, &head, None, false, now).ok_or(LogFailure::UnknownTopic)?;
             return Ok(Reply::Produced(Produced { base_offset: base, append_time_ms: -1, log_start, durable_at: end }));
         }
         let mut batch = produce.records.to_vec();
         record::stamp(&mut batch, now.wall_ms);
         let head =
             BatchHead { attributes: head.attributes | attribute::APPEND_TIME, max_timestamp_ms: now.wall_ms as i64, ..head };
-        let (base, end) = self.append_batch(log, &batch, &head, None, false).ok_or(LogFailure::UnknownTopic)?;
+        let (base, end) = self.append_batch(log, &batch, &head, None, false, now).ok_or(LogFailure::UnknownTopic)?;
         let append_time_ms = now.wall_ms as i64;
         Ok(Reply::Produced(Produced { base_offset: base, append_time_ms, log_start, durable_at: end }))
     }
@@ -59,10 +59,11 @@ impl Broker {
         head: &BatchHead,
         marker: Option<bool>,
         group: bool,
+        now: Now,
     ) -> Option<(i64, Lsn)> {
         let appended = self.store.append_batch(log, batch, 0, group)?;
         let partition = self.topics.partitions.get_mut(&log)?;
-        partition.note(appended.base, head, marker, appended.end);
+        partition.note(appended.base, head, marker, appended.end, now.wall_ms as i64);
         if marker.is_some() {
             partition.forget_some_ended(self.store.stream_end(log));
         }
