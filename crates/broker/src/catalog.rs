@@ -96,6 +96,11 @@ pub(crate) enum Entry {
     },
     /// The members of a group after a rebalance; none: the last has left.
     Group(Box<group::Generation>),
+    /// One of them has left since.
+    LeaveGroup {
+        group: Arc<str>,
+        member: Arc<str>,
+    },
     CommitOffsets(Box<group::Committed>),
     /// Topic and partition of each.
     DeleteOffsets {

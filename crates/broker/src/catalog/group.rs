@@ -20,6 +20,9 @@ pub(crate) struct Generation {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub leader: Option<Arc<str>>,
     pub members: Vec<RecordedMember>,
+    /// Somebody has left since: the others must share out anew.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub rebalancing: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

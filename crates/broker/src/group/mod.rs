@@ -104,6 +104,11 @@ impl Groups {
                 let group = self.groups.entry(generation.group.clone()).or_insert_with(|| Group::new(generation.at_ms));
                 group.restore(*generation);
             }
+            Entry::LeaveGroup { group, member } => {
+                if let Some(group) = self.groups.get_mut(&*group) {
+                    group.forget_recorded(&member);
+                }
+            }
             Entry::CommitOffsets(commit) => {
                 let group = self.groups.entry(commit.group.clone()).or_insert_with(|| Group::new(commit.at_ms));
                 group.offsets.commit(&commit);

@@ -527,21 +527,47 @@ impl Group {
         }
     }
 
-    /// A member goes, or is sent away by its static name.
+    /// A member goes, or is sent away by its static name. Returns its id.
     ///
     /// # Errors
     /// `UnknownMember`, `FencedInstance`.
-    pub fn leave(&mut self, member: &Membership<'_>, options: &Options, now: Now, out: &mut Effects) -> Result<(), LogFailure> {
+    pub fn leave(
+        &mut self,
+        member: &Membership<'_>,
+        options: &Options,
+        now: Now,
+        out: &mut Effects,
+    ) -> Result<Arc<str>, LogFailure> {
+        let mut id = Arc::from(member.member_id);
         if member.member_id.is_empty() {
-            let standing = member.instance_id.and_then(|instance| self.instances.get(instance)).cloned();
-            self.remove(&standing.ok_or(LogFailure::UnknownMember)?, options, now, out);
+            let standing = member.instance_id.and_then(|instance| self.instances.get(instance));
+            id = standing.ok_or(LogFailure::UnknownMember)?.clone();
+            self.remove(&id, options, now, out);
         } else if self.promised.remove(member.member_id).is_some() {
             self.complete_if_all_joined(now, out);
         } else {
             self.check_member(member.member_id, member.instance_id)?;
             self.remove(member.member_id, options, now, out);
         }
-        Ok(())
+        Ok(id)
+    }
+
+    /// Whether the last entry of the catalog knows this member.
+    pub fn is_recorded(&self, id: &str) -> bool {
+        self.recorded.as_ref().is_some_and(|recorded| recorded.members.iter().any(|member| &*member.id == id))
+    }
+
+    /// A member has left of which the last entry of the catalog knows. This follows from an entry too, live and at recovery.
+    pub fn forget_recorded(&mut self, id: &str) {
+        let Some(mut recorded) = self.recorded.take() else { return };
+        recorded.members.retain(|member| &*member.id != id);
+        recorded.rebalancing = true;
+        if self.members.contains_key(id) {
+            // Live, it would have gone before.
+            self.restore(*recorded);
+        } else {
+            self.recorded = Some(recorded);
+        }
     }
 
     /// The connection is gone. A member that nobody can speak for any more is none: its client waited for the answer
@@ -628,8 +654,11 @@ impl Group {
         }
     }
 
-    /// The members have their whole time to be heard of: the broker has just been started.
+    /// The members have their whole time to be heard of, and to join again: the broker has just been started.
     pub fn start(&mut self, now: Now) {
+        if self.state == GroupState::PreparingRebalance {
+            self.deadline = Some(now.mono_ms + self.rebalance_timeout_ms());
+        }
         for member in self.members.values_mut() {
             member.heard_of(now.mono_ms);
         }
@@ -718,6 +747,7 @@ impl Group {
             protocol: self.protocol.clone(),
             leader: self.leader.clone(),
             members: self.members.values().map(Member::recorded).collect(),
+            rebalancing: false,
         }
     }
 
@@ -730,7 +760,11 @@ impl Group {
         self.members = generation.members.iter().map(Member::restore).map(|member| (member.id.clone(), member)).collect();
         let instance = |member: &Member| Some((member.instance_id.clone()?, member.id.clone()));
         self.instances = self.members.values().filter_map(instance).collect();
-        self.state = if self.members.is_empty() { GroupState::Empty } else { GroupState::Stable };
+        self.state = match generation.rebalancing {
+            _ if self.members.is_empty() => GroupState::Empty,
+            true => GroupState::PreparingRebalance,
+            false => GroupState::Stable,
+        };
         self.empty_since_ms = generation.at_ms;
         self.recorded = Some(Box::new(generation));
     }

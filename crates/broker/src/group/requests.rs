@@ -107,9 +107,15 @@ impl Broker {
         let options = self.options.groups.clone();
         let (name, group) = self.member_group(member.group)?;
         let mut out = Effects::default();
-        let result = group.leave(member, &options, now, &mut out);
+        let id = group.leave(member, &options, now, &mut out)?;
+        if !out.record && group.is_recorded(&id) {
+            let at = self.change_group(Entry::LeaveGroup { group: name.clone(), member: id });
+            if let Some(group) = self.groups.groups.get_mut(&name) {
+                group.recorded_at = at;
+            }
+        }
         self.finish_group(&name, out, now);
-        result.map(|()| Reply::Ok).map_err(Failure::from)
+        Ok(Reply::DurableAt(self.groups.groups.get(&name).map_or(Lsn(0), |group| group.recorded_at)))
     }
 
     pub(crate) fn commit_offsets(&mut self, commit: &CommitOffsets<'_>, now: Now) -> Result<Reply, Failure> {

@@ -425,12 +425,12 @@ fn members_leave_and_the_last_one_leaves_an_empty_group() {
     let mut world = World::new();
     let mut members = world.stable(2);
     world.commit_as(of(&members[0]), &[("t", 0, 3, "")]).unwrap();
-    assert_eq!(world.leave(&members[0]), Ok(Reply::Ok));
+    assert!(matches!(world.leave(&members[0]), Ok(Reply::DurableAt(_))));
     assert_eq!(world.leave(&members[0]), failed(LogFailure::UnknownMember));
     assert_eq!(world.heartbeat(&members[1]), failed(LogFailure::RebalanceInProgress));
     world.join(&members[1]);
     world.all_sync(&mut members[1..]);
-    assert_eq!(world.leave(&members[1]), Ok(Reply::Ok));
+    assert!(matches!(world.leave(&members[1]), Ok(Reply::DurableAt(_))));
     let info = world.describe("g");
     assert_eq!((info.state, info.members.len(), &*info.protocol_type), (GroupState::Empty, 0, "consumer"));
     assert_eq!(world.committed("g"), 3);
@@ -438,8 +438,59 @@ fn members_leave_and_the_last_one_leaves_an_empty_group() {
     let answer = world.join_with(&client(5), |join| join.require_member_id = true);
     let Err(Failure::MemberIdRequired { member_id }) = answer else { panic!("{answer:?}") };
     let promised = Client { id: member_id.to_string(), ..client(5) };
-    assert_eq!(world.leave(&promised), Ok(Reply::Ok));
+    assert!(matches!(world.leave(&promised), Ok(Reply::DurableAt(_))));
     assert_eq!(world.join_with(&promised, |_| {}), failed(LogFailure::UnknownMember));
+}
+
+/// A crash brought members back that had been told that they were none, and nobody was given what they had until their
+/// sessions ended.
+#[test]
+fn a_member_that_has_left_stays_away() {
+    for after_a_checkpoint in [false, true] {
+        let mut world = World::new();
+        let mut clients = world.stable(3);
+        world.settle();
+        let gone = clients.pop().unwrap();
+        let Ok(Reply::DurableAt(at)) = world.leave(&gone) else { panic!("an answer that does not wait for the disk") };
+        assert!(at > world.broker.store().durable());
+        while world.broker.store().durable() < at {
+            world.turn();
+            world.disk.step();
+        }
+        if after_a_checkpoint {
+            world.broker.checkpoint();
+            world.settle();
+        }
+        world.crash();
+        assert_eq!(world.describe("g").members.len(), 2);
+        assert_eq!(world.heartbeat(&gone), failed(LogFailure::UnknownMember));
+        for client in &clients {
+            assert_eq!(world.heartbeat(client), failed(LogFailure::RebalanceInProgress));
+            world.join(client);
+        }
+        world.all_sync(&mut clients);
+        // Then one stays away who does not join again, and the last one leaves an empty group.
+        let Ok(_) = world.leave(&clients[0]) else { panic!() };
+        world.settle();
+        world.crash();
+        world.pass(REBALANCE_MS as u64);
+        world.settle();
+        assert_eq!(world.describe("g").state, GroupState::Empty);
+    }
+}
+
+/// An answer to a member waits for the disk with what else it says.
+#[test]
+fn the_last_member_hears_that_it_has_left_once_that_is_durable() {
+    let mut world = World::new();
+    let clients = world.stable(1);
+    world.settle();
+    let Ok(Reply::DurableAt(at)) = world.leave(&clients[0]) else { panic!() };
+    assert!(at > world.broker.store().durable());
+    world.settle();
+    assert!(at <= world.broker.store().durable());
+    world.crash();
+    assert_eq!(world.describe("g").state, GroupState::Empty);
 }
 
 #[test]
