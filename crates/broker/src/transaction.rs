@@ -16,11 +16,16 @@ use storage::LogId;
 
 use crate::broker::Broker;
 use crate::catalog::Entry;
+use crate::group::requests::check_length;
 
 /// Producer ids that one entry of the catalog reserves.
 const RESERVED_IDS: i64 = 1000;
 /// A transactional id that was not used for so long is forgotten (`transactional.id.expiration.ms`).
 const FORGOTTEN_AFTER_MS: u64 = 7 * 86_400_000;
+/// What a transactional id takes in memory beside its name, about, in bytes; and each partition and group of its transaction.
+const ID_BYTES: usize = 256;
+const PARTITION_BYTES: usize = 16;
+const GROUP_BYTES: usize = 64;
 
 /// A transactional id.
 #[derive(Clone, Debug)]
@@ -46,6 +51,12 @@ impl Transaction {
     fn due_ms(&self) -> u64 {
         self.started_ms.saturating_add(u64::try_from(self.timeout_ms).unwrap_or(0))
     }
+
+    /// What it takes in memory, about.
+    fn bytes(&self, name: &str) -> usize {
+        let groups: usize = self.groups.iter().map(|group| GROUP_BYTES + group.len()).sum();
+        ID_BYTES + name.len() + self.partitions.len() * PARTITION_BYTES + groups
+    }
 }
 
 /// All transactional ids.
@@ -54,6 +65,8 @@ pub(crate) struct Transactions {
     ids: HashMap<Arc<str>, Transaction, RandomState>,
     /// When open ones are aborted: (wall ms, transactional id).
     due: BTreeSet<(u64, Arc<str>)>,
+    /// What all take in memory, about.
+    bytes: usize,
     next_producer: i64,
     /// Producer ids below may have been given out.
     reserved: i64,
@@ -133,7 +146,9 @@ impl Transactions {
             fenced: false,
             end: Lsn(0),
         };
-        self.ids.insert(id.into(), transaction);
+        self.bytes += transaction.bytes(id);
+        let before = self.ids.insert(id.into(), transaction);
+        self.bytes -= before.map_or(0, |before| before.bytes(id));
     }
 
     fn add(&mut self, id: &str, started_ms: u64, partitions: impl IntoIterator<Item = LogId>, groups: Vec<String>) {
@@ -145,17 +160,24 @@ impl Transactions {
             transaction.started_ms = started_ms;
             self.due.insert((transaction.due_ms(), name));
         }
-        transaction.partitions.extend(partitions);
-        transaction.groups.extend(groups);
+        for log in partitions {
+            self.bytes += if transaction.partitions.insert(log) { PARTITION_BYTES } else { 0 };
+        }
+        for group in groups {
+            let bytes = GROUP_BYTES + group.len();
+            self.bytes += if transaction.groups.insert(group) { bytes } else { 0 };
+        }
     }
 
     fn end(&mut self, id: &str, (producer_id, epoch): (i64, i16), commit: bool, at_ms: u64, end: Lsn) {
         let Some(transaction) = self.ids.get_mut(id) else { return };
+        self.bytes -= transaction.bytes(id);
         transaction.state = if commit { TransactionState::CompleteCommit } else { TransactionState::CompleteAbort };
         (transaction.producer_id, transaction.epoch) = (producer_id, epoch);
         (transaction.used_ms, transaction.end) = (at_ms, end);
         transaction.partitions.clear();
         transaction.groups.clear();
+        self.bytes += transaction.bytes(id);
         let due_ms = transaction.due_ms();
         if let Some((name, _)) = self.ids.get_key_value(id) {
             self.due.remove(&(due_ms, name.clone()));
@@ -172,6 +194,30 @@ impl Transactions {
             return Err(LogFailure::ProducerFenced);
         }
         Ok(found)
+    }
+
+    #[cfg(test)]
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Whether there is room for more.
+    ///
+    /// # Errors
+    /// `LimitReached`.
+    fn check_room(&self) -> Result<(), Failure> {
+        let max = limits::TRANSACTIONS_BYTES_MAX;
+        if self.bytes < max { Ok(()) } else { Err(Failure::LimitReached(format!("transactions take {max} bytes, the limit"))) }
+    }
+
+    /// Forget ids that have not been used since then.
+    fn forget_before(&mut self, oldest_ms: u64) {
+        let bytes = &mut self.bytes;
+        self.ids.retain(|name, found| {
+            let kept = found.state == TransactionState::Ongoing || found.used_ms >= oldest_ms;
+            *bytes -= if kept { 0 } else { found.bytes(name) };
+            kept
+        });
     }
 
     /// When the next open transaction is aborted, in ms of the wall clock.
@@ -216,7 +262,7 @@ impl Broker {
             let id = self.new_producer_id();
             return Ok(Reply::Producer { id, epoch: 0, durable_at: self.catalog_end });
         };
-        if name.is_empty() {
+        if name.is_empty() || name.len() > limits::CLIENT_NAME_BYTES_MAX {
             return Err(LogFailure::InvalidRequest.into());
         }
         if timeout_ms <= 0 || timeout_ms > self.options.topics.transaction_timeout_ms_max {
@@ -228,6 +274,7 @@ impl Broker {
                 if self.transactions.ids.len() >= limits::TRANSACTIONAL_IDS_MAX {
                     return Err(Failure::LimitReached("too many transactional ids".into()));
                 }
+                self.transactions.check_room()?;
                 (self.new_producer_id(), 0)
             }
             // The answer to the same question was lost.
@@ -269,7 +316,7 @@ impl Broker {
         let log = self.topics.partition_log(TopicRef::Name(topic), partition)?;
         let found = self.transactions.check(transaction)?;
         if !found.partitions.contains(&log) {
-            self.extend_transaction(transaction.transactional_id, Some(log), None, now);
+            self.extend_transaction(transaction.transactional_id, Some(log), None, now)?;
         }
         Ok(Reply::Ok)
     }
@@ -280,9 +327,10 @@ impl Broker {
         group: &str,
         now: Now,
     ) -> Result<Reply, Failure> {
+        check_length(group)?;
         let found = self.transactions.check(transaction)?;
         if !found.groups.contains(group) {
-            self.extend_transaction(transaction.transactional_id, None, Some(group), now);
+            self.extend_transaction(transaction.transactional_id, None, Some(group), now)?;
         }
         Ok(Reply::Ok)
     }
@@ -294,20 +342,23 @@ impl Broker {
         group: &str,
         implicit: bool,
         now: Now,
-    ) -> Result<(), LogFailure> {
+    ) -> Result<(), Failure> {
         let found = self.transactions.check(named).map_err(as_written)?;
         if found.state == TransactionState::Ongoing && found.groups.contains(group) {
             return Ok(());
         }
         if !implicit {
-            return Err(LogFailure::InvalidTransactionState);
+            return Err(LogFailure::InvalidTransactionState.into());
         }
-        self.extend_transaction(named.transactional_id, None, Some(group), now);
-        Ok(())
+        self.extend_transaction(named.transactional_id, None, Some(group), now)
     }
 
     /// What follows in the journal is of no use without this entry before it, so that nobody waits for it.
-    fn extend_transaction(&mut self, id: &str, partition: Option<LogId>, group: Option<&str>, now: Now) {
+    ///
+    /// # Errors
+    /// `LimitReached`.
+    fn extend_transaction(&mut self, id: &str, partition: Option<LogId>, group: Option<&str>, now: Now) -> Result<(), Failure> {
+        self.transactions.check_room()?;
         let groups: Vec<String> = group.into_iter().map(str::to_owned).collect();
         self.record(&Entry::TransactionAdd {
             transactional_id: id.into(),
@@ -316,6 +367,7 @@ impl Broker {
             groups: groups.clone(),
         });
         self.transactions.add(id, now.wall_ms, partition, groups);
+        Ok(())
     }
 
     /// Whether a producer may write this batch of a transaction; `implicit` ones become part of it by being written.
@@ -325,7 +377,7 @@ impl Broker {
         head: &BatchHead,
         log: LogId,
         now: Now,
-    ) -> Result<(), LogFailure> {
+    ) -> Result<(), Failure> {
         let transactional_id = produce.transactional_id.ok_or(LogFailure::InvalidRequest)?;
         let named = TransactionRef { transactional_id, producer_id: head.producer_id, epoch: head.producer_epoch };
         let found = self.transactions.check(&named).map_err(as_written)?;
@@ -333,10 +385,9 @@ impl Broker {
             return Ok(());
         }
         if !produce.implicit {
-            return Err(LogFailure::InvalidTransactionState);
+            return Err(LogFailure::InvalidTransactionState.into());
         }
-        self.extend_transaction(transactional_id, Some(log), None, now);
-        Ok(())
+        self.extend_transaction(transactional_id, Some(log), None, now)
     }
 
     pub(crate) fn end_transaction(
@@ -449,7 +500,7 @@ impl Broker {
         if now.mono_ms >= self.transactions.next_sweep_ms {
             self.transactions.next_sweep_ms = now.mono_ms + 3_600_000;
             let oldest_ms = now.wall_ms.saturating_sub(FORGOTTEN_AFTER_MS);
-            self.transactions.ids.retain(|_, found| found.state == TransactionState::Ongoing || found.used_ms >= oldest_ms);
+            self.transactions.forget_before(oldest_ms);
         }
     }
 }

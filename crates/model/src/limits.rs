@@ -5,6 +5,10 @@
 pub const BODY_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Largest name of an exchange, queue, key or subscription, in bytes (an AMQP short string).
 pub const NAME_BYTES_MAX: usize = 255;
+/// Largest name that Kafka's clients make up: of a group, a member, a client, a protocol, a transaction; in bytes.
+pub const CLIENT_NAME_BYTES_MAX: usize = 1024;
+/// Largest value of a topic's setting, in bytes.
+pub const CONFIG_VALUE_BYTES_MAX: usize = 4096;
 /// Deepest nesting of lists and tables in values from the wire.
 pub const VALUE_DEPTH_MAX: usize = 32;
 /// Subscriptions that one scope may hold.
@@ -34,6 +38,10 @@ pub const PARTITIONS_MAX: usize = 100_000;
 pub const PRODUCERS_PER_PARTITION_MAX: usize = 2_000;
 /// Transactional ids of one node.
 pub const TRANSACTIONAL_IDS_MAX: usize = 100_000;
+/// What all transactional ids of one node may take in memory, about, in bytes, with what belongs to their open transactions.
+pub const TRANSACTIONS_BYTES_MAX: usize = 256 * 1024 * 1024;
+/// What one connection may have remembered of what it reads, about, in bytes.
+pub const FETCH_SESSION_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// Consumer groups of one node.
 pub const GROUPS_MAX: usize = 100_000;
 /// What all groups of one node may take in memory, about, in bytes: members' metadata, assignments, committed offsets.

@@ -13,7 +13,7 @@
 mod member;
 mod offsets;
 mod rebalance;
-mod requests;
+pub(crate) mod requests;
 #[cfg(test)]
 mod tests;
 

@@ -17,7 +17,12 @@ const ENTRY_BYTES: usize = 1024 * 1024;
 const ENTRY_DELETIONS: usize = 4096;
 
 fn check_name(group: &str) -> Result<(), LogFailure> {
-    if group.is_empty() { Err(LogFailure::InvalidGroupId) } else { Ok(()) }
+    if group.is_empty() { Err(LogFailure::InvalidGroupId) } else { check_length(group) }
+}
+
+/// Those who only commit offsets may do so for the group without a name.
+pub(crate) fn check_length(group: &str) -> Result<(), LogFailure> {
+    if group.len() > limits::CLIENT_NAME_BYTES_MAX { Err(LogFailure::InvalidGroupId) } else { Ok(()) }
 }
 
 fn invalid(text: impl Into<Box<str>>) -> Failure {
@@ -27,6 +32,12 @@ fn invalid(text: impl Into<Box<str>>) -> Failure {
 fn check_size(join: &JoinGroup<'_>) -> Result<(), Failure> {
     if join.protocols.len() > limits::GROUP_PROTOCOLS_MAX {
         return Err(invalid(format!("a member may know {} protocols", limits::GROUP_PROTOCOLS_MAX)));
+    }
+    let max = limits::CLIENT_NAME_BYTES_MAX;
+    let own = [join.client_id, join.client_host, join.instance_id.unwrap_or_default(), join.protocol_type];
+    let protocols = join.protocols.iter().map(|(name, _)| *name);
+    if own.into_iter().chain(protocols).any(|name| name.len() > max) {
+        return Err(invalid(format!("a name may take {max} bytes")));
     }
     let names = join.client_id.len() + join.client_host.len() + join.instance_id.map_or(0, str::len);
     let protocols: usize = join.protocols.iter().map(|(name, metadata)| name.len() + metadata.len()).sum();
@@ -122,6 +133,7 @@ impl Broker {
         if self.store.disk_full() {
             return Err(LogFailure::DiskFull.into());
         }
+        check_length(commit.member.group)?;
         let name: Arc<str> = commit.member.group.into();
         match self.groups.groups.get_mut(&name) {
             Some(group) => group.check_commit(&commit.member, commit.transaction.is_some(), now)?,

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use model::topic::{ConfigChange, ConfigEntry, ConfigKind, ConfigOperation, ConfigSource};
-use model::{Failure, LogFailure};
+use model::{Failure, LogFailure, limits};
 
 /// What a value must be.
 #[derive(Clone, Copy)]
@@ -191,6 +191,9 @@ fn refuse(text: String) -> Failure {
 }
 
 fn check(setting: &Setting, value: &str) -> Result<(), Failure> {
+    if value.len() > limits::CONFIG_VALUE_BYTES_MAX {
+        return Err(refuse(format!("Invalid value for configuration {}: longer than it may be", setting.name)));
+    }
     let bad = |what: &str| refuse(format!("Invalid value {value} for configuration {}: {what}", setting.name));
     let number = || match setting.kind {
         Int => value.parse::<i32>().map(i64::from).map_err(|_| bad("Not a number of type INT")),
@@ -404,7 +407,14 @@ mod tests {
     #[test]
     fn values_are_checked_and_lists_grow_and_shrink() {
         let set = |name: &str, operation: ConfigOperation| ConfigChange { name: name.into(), operation };
-        for (name, value) in [("retention.ms", "x"), ("retention.ms", "-2"), ("cleanup.policy", "both"), ("no.such", "1")] {
+        let long = "x".repeat(limits::CONFIG_VALUE_BYTES_MAX + 1);
+        for (name, value) in [
+            ("retention.ms", "x"),
+            ("retention.ms", "-2"),
+            ("cleanup.policy", "both"),
+            ("no.such", "1"),
+            ("leader.replication.throttled.replicas", &long),
+        ] {
             let refused = changed(&Config::new(), &[set(name, ConfigOperation::Set(value.into()))], false);
             assert!(matches!(refused, Err(Failure::LogBecause { failure: LogFailure::InvalidConfig, .. })), "{name}={value}");
         }

@@ -422,6 +422,39 @@ fn pitfall_08_committed_readers_see_no_aborted_records() {
 }
 
 #[test]
+fn what_producers_make_up_is_bounded_and_counted() {
+    let mut world = World::new(32);
+    world.create("t", 3, &[]);
+    let long = "x".repeat(model::limits::CLIENT_NAME_BYTES_MAX + 1);
+    let init = |id| Request::InitProducer { transactional_id: Some(id), timeout_ms: 60_000, known: None };
+    assert_eq!(refused(world.ask(init(&long))), LogFailure::InvalidRequest);
+    let (producer_id, epoch) = world.init(None).unwrap();
+    let idle = world.broker.transactions.bytes();
+    let transaction = TransactionRef { transactional_id: "tx", producer_id, epoch };
+    let group = |group| Request::AddGroupToTransaction { transaction, group };
+    assert_eq!(refused(world.ask(group(&long))), LogFailure::InvalidGroupId);
+    for _ in 0..2 {
+        world.ask(group("g")).unwrap();
+        world.ask(group(&long[1..])).unwrap();
+        world.add((producer_id, epoch), "t").unwrap();
+    }
+    let open = world.broker.transactions.bytes();
+    assert!(open > idle + long.len() && open < idle + 2 * long.len(), "each counts once: {idle} {open}");
+    world.settle();
+    world.crash();
+    assert_eq!(world.broker.transactions.bytes(), open);
+    let next = world.end((producer_id, epoch), true, true).unwrap();
+    assert_eq!(world.broker.transactions.bytes(), idle);
+    world.init(Some(next)).unwrap();
+    assert_eq!(world.broker.transactions.bytes(), idle);
+    // Those that nobody uses for a week are forgotten.
+    world.now.wall_ms += 8 * 86_400_000;
+    world.now.mono_ms += 3_600_000;
+    world.turn();
+    assert_eq!(world.broker.transactions.bytes(), 0);
+}
+
+#[test]
 fn pitfall_09_transactions() {
     let mut world = World::new(10);
     world.create("t", 1, &[]);

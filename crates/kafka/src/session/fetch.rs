@@ -30,6 +30,8 @@ const FIRST_EPOCH: i32 = 0;
 const NO_EPOCH: i32 = -1;
 /// The first version that names topics by id.
 const BY_ID: i16 = 13;
+/// What a session takes for a partition beside the topic's name, about, in bytes.
+const REMEMBERED_BYTES: usize = 160;
 
 /// What a session knows of a partition.
 struct Remembered {
@@ -45,6 +47,8 @@ pub(super) struct FetchSession {
     epoch: i32,
     by_id: bool,
     partitions: BTreeMap<(TopicKey, u32), Remembered>,
+    /// What all of them take, about.
+    bytes: usize,
     /// The last partition that had records: the next answer begins behind it, so that none is left out for ever.
     last: Option<(TopicKey, u32)>,
 }
@@ -91,10 +95,13 @@ impl Reading {
                 *session = None;
             }
             reading.asked = partitions(request, version).collect();
-            if request.session_epoch == FIRST_EPOCH && (1..=limits::PARTITIONS_MAX).contains(&reading.asked.len()) {
+            if request.session_epoch == FIRST_EPOCH && !reading.asked.is_empty() {
                 let new = FetchSession::new(new_id, version >= BY_ID, &reading.asked);
-                reading.session_id = new.id;
-                *session = Some(new);
+                // One that would take too much is declined: the client names everything each time.
+                if !new.is_too_large() {
+                    reading.session_id = new.id;
+                    *session = Some(new);
+                }
             }
         } else {
             match FetchSession::go_on(session, request, version) {
@@ -102,7 +109,7 @@ impl Reading {
                     reading.asked = known.partitions();
                     reading.session_id = known.id;
                     reading.incremental = true;
-                    if reading.asked.len() > limits::PARTITIONS_MAX {
+                    if known.is_too_large() {
                         *session = None;
                         return Begun::Answer { error_code: FETCH_SESSION_ID_NOT_FOUND, session_id: 0 };
                     }
@@ -189,6 +196,14 @@ pub(super) fn answer_nothing(error_code: i16, session_id: i32, version: i16, fra
     fetch::put_tail(&mut frame.bytes, version, &response);
 }
 
+fn remembered_bytes((topic, _): &(TopicKey, u32)) -> usize {
+    REMEMBERED_BYTES
+        + match topic {
+            TopicKey::Name(name) => name.len(),
+            TopicKey::Id(_) => 0,
+        }
+}
+
 fn topic_key(name: &str, id: Uuid, version: i16) -> TopicKey {
     if version >= BY_ID { TopicKey::Id(TopicId(u128::from_be_bytes(id))) } else { TopicKey::Name(name.into()) }
 }
@@ -209,7 +224,7 @@ fn partitions<'r>(request: &'r fetch::Request<'_>, version: i16) -> impl Iterato
 
 impl FetchSession {
     fn new(id: i32, by_id: bool, asked: &[FetchFrom]) -> FetchSession {
-        let mut session = FetchSession { id, epoch: 1, by_id, partitions: BTreeMap::new(), last: None };
+        let mut session = FetchSession { id, epoch: 1, by_id, partitions: BTreeMap::new(), bytes: 0, last: None };
         session.read(asked.iter().cloned());
         session
     }
@@ -219,10 +234,21 @@ impl FetchSession {
         for from in asked {
             let key = (from.topic.clone(), from.partition);
             match self.partitions.get_mut(&key) {
-                Some(remembered) => remembered.from = from,
-                None => drop(self.partitions.insert(key, Remembered { from, told: (-1, -1) })),
+                // The name is there already.
+                Some(remembered) => {
+                    let topic = remembered.from.topic.clone();
+                    remembered.from = FetchFrom { topic, ..from };
+                }
+                None => {
+                    self.bytes += remembered_bytes(&key);
+                    self.partitions.insert(key, Remembered { from, told: (-1, -1) });
+                }
             }
         }
+    }
+
+    fn is_too_large(&self) -> bool {
+        self.bytes > limits::FETCH_SESSION_BYTES_MAX
     }
 
     /// Take in the changes that a request names.
@@ -242,7 +268,10 @@ impl FetchSession {
         for topic in &request.forgotten_topics {
             let key = topic_key(topic.topic, topic.topic_id, version);
             for index in &topic.partitions {
-                session.partitions.remove(&(key.clone(), partition(*index)));
+                let key = (key.clone(), partition(*index));
+                if session.partitions.remove(&key).is_some() {
+                    session.bytes -= remembered_bytes(&key);
+                }
             }
         }
         session.read(partitions(request, version));

@@ -533,6 +533,13 @@ fn what_members_say_is_bounded() {
     let invalid = |answer: Heard| matches!(answer, Err(Failure::LogBecause { failure: LogFailure::InvalidRequest, .. }));
     assert!(invalid(world.join_with(&client(1), |join| join.protocols = vec![("a", &large)])));
     assert!(invalid(world.join_with(&client(1), |join| join.protocols = vec![("a", b""); limits::GROUP_PROTOCOLS_MAX + 1])));
+    let long = "x".repeat(limits::CLIENT_NAME_BYTES_MAX + 1);
+    assert!(invalid(world.join_with(&client(1), |join| join.client_id = &long)));
+    assert!(invalid(world.join_with(&client(1), |join| join.instance_id = Some(&long))));
+    assert!(invalid(world.join_with(&client(1), |join| join.protocol_type = &long)));
+    assert!(invalid(world.join_with(&client(1), |join| join.protocols = vec![(&long, b"")])));
+    assert_eq!(world.join_with(&client(1), |join| join.group = &long), failed(LogFailure::InvalidGroupId));
+    assert_eq!(world.commit_as(nobody(&long), &[("t", 0, 1, "")]), Err(LogFailure::InvalidGroupId.into()));
     assert_eq!(world.describe("g").state, GroupState::Dead, "nothing was kept");
     // Twelve of these do not fit into an entry of the catalog.
     let large = vec![0; limits::MEMBER_BYTES_MAX - 100];

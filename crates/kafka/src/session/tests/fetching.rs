@@ -180,3 +180,28 @@ fn pitfall_03_incremental_fetches_wait() {
     assert_eq!(harness.heard(), None);
     assert!(reply(&mut harness, vec![fetched(0, &[])]).topics.is_empty());
 }
+
+/// Names that nobody has are remembered too, for as long as the client does not take them back.
+#[test]
+fn what_a_session_remembers_is_bounded() {
+    let mut harness = Harness::running();
+    let named = |round: usize| -> Vec<(&'static str, i32, i64)> {
+        let name = |number: usize| format!("{round}-{number}-{}", "x".repeat(32_000)).leak();
+        (0..100).map(|number| (&*name(number), 0, 0)).collect()
+    };
+    harness.send(12, &in_session(fetch_of(&named(0)), 0, 0));
+    let id = reply(&mut harness, vec![fetched(0, &[]); 100]).session_id;
+    assert_ne!(id, 0);
+    for round in 1..20 {
+        let request = in_session(fetch_of(&named(round)), id, round as i32);
+        harness.send(12, &request);
+        if let Some(answer) = harness.heard() {
+            let Response::Fetch(response) = answer else { panic!() };
+            assert_eq!((response.error_code, response.session_id), (FETCH_SESSION_ID_NOT_FOUND, 0));
+            assert_eq!(round, model::limits::FETCH_SESSION_BYTES_MAX / (100 * 32_160));
+            return;
+        }
+        reply(&mut harness, vec![fetched(0, &[]); 100 * (round + 1)]);
+    }
+    panic!("it remembers everything");
+}
