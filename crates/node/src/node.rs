@@ -79,7 +79,7 @@ pub struct Node {
     held: bool,
     /// The count of messages put into queues at which publishers wait for the next turn.
     enqueue_until: u64,
-    /// Sessions that wait for it.
+    /// Sessions that wait for the next turn.
     deferred: Vec<SessionId>,
 }
 
@@ -148,7 +148,9 @@ impl Node {
         let mut answered = connection.output.len();
         let mut waits = false;
         loop {
-            if !waits && connection.publishes && broker.enqueued() >= self.enqueue_until {
+            // What has outrun the disk within this round is held from the next turn on.
+            let outruns = || broker.enqueued() >= self.enqueue_until || (!self.held && broker.store().must_hold());
+            if !waits && connection.publishes && outruns() {
                 self.deferred.push(id);
                 waits = true;
             }

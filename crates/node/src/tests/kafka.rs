@@ -2,7 +2,8 @@
 
 use ::kafka::codec::frame::{self, SIZE_BYTES, Split};
 use ::kafka::codec::{
-    ApiKey, Reader, Request, RequestHeader, Response, describe_cluster, fetch, join_group, list_offsets, metadata, produce,
+    ApiKey, Reader, Request, RequestHeader, Response, create_topics, describe_cluster, fetch, join_group, list_offsets, metadata,
+    produce,
 };
 use model::{Now, RecordParts, SessionId, SessionState};
 use vfs::simulated::SimulatedDisk;
@@ -156,6 +157,131 @@ fn a_poll_is_answered_when_there_is_something_or_when_its_time_is_over() {
     world.turn(&mut [&mut reader]);
     let Some(Response::Fetch(told)) = reader.answer() else { panic!() };
     assert_eq!((told.topics[0].partitions[0].high_watermark, told.topics[0].partitions[0].records), (1, Some(&[][..])));
+}
+
+/// A batch of one record that is so large as a whole.
+fn batch_of(bytes: usize) -> Vec<u8> {
+    let encode = |key: &[u8], value: &[u8]| {
+        let mut batch = Vec::new();
+        RecordParts { key, value, ..RecordParts::default() }.encode(NOW.wall_ms, &mut batch);
+        batch
+    };
+    let value = vec![7; bytes];
+    let value = &value[..2 * bytes - encode(b"", &value).len()];
+    // Its length may be shorter to write than that of all bytes.
+    let missing = bytes - encode(b"", value).len();
+    let batch = encode(&b"keykey"[..missing], value);
+    assert_eq!(batch.len(), bytes);
+    batch
+}
+
+fn produce_to(topic: &'static str, batches: &[&'static [u8]]) -> Request<'static> {
+    let partition =
+        |(index, batch): (usize, &&'static [u8])| produce::RequestPartition { index: index as i32, records: Some(batch) };
+    let partitions = batches.iter().enumerate().map(partition).collect();
+    let topics = vec![produce::RequestTopic { name: topic, partitions, ..Default::default() }];
+    Request::Produce(produce::Request { acks: -1, topics, ..Default::default() })
+}
+
+impl World {
+    /// Let a client say all that it has to say, and the disk do one thing a turn. Returns the most that was unsynced.
+    fn outrun(&mut self, client: &mut Client) -> u64 {
+        let mut most = 0;
+        for _ in 0..100_000 {
+            let used = self.node.receive(client.session, &client.said, self.now);
+            client.said.drain(..used);
+            most = most.max(self.node.statistics().storage.unsynced_bytes);
+            self.node.turn(self.now).unwrap();
+            let idle = !self.disk.step();
+            client.heard.extend(self.node.output(client.session).unwrap().take());
+            self.node.sent(client.session);
+            if client.said.is_empty() && idle && self.node.idle() {
+                return most;
+            }
+        }
+        panic!("{} bytes are never used", client.said.len());
+    }
+}
+
+const UNSYNCED_MAX: u64 = model::limits::UNSYNCED_BYTES_HIGH + model::limits::RECORD_BYTES_MAX as u64 + 1024 * 1024;
+
+/// It was read on until the end of the turn, whatever it said in one round.
+#[test]
+fn a_producer_that_outruns_the_disk_is_held_and_loses_nothing() {
+    let mut world = World::new();
+    let mut client = world.connect();
+    world.create(&mut client, "t");
+    let batch: &[u8] = batch_of(1024 * 1024).leak();
+    for _ in 0..80 {
+        client.say(9, &produce_to("t", &[batch]));
+    }
+    let most = world.outrun(&mut client);
+    assert!((model::limits::UNSYNCED_BYTES_HIGH..UNSYNCED_MAX).contains(&most), "{most}");
+    for offset in 0..80 {
+        let Some(Response::Produce(told)) = client.answer() else { panic!("{offset} was not answered") };
+        let partition = &told.topics[0].partitions[0];
+        assert_eq!((partition.error_code, partition.base_offset), (0, offset));
+    }
+}
+
+/// `max.message.bytes` bounds the batch, `socket.request.max.bytes` the request; both are what Kafka says to the byte.
+#[test]
+fn the_largest_batch_and_the_largest_request() {
+    const BATCH_MAX: usize = 16 * 1024 * 1024 + 61;
+    const REQUEST_MAX: usize = 100 * 1024 * 1024;
+    let mut world = World::new();
+    let mut client = world.connect();
+    let config = |value| vec![create_topics::RequestConfig { name: "max.message.bytes", value: Some(value) }];
+    let topic = |name, configs| create_topics::RequestTopic {
+        name,
+        num_partitions: 8,
+        replication_factor: 1,
+        configs,
+        ..Default::default()
+    };
+    let topics = vec![topic("large", config("16777277")), topic("usual", Vec::new())];
+    let create = create_topics::Request { topics, timeout_ms: 1_000, ..Default::default() };
+    let Response::CreateTopics(told) = world.ask(&mut client, 5, &Request::CreateTopics(create)) else { panic!() };
+    assert!(told.topics.iter().all(|topic| topic.error_code == 0));
+
+    let codes = |client: &mut Client| -> Vec<i16> {
+        let Some(Response::Produce(told)) = client.answer() else { panic!("no answer") };
+        told.topics[0].partitions.iter().map(|partition| partition.error_code).collect()
+    };
+    let (usual, largest) = (&*batch_of(1_048_588).leak(), &*batch_of(BATCH_MAX).leak());
+    client.say(9, &produce_to("usual", &[usual, batch_of(1_048_589).leak(), largest, usual]));
+    client.say(9, &produce_to("large", &[largest, batch_of(BATCH_MAX + 1).leak(), usual]));
+    world.outrun(&mut client);
+    let too_large = ::kafka::codec::error_code::MESSAGE_TOO_LARGE;
+    assert_eq!(codes(&mut client), [0, too_large, too_large, 0]);
+    assert_eq!(codes(&mut client), [0, too_large, 0]);
+
+    // The largest request, which is held in its middle until the disk has come after.
+    let framed = |last: usize| {
+        let mut batches = vec![largest; 6];
+        batches.push(batch_of(last).leak());
+        let mut client = Client { session: SessionId(0), said: Vec::new(), heard: Vec::new(), asked: Default::default() };
+        client.say(9, &produce_to("large", &batches));
+        client.said
+    };
+    let over = framed(1_000).len() - 6 * BATCH_MAX - 1_000;
+    // A longer varint before its length changes nothing here.
+    let last = SIZE_BYTES + REQUEST_MAX - over - 6 * BATCH_MAX;
+    client.said = framed(last);
+    let excess = client.said.len() - SIZE_BYTES - REQUEST_MAX;
+    client.said = framed(last - excess);
+    assert_eq!(client.said.len(), SIZE_BYTES + REQUEST_MAX);
+    client.asked.push_back((ApiKey::Produce, 9));
+    let most = world.outrun(&mut client);
+    assert!(most < UNSYNCED_MAX, "{most}");
+    assert_eq!(codes(&mut client), [0; 7]);
+
+    // One byte more ends the connection as soon as its size is heard.
+    client.said = framed(last - excess + 1);
+    client.said.truncate(64);
+    let used = world.node.receive(client.session, &client.said, world.now);
+    client.said.drain(..used);
+    assert_eq!(world.node.state(client.session), SessionState::Closing);
 }
 
 /// Each partition is sought on the disk, one after the other, though the client says nothing more.
