@@ -468,7 +468,8 @@ impl Broker {
                 state: found.state,
                 timeout_ms: found.timeout_ms,
                 started_ms: if found.state == TransactionState::Ongoing { found.started_ms as i64 } else { -1 },
-                partitions: found.partitions.iter().filter_map(partition).collect(),
+                // A list of all does not go into them.
+                partitions: found.partitions.iter().filter(|_| id.is_some()).filter_map(partition).collect(),
             }
         };
         let mut all: Vec<_> = match id {

@@ -76,6 +76,33 @@ pub enum Reply {
 }
 
 impl Reply {
+    /// What the lists in it take, in memory or on a wire, about, in bytes; 0 for what has none. Batches that were fetched do
+    /// not count, for they are bounded where they are read.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        let topic = |topic: &TopicInfo| 64 + topic.name.len() + 64 * topic.partitions as usize;
+        let entry = |entry: &ConfigEntry| {
+            let values = [&entry.value, &entry.default].map(|value| value.as_ref().map_or(0, String::len));
+            96 + entry.name.len() + values.iter().sum::<usize>() + entry.documentation.len()
+        };
+        match self {
+            Reply::Topics(topics) => topics.iter().map(topic).sum(),
+            Reply::TopicCreated { topic: made, config, .. } => topic(made) + config.iter().map(entry).sum::<usize>(),
+            Reply::Config(entries) => entries.iter().map(entry).sum(),
+            Reply::Producers(producers) => 48 * producers.len(),
+            Reply::Transactions(found) => {
+                found.iter().map(|found| 96 + found.transactional_id.len() + 32 * found.partitions.len()).sum()
+            }
+            Reply::Joined(joined) => {
+                joined.members.iter().map(|member| 96 + 2 * member.member_id.len() + member.metadata.len()).sum()
+            }
+            Reply::Offsets(offsets) => offsets.iter().map(|offset| 80 + offset.metadata.len()).sum(),
+            Reply::OffsetsCommitted(committed) => 8 * committed.results.len(),
+            Reply::Groups(groups) => groups.iter().map(GroupInfo::bytes).sum(),
+            _ => 0,
+        }
+    }
+
     /// The position of the journal from which on what it says is safe; `None`: there is nothing to wait for.
     #[must_use]
     pub fn durable_at(&self) -> Option<Lsn> {

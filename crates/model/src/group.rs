@@ -128,6 +128,17 @@ pub struct GroupInfo {
     pub members: Vec<MemberInfo>,
 }
 
+impl GroupInfo {
+    /// What it takes in memory or on a wire, about.
+    pub(crate) fn bytes(&self) -> usize {
+        let member = |member: &MemberInfo| {
+            let names = 2 * member.member_id.len() + member.client_id.len() + member.client_host.len();
+            128 + names + member.metadata.len() + member.assignment.len()
+        };
+        96 + self.group.len() + self.members.iter().map(member).sum::<usize>()
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum GroupState {
     Empty,

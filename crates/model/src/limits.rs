@@ -19,9 +19,8 @@ pub const UNACKED_PER_SCOPE_MAX: usize = 2_000_000;
 pub const TRANSACTION_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Bytes that may wait in a session's [`crate::Output`] before deliveries to it pause.
 pub const OUTPUT_BYTES_HIGH: usize = 512 * 1024;
-/// Bytes that a session's [`crate::Output`] may hold before the session is closed: its client asks
-/// without ever reading the answers.
-pub const OUTPUT_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Bytes of one answer, beyond which the session is closed instead: its client asks for too much at once.
+pub const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// What one fetch returns at most, in bytes, but for a first batch that is larger by itself.
 pub const FETCH_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// Record bytes of at least this length are handed to the socket as a slice instead of a copy.
@@ -64,5 +63,5 @@ pub const JOURNAL_SEGMENT_BYTES: u64 = 64 * 1024 * 1024;
 
 const _: () = assert!(RECORD_BYTES_MAX as u64 * 2 < JOURNAL_SEGMENT_BYTES);
 const _: () = assert!(GROUP_BYTES_MAX as u64 + 1024 * 1024 < JOURNAL_SEGMENT_BYTES);
-const _: () = assert!(OUTPUT_BYTES_HIGH < OUTPUT_BYTES_MAX);
-const _: () = assert!(BODY_BYTES_MAX < OUTPUT_BYTES_MAX);
+const _: () = assert!(OUTPUT_BYTES_HIGH < ANSWER_BYTES_MAX);
+const _: () = assert!(FETCH_BYTES_MAX + RECORD_BYTES_MAX < ANSWER_BYTES_MAX && GROUP_BYTES_MAX * 2 < ANSWER_BYTES_MAX);

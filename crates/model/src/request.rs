@@ -175,7 +175,7 @@ pub enum Request<'a> {
         commit: bool,
         bump: bool,
     },
-    /// `None`: all. Answered by `Reply::Transactions`.
+    /// `None`: all, without their partitions. Answered by `Reply::Transactions`.
     DescribeTransactions {
         transactional_id: Option<&'a str>,
     },

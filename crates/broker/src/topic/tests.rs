@@ -522,7 +522,7 @@ fn an_open_transaction_survives_a_crash_and_can_be_ended() {
         }
         world.crash();
         assert_eq!(world.fetch("t", 0, true).last_stable, 0);
-        let Reply::Transactions(open) = world.ask(Request::DescribeTransactions { transactional_id: None }).unwrap() else {
+        let Reply::Transactions(open) = world.ask(Request::DescribeTransactions { transactional_id: Some("tx") }).unwrap() else {
             panic!()
         };
         assert_eq!(open[0].partitions, [(Arc::from("t"), 0)]);

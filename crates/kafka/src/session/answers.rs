@@ -48,7 +48,7 @@ impl Frame {
     }
 
     /// Bytes of the whole frame.
-    fn len(&self) -> usize {
+    pub fn len(&self) -> usize {
         self.bytes.len() + self.shared_len
     }
 

@@ -18,7 +18,7 @@
 
 use std::sync::Arc;
 
-use model::{Complaint, Event, Lsn, Now, Output, Reply, Request, Session, SessionState};
+use model::{Complaint, Event, Lsn, Now, Output, Reply, Request, Session, SessionState, limits};
 
 use crate::codec::frame::{self, SIZE_BYTES};
 use crate::codec::{self, ApiKey, Reader, RequestHeader, Split};
@@ -121,10 +121,25 @@ pub struct KafkaSession {
 /// What is being carried out.
 enum Work {
     Nothing,
-    Login { login: Login, head: Head },
-    Produce { production: Production, head: Head },
-    Fetch { reading: Reading, head: Head },
-    Job { job: Box<dyn Job>, head: Head, safe_at: Lsn },
+    Login {
+        login: Login,
+        head: Head,
+    },
+    Produce {
+        production: Production,
+        head: Head,
+    },
+    Fetch {
+        reading: Reading,
+        head: Head,
+    },
+    Job {
+        job: Box<dyn Job>,
+        head: Head,
+        safe_at: Lsn,
+        /// What the job has been told so far, in bytes.
+        told: usize,
+    },
 }
 
 /// What a request's header says, as far as its response needs it.
@@ -181,6 +196,11 @@ impl KafkaSession {
         self.ending = true;
         self.work = Work::Nothing;
         self.complaint = Some(reason);
+    }
+
+    fn end_with_too_much(&mut self, head: Head) {
+        let max = limits::ANSWER_BYTES_MAX;
+        self.end(format!("the answer to {} would be larger than {max} bytes: ask for less at once", head.key.name()));
     }
 
     /// Go on until the broker is needed or the input is used up.
@@ -364,7 +384,7 @@ impl KafkaSession {
             job.respond(&here, &mut self.frame);
             return self.put(out);
         }
-        self.work = Work::Job { job, head, safe_at: Lsn(0) };
+        self.work = Work::Job { job, head, safe_at: Lsn(0), told: 0 };
         Ok(())
     }
 
@@ -426,18 +446,26 @@ impl KafkaSession {
                 reading.respond(answer, &mut self.fetching, &mut self.frame);
                 self.answers.put(&mut self.frame, Lsn(0), out);
             }
-            Work::Job { mut job, head, mut safe_at } => {
+            Work::Job { mut job, head, mut safe_at, mut told } => {
                 if let Ok(reply) = &answer {
                     safe_at = safe_at.max(reply.durable_at().unwrap_or_default());
+                    told += reply.bytes();
                 }
                 job.answered(answer);
+                if told > limits::ANSWER_BYTES_MAX {
+                    return self.end_with_too_much(head);
+                }
                 if !job.is_done() {
-                    self.work = Work::Job { job, head, safe_at };
+                    self.work = Work::Job { job, head, safe_at, told };
                     return;
                 }
                 let here = Here { options: &self.options, ends: &self.ends, version: head.version, now };
                 self.frame.begin(head.key, head.version, head.correlation_id);
                 job.respond(&here, &mut self.frame);
+                if self.frame.len() > limits::ANSWER_BYTES_MAX {
+                    self.frame = Frame::default();
+                    return self.end_with_too_much(head);
+                }
                 self.answers.put(&mut self.frame, safe_at, out);
             }
         }

@@ -1,11 +1,11 @@
 //! The order of things: what is answered when, and when a connection ends.
 
-use model::topic::ListedOffset;
+use model::topic::{ListedOffset, ProducerState};
 use model::{Event, Reply};
 
 use super::*;
 use crate::codec::error_code::*;
-use crate::codec::{find_coordinator, list_offsets, offset_for_leader_epoch, produce};
+use crate::codec::{describe_producers, find_coordinator, list_offsets, offset_for_leader_epoch, produce};
 
 #[test]
 fn api_versions_needs_no_login_and_tells_what_is_served() {
@@ -306,4 +306,24 @@ fn a_shutdown_lets_go_out_what_was_promised() {
     assert!(harness.heard().is_some());
     assert!(harness.is_closing());
     assert_eq!(harness.heard(), None);
+}
+
+/// Whoever asks for everything about everything in one request is told nothing, and costs no more than a large answer.
+#[test]
+fn an_answer_that_would_be_too_large_ends_the_connection() {
+    let state = ProducerState { producer_id: 1, epoch: 0, last_sequence: 0, last_timestamp_ms: 0, transaction_start: -1 };
+    let producers = |count: usize| Ok(Reply::Producers(vec![state; count]));
+    let request = |partitions: i32| {
+        let topics = vec![describe_producers::RequestTopic { name: "t", partition_indexes: (0..partitions).collect() }];
+        Request::DescribeProducers(describe_producers::Request { topics })
+    };
+    let mut harness = Harness::running();
+    harness.broker.next.extend((0..100).map(|_| producers(10_000)));
+    let Response::DescribeProducers(told) = harness.ask(0, &request(100)) else { panic!() };
+    assert_eq!(told.topics[0].partitions.len(), 100);
+    harness.broker.next.extend((0..200).map(|_| producers(10_000)));
+    harness.broker.take_log();
+    harness.send_silently(0, &request(200));
+    assert_eq!(harness.closed(), "the answer to DescribeProducers would be larger than 67108864 bytes: ask for less at once");
+    assert_eq!(harness.broker.take_log().len(), 140, "nothing further is asked");
 }
