@@ -72,9 +72,12 @@ impl Broker {
     }
 }
 
+fn because(failure: LogFailure, text: &str) -> Failure {
+    Failure::LogBecause { failure, text: text.into() }
+}
+
 /// Whether a partition takes these bytes: exactly one sound batch.
 fn check(records: &[u8], settings: &Settings, now: Now) -> Result<BatchHead, Failure> {
-    let because = |failure: LogFailure, text: &str| Failure::LogBecause { failure, text: text.into() };
     let head = match BatchHead::parse(records) {
         Ok(head) => head,
         Err(RecordError::Magic(0 | 1)) => {
@@ -108,12 +111,10 @@ fn check(records: &[u8], settings: &Settings, now: Now) -> Result<BatchHead, Fai
         return Err(because(LogFailure::InvalidRecord, "a producer's batch without a sequence number"));
     }
     // What is not compressed costs little to look through.
-    let plain = head.attributes & attribute::COMPRESSION == 0;
-    if plain && !is_whole(records, &head) {
-        return Err(because(LogFailure::InvalidRecord, "the records are malformed"));
-    }
-    if settings.compact && !all_have_keys(records, &head) {
-        return Err(because(LogFailure::InvalidRecord, "Compacted topic cannot accept message without key."));
+    if head.attributes & attribute::COMPRESSION == 0 {
+        check_plain(records, &head, settings.compact)?;
+    } else if settings.compact && !super::records::all_have_keys(records, &head) {
+        return Err(no_key());
     }
     if !settings.append_time {
         let now_ms = now.wall_ms as i64;
@@ -126,13 +127,21 @@ fn check(records: &[u8], settings: &Settings, now: Now) -> Result<BatchHead, Fai
     Ok(head)
 }
 
-/// Whether the records of an uncompressed batch are as many as it says, and nothing else is there.
-fn is_whole(batch: &[u8], head: &BatchHead) -> bool {
-    let mut records = Records::new(batch.get(record::HEADER_BYTES..head.len).unwrap_or_default(), head.records);
-    records.by_ref().all(|record| record.is_ok()) && records.is_at_end()
+fn no_key() -> Failure {
+    because(LogFailure::InvalidRecord, "Compacted topic cannot accept message without key.")
 }
 
-fn all_have_keys(batch: &[u8], head: &BatchHead) -> bool {
-    let Ok(bytes) = super::records::decompress(batch) else { return false };
-    Records::new(&bytes, head.records).all(|record| record.is_ok_and(|record| record.key.is_some()))
+/// Whether the records of an uncompressed batch are as many as it says, with keys where they must be, and nothing else is there.
+fn check_plain(batch: &[u8], head: &BatchHead, with_keys: bool) -> Result<(), Failure> {
+    let mut records = Records::new(batch.get(record::HEADER_BYTES..head.len).unwrap_or_default(), head.records);
+    let malformed = || because(LogFailure::InvalidRecord, "the records are malformed");
+    let mut keys_missing = false;
+    for record in records.by_ref() {
+        keys_missing |= record.map_err(|_| malformed())?.key.is_none();
+    }
+    match records.is_at_end() {
+        false => Err(malformed()),
+        true if with_keys && keys_missing => Err(no_key()),
+        true => Ok(()),
+    }
 }
