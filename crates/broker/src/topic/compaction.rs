@@ -13,7 +13,7 @@ use model::record::{self, BatchHead, Records, attribute};
 use model::{Now, Offset};
 use storage::{Batch, LogId, Sought, Stretch};
 
-use super::records;
+use super::records::{self, Packing};
 use super::retention::PARTITIONS_PER_TURN;
 use crate::broker::Broker;
 
@@ -376,7 +376,7 @@ impl Broker {
         let left = match kept.len() {
             0 => Kept::None,
             all if all as i64 == i64::from(head.records) => Kept::All,
-            _ => match records::compress(&kept.concat(), head.attributes) {
+            _ => match records::compress(&kept.concat(), Packing::of(head.attributes)) {
                 Some(packed) => Kept::Some(record::rebuild(batch, kept.len() as u32, &packed).into()),
                 None => Kept::All,
             },

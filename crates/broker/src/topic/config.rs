@@ -8,6 +8,8 @@ use std::collections::BTreeMap;
 use model::topic::{ConfigChange, ConfigEntry, ConfigKind, ConfigOperation, ConfigSource};
 use model::{Failure, LogFailure, limits};
 
+use super::records::Packing;
+
 /// What a value must be.
 #[derive(Clone, Copy)]
 enum Rule {
@@ -43,6 +45,8 @@ use ConfigKind::{Boolean, Double, Int, List, Long, String as Text};
 
 const FOREVER: &str = "9223372036854775807";
 const CODECS: &[&str] = &["uncompressed", "zstd", "lz4", "snappy", "gzip", "producer"];
+/// The codecs in the order of their numbers in a batch's attributes.
+const NUMBERED_CODECS: [&str; 5] = ["uncompressed", "gzip", "snappy", "lz4", "zstd"];
 const FLAGS: &[&str] = &["true", "false"];
 
 /// In alphabetical order.
@@ -55,8 +59,14 @@ static SETTINGS: &[Setting] = &[
         "What happens to old records: delete, compact, or both.",
     ),
     setting("compression.gzip.level", Int, "-1", Rule::Between(-1, 9), "Level where the broker compresses with gzip."),
-    setting("compression.lz4.level", Int, "9", Rule::Between(1, 17), "Level where the broker compresses with lz4."),
-    setting("compression.type", Text, "producer", Rule::OneOf(CODECS), "Batches are kept as their producers compressed them."),
+    setting("compression.lz4.level", Int, "9", Rule::Between(1, 17), "Without effect: lz4 has one level here."),
+    setting(
+        "compression.type",
+        Text,
+        "producer",
+        Rule::OneOf(CODECS),
+        "What batches are kept compressed with; producer: as their producers compressed them.",
+    ),
     setting("compression.zstd.level", Int, "3", Rule::Between(-131_072, 22), "Level where the broker compresses with zstd."),
     setting("delete.retention.ms", Long, "86400000", Rule::From(0), "How long a tombstone is kept in a compacted topic."),
     setting("file.delete.delay.ms", Long, "60000", Rule::From(0), "Without effect: files go once their going is durable."),
@@ -141,6 +151,8 @@ pub(crate) type Config = BTreeMap<String, String>;
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Settings {
     pub batch_bytes_max: usize,
+    /// How batches are kept; `None`: as they come.
+    pub packing: Option<Packing>,
     /// The broker's clock stamps records.
     pub append_time: bool,
     pub before_max_ms: i64,
@@ -167,9 +179,18 @@ impl Settings {
     pub fn new(config: &Config) -> Settings {
         let text = |name: &str| config.get(name).map_or_else(|| find(name).map_or("", |setting| setting.default), String::as_str);
         let number = |name: &str| text(name).parse::<i64>().unwrap_or(-1);
+        let packing = |codec: usize| Packing {
+            codec: codec as i16,
+            level: match NUMBERED_CODECS.get(codec) {
+                Some(&"gzip") => i32::try_from(number("compression.gzip.level")).ok().filter(|level| *level >= 0),
+                Some(&"zstd") => i32::try_from(number("compression.zstd.level")).ok(),
+                _ => None,
+            },
+        };
         let policy = |word: &str| text("cleanup.policy").split(',').any(|part| part.trim() == word);
         Settings {
             batch_bytes_max: usize::try_from(number("max.message.bytes")).unwrap_or(0),
+            packing: NUMBERED_CODECS.iter().position(|codec| *codec == text("compression.type")).map(packing),
             append_time: text("message.timestamp.type") == "LogAppendTime",
             before_max_ms: number("message.timestamp.before.max.ms"),
             after_max_ms: number("message.timestamp.after.max.ms"),

@@ -1,5 +1,7 @@
 //! Appending batches.
 
+use std::borrow::Cow;
+
 use model::record::{self, BatchHead, RecordError, Records, attribute};
 use model::topic::{Produce, Produced, TopicRef};
 use model::{Failure, LogFailure, Lsn, Now, Reply};
@@ -7,6 +9,7 @@ use storage::LogId;
 
 use super::config::Settings;
 use super::partition::Checked;
+use super::records::repack;
 use crate::broker::Broker;
 
 /// No partition holds offsets from here on: an entry's tag has 48 bits for them.
@@ -23,8 +26,8 @@ impl Broker {
         }
         let log = self.topics.partition_log(produce.topic, produce.partition)?;
         let Some(settings) = self.topics.settings_of(log) else { return Err(LogFailure::UnknownTopic.into()) };
-        let append_time = settings.append_time;
-        let head = check(produce.records, settings, now)?;
+        let (append_time, packing, batch_bytes_max) = (settings.append_time, settings.packing, settings.batch_bytes_max);
+        let mut head = check(produce.records, settings, now)?;
         if head.is(attribute::TRANSACTIONAL) {
             self.check_transaction(produce, &head, log, now)?;
         }
@@ -37,17 +40,24 @@ impl Broker {
             let reply = Produced { base_offset: base as i64, append_time_ms: timestamp_ms, log_start, durable_at: end };
             return Ok(Reply::Produced(reply));
         }
-        if !append_time {
-            let (base, end) = self.append_batch(log, produce.records, &head, None, false, now).ok_or(LogFailure::UnknownTopic)?;
-            return Ok(Reply::Produced(Produced { base_offset: base, append_time_ms: -1, log_start, durable_at: end }));
+        let mut batch = Cow::Borrowed(produce.records);
+        if let Some(packing) = packing.filter(|packing| packing.codec != head.attributes & attribute::COMPRESSION) {
+            let packed = repack(&batch, &head, packing);
+            batch = packed.map_err(|_| because(LogFailure::InvalidRecord, "the records are malformed"))?.into();
+            if batch.len() > batch_bytes_max {
+                return Err(LogFailure::BatchTooLarge.into());
+            }
         }
-        let mut batch = produce.records.to_vec();
-        record::stamp(&mut batch, now.wall_ms);
-        let head =
-            BatchHead { attributes: head.attributes | attribute::APPEND_TIME, max_timestamp_ms: now.wall_ms as i64, ..head };
-        let (base, end) = self.append_batch(log, &batch, &head, None, false, now).ok_or(LogFailure::UnknownTopic)?;
-        let append_time_ms = now.wall_ms as i64;
-        Ok(Reply::Produced(Produced { base_offset: base, append_time_ms, log_start, durable_at: end }))
+        if append_time {
+            record::stamp(batch.to_mut(), now.wall_ms);
+        }
+        if let Cow::Owned(batch) = &batch {
+            head = BatchHead::parse(batch).map_err(|_| LogFailure::CorruptBatch)?;
+        }
+        let append_time_ms = if append_time { now.wall_ms as i64 } else { -1 };
+        let (base_offset, durable_at) =
+            self.append_batch(log, &batch, &head, None, false, now).ok_or(LogFailure::UnknownTopic)?;
+        Ok(Reply::Produced(Produced { base_offset, append_time_ms, log_start, durable_at }))
     }
 
     /// Append a batch that has been checked; `marker` as in `Partition::note`. Returns its first offset, and from where on

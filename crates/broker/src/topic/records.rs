@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::io::{self, BufReader, Read, Write};
 
-use model::record::{BatchHead, HEADER_BYTES, RecordError, Records, attribute};
+use model::record::{self, BatchHead, HEADER_BYTES, RecordError, Records, attribute};
 
 /// A batch never holds more than this, decompressed, in bytes: what is larger is not looked into.
 const DECOMPRESSED_BYTES_MAX: u64 = 128 * 1024 * 1024;
@@ -115,12 +115,45 @@ impl Read for Snappy<'_> {
     }
 }
 
-/// Records packed as a batch with these attributes has them; `None` where that cannot be done.
-pub(crate) fn compress(records: &[u8], attributes: i16) -> Option<Vec<u8>> {
-    match attributes & attribute::COMPRESSION {
+/// How batches are to be packed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Packing {
+    /// As the attributes of a batch have it.
+    pub codec: i16,
+    /// Where the codec has such; `None`: its own default.
+    pub level: Option<i32>,
+}
+
+impl Packing {
+    /// That of a batch with these attributes.
+    pub fn of(attributes: i16) -> Packing {
+        Packing { codec: attributes & attribute::COMPRESSION, level: None }
+    }
+}
+
+/// A batch packed in another way.
+///
+/// # Errors
+/// [`RecordError::Malformed`] where its records cannot be read, or are not what its head says.
+pub(crate) fn repack(batch: &[u8], head: &BatchHead, packing: Packing) -> Result<Vec<u8>, RecordError> {
+    let records = decompress(batch)?;
+    let mut walk = Records::new(&records, head.records);
+    if walk.by_ref().any(|record| record.is_err()) || !walk.is_at_end() {
+        return Err(RecordError::Malformed);
+    }
+    let packed = compress(&records, packing).ok_or(RecordError::Malformed)?;
+    let mut own = *batch.first_chunk::<HEADER_BYTES>().ok_or(RecordError::Short)?;
+    own[21..23].copy_from_slice(&(head.attributes & !attribute::COMPRESSION | packing.codec).to_be_bytes());
+    Ok(record::rebuild(&own, head.records.unsigned_abs(), &packed))
+}
+
+/// Records packed; `None` where that cannot be done.
+pub(crate) fn compress(records: &[u8], packing: Packing) -> Option<Vec<u8>> {
+    match packing.codec {
         0 => Some(records.to_vec()),
         1 => {
-            let mut out = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+            let level = packing.level.and_then(|level| u32::try_from(level).ok()).map(flate2::Compression::new);
+            let mut out = flate2::write::GzEncoder::new(Vec::new(), level.unwrap_or_default());
             out.write_all(records).ok()?;
             out.finish().ok()
         }
@@ -134,7 +167,7 @@ pub(crate) fn compress(records: &[u8], attributes: i16) -> Option<Vec<u8>> {
             out.write_all(records).ok()?;
             out.finish().ok()
         }
-        4 => zstd::stream::encode_all(records, 0).ok(),
+        4 => zstd::stream::encode_all(records, packing.level.unwrap_or(0)).ok(),
         _ => None,
     }
 }
@@ -162,7 +195,7 @@ mod tests {
     fn every_codec_is_undone() {
         let records: Vec<u8> = (0..20_000u32).flat_map(|number| (number / 7).to_le_bytes()).collect();
         for codec in 0..5 {
-            let packed = compress(&records, codec).unwrap();
+            let packed = compress(&records, Packing::of(codec)).unwrap();
             let mut batch = Vec::new();
             model::RecordParts::default().encode(0, &mut batch);
             batch[22] = codec as u8;
@@ -197,7 +230,7 @@ mod tests {
         let mut batch = Vec::new();
         model::RecordParts::default().encode(0, &mut batch);
         batch[22] = codec as u8;
-        model::record::rebuild(&batch, keys.len() as u32, &compress(&records, codec).unwrap())
+        model::record::rebuild(&batch, keys.len() as u32, &compress(&records, Packing::of(codec)).unwrap())
     }
 
     #[test]

@@ -629,7 +629,11 @@ fn keyed(records: &[(u8, Option<&str>)], at_ms: i64, codec: i16) -> Vec<u8> {
     }
     let mut head = batch(&vec![""; records.len()], at_ms, None, codec);
     head.truncate(model::record::HEADER_BYTES);
-    model::record::rebuild(&head, records.len() as u32, &super::records::compress(&body, codec).unwrap())
+    model::record::rebuild(
+        &head,
+        records.len() as u32,
+        &super::records::compress(&body, super::records::Packing::of(codec)).unwrap(),
+    )
 }
 
 /// Every record of the topic: (offset, key, value).
@@ -712,6 +716,49 @@ fn pitfall_14_compaction_keeps_the_latest_of_every_key_at_its_offset() {
         world.crash();
         assert_eq!(all_records(&mut world, "t"), expected(&latest), "codec {codec}");
     }
+}
+
+#[test]
+fn batches_are_kept_with_the_codec_that_the_topic_asks_for() {
+    let codecs = [("uncompressed", 0i16), ("gzip", 1), ("snappy", 2), ("lz4", 3), ("zstd", 4)];
+    let mut world = World::new(33);
+    let values: Vec<Option<String>> = (0..40).map(|value| Some(format!("value {value}"))).collect();
+    let records: Vec<_> = values.iter().enumerate().map(|(key, value)| (key as u8, value.as_deref())).collect();
+    let times = [("CreateTime", 0), ("LogAppendTime", attribute::APPEND_TIME)];
+    for ((name, target), (time, stamped)) in codecs.into_iter().flat_map(|codec| times.map(|time| (codec, time))) {
+        let topic = format!("{name}-{time}");
+        world.create(&topic, 1, &[("compression.type", name), ("message.timestamp.type", time)]);
+        for (_, codec) in codecs {
+            let sent = keyed(&records, T0, codec);
+            let base = world.produce(&topic, &sent).unwrap().base_offset;
+            world.settle();
+            let kept = world.fetch(&topic, base, false).batches.remove(0).bytes;
+            let head = BatchHead::parse(&kept).unwrap();
+            assert_eq!(head.attributes, target | stamped, "{codec} to {topic}");
+            assert_eq!((head.records, head.offsets), (40, 40));
+            assert_eq!(model::record::verify(&kept), Ok(kept.len()));
+            if codec == target && stamped == 0 {
+                assert_eq!(kept[16..], sent[16..], "nothing is to be done");
+            }
+            let unpacked = |batch: &[u8]| super::records::decompress(batch).unwrap().into_owned();
+            assert_eq!(unpacked(&kept), unpacked(&sent));
+        }
+    }
+    // What is larger than it may be then is refused, and so is what cannot be unpacked.
+    let packed = keyed(&[(1, Some(&*"x".repeat(50))); 20], T0, 4);
+    let small = [("compression.type", "uncompressed"), ("max.message.bytes", "1000")];
+    world.create("small", 1, &small);
+    assert!(packed.len() < 300);
+    assert_eq!(refused(world.produce("small", &packed)), LogFailure::BatchTooLarge);
+    let mut broken = packed.clone();
+    broken[70] ^= 0xff;
+    model::record::seal(&mut broken);
+    assert_eq!(refused(world.produce("small", &broken)), LogFailure::InvalidRecord);
+    // A repetition is one, whatever has become of the first.
+    world.create("again", 1, &[("compression.type", "gzip")]);
+    let sent = batch(&["a"], T0, Some((9, 0, 0)), 0);
+    let first = world.produce("again", &sent).unwrap();
+    assert_eq!(world.produce("again", &sent).unwrap().base_offset, first.base_offset);
 }
 
 /// Where the first batch alone had more keys than memory is spent on, nothing was ever compacted; and where all keys of the
