@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!    0  magic          "YAMJRNL1"
-//!    8  version        u32    1
+//!    8  version        u32    2
 //!   12  flags          u32    bit 0: written in relaxed mode (no sync before confirming)
 //!   16  incarnation    u128   random, one per start of the process
 //!   32  first_lsn      u64    position of the byte at offset 4096
@@ -28,7 +28,8 @@ pub const FILE_HEADER_BYTES: u64 = 4096;
 pub const DIRECTORY: &str = "journal";
 
 const MAGIC: [u8; 8] = *b"YAMJRNL1";
-const VERSION: u32 = 1;
+/// That of the whole data directory: it changes with any of its formats.
+pub(crate) const VERSION: u32 = 2;
 const FIELDS_BYTES: usize = 60;
 const COPY_AT: usize = 2048;
 const RELAXED: u32 = 1;
@@ -51,7 +52,7 @@ pub(crate) enum Found {
     Blank,
     /// Both copies are damaged. The incarnations that they may have named.
     Damaged([u128; 2]),
-    /// Written by a later version of the program.
+    /// Written by another version of the program.
     Version(u32),
 }
 

@@ -65,7 +65,10 @@ pub enum RecoverError {
          Nothing was changed. Run `yam check`, and restore the missing files of `journal/` from a copy"
     )]
     Missing { lsn: Lsn, found: String },
-    #[error("{path} was written by a later version (format {version}): start that version of yam")]
+    #[error(
+        "{path} was written by another version of yam (format {version}; this one reads format {}): start that one",
+        file::VERSION
+    )]
     Version { path: vfs::Path, version: u32 },
     #[error("{path} cannot be read: {source}. Run `yam check`")]
     Io { path: vfs::Path, source: io::Error },
@@ -82,7 +85,7 @@ impl RecoverError {
             RecoverError::Missing { lsn, found } => {
                 (file::DIRECTORY.into(), format!("a file with position {lsn} is missing ({found})"))
             }
-            RecoverError::Version { path, version } => (path, format!("it was written by a later version (format {version})")),
+            RecoverError::Version { path, version } => (path, format!("it was written by another version (format {version})")),
             RecoverError::Io { path, source } => (path, format!("cannot be read: {source}")),
         }
     }

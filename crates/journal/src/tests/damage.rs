@@ -141,16 +141,19 @@ fn the_relaxed_mode_is_cut_where_it_was_torn() {
 }
 
 #[test]
-fn a_later_format_is_named() {
-    let mut disk = SimulatedDisk::new(5);
-    let mut header =
-        crate::file::FileHeader { incarnation: 1, first_lsn: 0, previous_end: 0, segment_bytes: 4096, relaxed: false }.encode();
-    header[8] = 2;
-    let crc = crc_fast::crc32_iscsi(&header[..56]);
-    header[56..60].copy_from_slice(&crc.to_le_bytes());
-    disk.run(Job::Replace { path: path(0), parts: vec![Bytes::from(header)] }).unwrap();
-    let error = read_all(&mut disk, None).unwrap_err();
-    assert!(matches!(error, RecoverError::Version { version: 2, .. }), "{error}");
+fn another_format_is_named() {
+    for version in [1, crate::file::VERSION as u8 + 1] {
+        let mut disk = SimulatedDisk::new(5);
+        let mut header =
+            crate::file::FileHeader { incarnation: 1, first_lsn: 0, previous_end: 0, segment_bytes: 4096, relaxed: false }
+                .encode();
+        header[8] = version;
+        let crc = crc_fast::crc32_iscsi(&header[..56]);
+        header[56..60].copy_from_slice(&crc.to_le_bytes());
+        disk.run(Job::Replace { path: path(0), parts: vec![Bytes::from(header)] }).unwrap();
+        let error = read_all(&mut disk, None).unwrap_err();
+        assert!(matches!(error, RecoverError::Version { version: found, .. } if found == u32::from(version)), "{error}");
+    }
 }
 
 /// The files of a small journal with two incarnations, one after another.
