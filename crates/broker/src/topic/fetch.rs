@@ -21,7 +21,7 @@ pub(crate) enum Waiting {
 }
 
 pub(crate) struct WaitingFetch {
-    partitions: Vec<FetchFrom>,
+    partitions: Box<[FetchFrom]>,
     min_bytes: usize,
     max_bytes: usize,
     committed_only: bool,
@@ -29,6 +29,14 @@ pub(crate) struct WaitingFetch {
     until_ms: u64,
     /// Its key in `Topics::due`.
     due_ms: u64,
+}
+
+impl WaitingFetch {
+    /// The question; how long it waits stands beside it.
+    fn asked(&self) -> Fetch<'_> {
+        let WaitingFetch { ref partitions, min_bytes, max_bytes, committed_only, .. } = *self;
+        Fetch { partitions, min_bytes, max_bytes, max_wait_ms: 0, committed_only }
+    }
 }
 
 pub(crate) struct WaitingList {
@@ -79,17 +87,18 @@ fn check_epoch(current: Option<i32>) -> Result<(), LogFailure> {
 
 impl Broker {
     pub(crate) fn fetch(&mut self, id: SessionId, fetch: &Fetch<'_>, now: Now) -> Reply {
+        let until_ms = now.mono_ms.saturating_add(fetch.max_wait_ms);
+        if let Some(fetched) = self.try_fetch(fetch, until_ms, now) {
+            return Reply::Fetched(fetched);
+        }
         let waiting = WaitingFetch {
-            partitions: fetch.partitions.to_vec(),
+            partitions: fetch.partitions.into(),
             min_bytes: fetch.min_bytes,
             max_bytes: fetch.max_bytes,
             committed_only: fetch.committed_only,
-            until_ms: now.mono_ms.saturating_add(fetch.max_wait_ms),
-            due_ms: now.mono_ms.saturating_add(fetch.max_wait_ms),
+            until_ms,
+            due_ms: until_ms,
         };
-        if let Some(fetched) = self.try_fetch(&waiting, now) {
-            return Reply::Fetched(fetched);
-        }
         for from in &waiting.partitions {
             if let Ok(log) = self.topics.partition_log(from.topic.as_ref(), from.partition)
                 && let Some(partition) = self.topics.partitions.get_mut(&log)
@@ -97,17 +106,17 @@ impl Broker {
                 partition.waiting.insert(id);
             }
         }
-        self.topics.due.insert((waiting.until_ms, id));
+        self.topics.due.insert((until_ms, id));
         self.topics.waiting.insert(id, Waiting::Fetch(waiting));
         Reply::Pending
     }
 
     /// Read what is there; `None`: wait.
-    fn try_fetch(&mut self, fetch: &WaitingFetch, now: Now) -> Option<Vec<Fetched>> {
+    fn try_fetch(&mut self, fetch: &Fetch<'_>, until_ms: u64, now: Now) -> Option<Vec<Fetched>> {
         let mut all = Vec::with_capacity(fetch.partitions.len());
         let mut left = fetch.max_bytes;
         let (mut bytes, mut failed, mut soon) = (0, false, false);
-        for from in &fetch.partitions {
+        for from in fetch.partitions {
             let mut fetched = Fetched { high_watermark: -1, last_stable: -1, log_start: -1, ..Fetched::default() };
             match self.read_partition(from, fetch.committed_only, left, bytes == 0, &mut fetched) {
                 Ok(Read::Done) => {}
@@ -122,7 +131,7 @@ impl Broker {
             left = left.saturating_sub(read);
             all.push(fetched);
         }
-        let until_ms = if soon && bytes == 0 { fetch.until_ms.saturating_add(DISK_PATIENCE_MS) } else { fetch.until_ms };
+        let until_ms = if soon && bytes == 0 { until_ms.saturating_add(DISK_PATIENCE_MS) } else { until_ms };
         let enough = failed || bytes >= fetch.min_bytes.min(fetch.max_bytes).max(usize::from(soon));
         (enough || now.mono_ms >= until_ms).then_some(all)
     }
@@ -284,7 +293,9 @@ impl Broker {
         for id in woken {
             let Some(mut waiting) = self.topics.waiting.remove(&id) else { continue };
             let answer = match &mut waiting {
-                Waiting::Fetch(fetch) => self.try_fetch(fetch, now).map(|fetched| Ok(Reply::Fetched(fetched))),
+                Waiting::Fetch(fetch) => {
+                    self.try_fetch(&fetch.asked(), fetch.until_ms, now).map(|fetched| Ok(Reply::Fetched(fetched)))
+                }
                 Waiting::List(list) => match self.try_list(list) {
                     Ok(Listed::Found(found)) => Some(Ok(Reply::Offset(found))),
                     Ok(Listed::Soon) => None,
