@@ -16,6 +16,12 @@ struct Position {
     metadata: Box<str>,
 }
 
+impl Position {
+    fn new(index: i32, offset: i64, leader_epoch: i32, metadata: Option<&str>) -> Position {
+        Position { index, offset, leader_epoch, metadata: metadata.unwrap_or_default().into() }
+    }
+}
+
 /// The producer in whose transaction a commit takes part.
 struct Producer {
     transactional_id: Box<str>,
@@ -39,20 +45,20 @@ pub(super) struct Commit {
 
 /// Key 8. The retention time that old clients name is the broker's own business.
 pub(super) fn commit(request: &offset_commit::Request<'_>) -> Each<Commit> {
-    let position = |asked: &offset_commit::RequestPartition<'_>| Position {
-        index: asked.partition_index,
-        offset: asked.committed_offset,
-        leader_epoch: asked.committed_leader_epoch,
-        metadata: asked.committed_metadata.unwrap_or_default().into(),
+    let positions = |topic: &offset_commit::RequestTopic<'_>| {
+        let asked = topic.partitions.iter();
+        let position = asked.map(|asked| {
+            Position::new(asked.partition_index, asked.committed_offset, asked.committed_leader_epoch, asked.committed_metadata)
+        });
+        (topic.name.into(), position.collect())
     };
-    let topics = request.topics.iter();
     let commit = Commit {
         group: request.group_id.into(),
         generation: request.generation_id_or_member_epoch,
         member_id: request.member_id.into(),
         instance_id: request.group_instance_id.map(Box::from),
         producer: None,
-        topics: topics.map(|topic| (topic.name.into(), topic.partitions.iter().map(position).collect())).collect(),
+        topics: request.topics.iter().map(positions).collect(),
         told: None,
     };
     Each::of([commit], |commits, here, out| {
@@ -71,13 +77,13 @@ const IMPLICIT: i16 = 5;
 
 /// Key 28.
 pub(super) fn commit_in_transaction(request: &txn_offset_commit::Request<'_>, version: i16) -> Each<Commit> {
-    let position = |asked: &txn_offset_commit::RequestPartition<'_>| Position {
-        index: asked.partition_index,
-        offset: asked.committed_offset,
-        leader_epoch: asked.committed_leader_epoch,
-        metadata: asked.committed_metadata.unwrap_or_default().into(),
+    let positions = |topic: &txn_offset_commit::RequestTopic<'_>| {
+        let asked = topic.partitions.iter();
+        let position = asked.map(|asked| {
+            Position::new(asked.partition_index, asked.committed_offset, asked.committed_leader_epoch, asked.committed_metadata)
+        });
+        (topic.name.into(), position.collect())
     };
-    let topics = request.topics.iter();
     let commit = Commit {
         group: request.group_id.into(),
         generation: request.generation_id,
@@ -89,7 +95,7 @@ pub(super) fn commit_in_transaction(request: &txn_offset_commit::Request<'_>, ve
             epoch: request.producer_epoch,
             implicit: version >= IMPLICIT,
         }),
-        topics: topics.map(|topic| (topic.name.into(), topic.partitions.iter().map(position).collect())).collect(),
+        topics: request.topics.iter().map(positions).collect(),
         told: None,
     };
     Each::of([commit], |commits, here, out| {

@@ -39,26 +39,27 @@ pub(super) trait Item {
     fn answered(&mut self, answer: Answer);
 }
 
-/// A job that asks about one thing after the other.
-pub(super) struct Each<T> {
+/// A job that asks about one thing after the other. `S`: what else its response needs.
+pub(super) struct Each<T, S = ()> {
     /// Topics, and where the items of each end.
     topics: Vec<(Box<str>, usize)>,
     items: Vec<T>,
     /// The item to ask about, and its topic.
     next: usize,
     topic: usize,
-    respond: Respond<T>,
+    pub state: S,
+    respond: Respond<T, S>,
 }
 
-type Respond<T> = fn(&Each<T>, &Here<'_>, &mut Vec<u8>);
+type Respond<T, S> = fn(&Each<T, S>, &Here<'_>, &mut Vec<u8>);
 
 impl<T: Item> Each<T> {
     /// Things that belong to topics.
     pub fn by_topic<'a, I: IntoIterator<Item = T>>(
         topics: impl IntoIterator<Item = (&'a str, I)>,
-        respond: Respond<T>,
+        respond: Respond<T, ()>,
     ) -> Each<T> {
-        let mut each = Each { topics: Vec::new(), items: Vec::new(), next: 0, topic: 0, respond };
+        let mut each = Each { topics: Vec::new(), items: Vec::new(), next: 0, topic: 0, state: (), respond };
         for (name, items) in topics {
             each.items.extend(items);
             each.topics.push((name.into(), each.items.len()));
@@ -68,8 +69,18 @@ impl<T: Item> Each<T> {
     }
 
     /// Things that stand by themselves.
-    pub fn of(items: impl IntoIterator<Item = T>, respond: Respond<T>) -> Each<T> {
-        Each::by_topic([("", items)], respond)
+    pub fn of(items: impl IntoIterator<Item = T>, respond: Respond<T, ()>) -> Each<T> {
+        Each::with((), items, respond)
+    }
+}
+
+impl<T: Item, S> Each<T, S> {
+    /// Things that stand by themselves.
+    pub fn with(state: S, items: impl IntoIterator<Item = T>, respond: Respond<T, S>) -> Each<T, S> {
+        let items: Vec<T> = items.into_iter().collect();
+        let mut each = Each { topics: vec![("".into(), items.len())], items, next: 0, topic: 0, state, respond };
+        each.find_next();
+        each
     }
 
     fn find_next(&mut self) {
@@ -95,7 +106,7 @@ impl<T: Item> Each<T> {
     }
 }
 
-impl<T: Item> Job for Each<T> {
+impl<T: Item, S> Job for Each<T, S> {
     fn is_done(&self) -> bool {
         self.next >= self.items.len()
     }

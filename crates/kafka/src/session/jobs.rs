@@ -8,8 +8,8 @@ use crate::codec::{Request, RequestHeader};
 pub(super) fn job(request: &Request<'_>, header: &RequestHeader<'_>, here: &Here<'_>) -> Option<Box<dyn Job>> {
     let (version, node_id) = (here.version, here.options.node_id);
     Some(match request {
-        Request::Metadata(request) => Box::new(metadata::Metadata::new(request, version)),
-        Request::DescribeTopicPartitions(request) => Box::new(metadata::Page::new(request)),
+        Request::Metadata(request) => Box::new(metadata::metadata(request, version)),
+        Request::DescribeTopicPartitions(request) => Box::new(metadata::page(request)),
         Request::ListOffsets(request) => Box::new(offsets::list_offsets(request, version)),
         Request::OffsetForLeaderEpoch(request) => Box::new(offsets::epoch_ends(request)),
         Request::DeleteRecords(request) => Box::new(offsets::delete_records(request)),
