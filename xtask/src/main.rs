@@ -8,7 +8,7 @@
 //! - [`layers`]: the drawing of who names whom
 //! - [`processes`]: running other programs
 
-#![allow(clippy::disallowed_methods, reason = "a tool at the roof: it reads files and clocks")]
+#![expect(clippy::disallowed_methods, reason = "a tool at the roof: it reads files and clocks")]
 
 mod fuzz;
 mod layers;

@@ -2,7 +2,7 @@
 //!
 //! `cargo run --release -p journal --example append`
 
-#![allow(clippy::disallowed_methods, reason = "a measurement reads the clock")]
+#![expect(clippy::disallowed_methods, reason = "a measurement reads the clock")]
 
 use std::collections::VecDeque;
 use std::io;

@@ -11,13 +11,13 @@ pub struct Clock {
 
 impl Clock {
     #[must_use]
-    #[allow(clippy::disallowed_methods, reason = "the roof reads the clock")]
+    #[expect(clippy::disallowed_methods, reason = "the roof reads the clock")]
     pub fn start() -> Clock {
         Clock { start: Instant::now() }
     }
 
     #[must_use]
-    #[allow(clippy::disallowed_methods, reason = "the roof reads the clock")]
+    #[expect(clippy::disallowed_methods, reason = "the roof reads the clock")]
     pub fn now(&self) -> Now {
         let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         Now {

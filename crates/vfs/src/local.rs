@@ -7,7 +7,7 @@
 //! - [`lock`]: the directory and its lock
 //! - [`work`]: how each job is done
 
-#![allow(clippy::disallowed_methods, reason = "this is the door through which files come in")]
+#![expect(clippy::disallowed_methods, reason = "this is the door through which files come in")]
 
 mod lock;
 mod work;

@@ -29,7 +29,7 @@ pub mod tx;
 pub mod wire;
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+#[expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 mod tests;
 
 pub use field::RawTable;

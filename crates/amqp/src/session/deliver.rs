@@ -13,7 +13,7 @@ use crate::dead_letter::Rendered;
 use crate::translate::Stored;
 
 impl AmqpSession {
-    #[allow(clippy::too_many_arguments)]
+    #[expect(clippy::too_many_arguments, reason = "what a delivery says")]
     pub(super) fn deliver(
         &mut self,
         scope: Scope,
@@ -44,7 +44,7 @@ impl AmqpSession {
         put_delivery(out, scope, self.frame_max, subscription, tail(tag, redelivered), &stored, record);
     }
 
-    #[allow(clippy::too_many_arguments)]
+    #[expect(clippy::too_many_arguments, reason = "what a delivery says")]
     pub(super) fn got(
         &mut self,
         scope: Scope,

@@ -132,7 +132,7 @@ impl World {
 
 /// Every seed is a world of its own: 150 here, more by `JOURNAL_SEEDS`.
 #[test]
-#[allow(clippy::disallowed_methods, reason = "a test's length is asked of its surroundings")]
+#[expect(clippy::disallowed_methods, reason = "a test's length is asked of its surroundings")]
 fn whatever_happens_what_was_durable_comes_back() {
     let seeds = std::env::var("JOURNAL_SEEDS").ok().and_then(|seeds| seeds.parse().ok()).unwrap_or(150);
     for seed in 0..seeds {

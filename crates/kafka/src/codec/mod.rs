@@ -73,7 +73,7 @@ pub mod txn_offset_commit;
 pub mod wire;
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+#[expect(clippy::unwrap_used, clippy::indexing_slicing)]
 pub(crate) mod tests;
 
 pub use api::{ApiKey, Request, Response};

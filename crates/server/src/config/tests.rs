@@ -124,7 +124,7 @@ fn names_are_unique_and_documented() {
 
 /// docs/configuration.md is made from the table; `REWRITE=1 cargo test -p server reference` rewrites it.
 #[test]
-#[allow(clippy::disallowed_methods, reason = "reads and rewrites a page of the repository, not data")]
+#[expect(clippy::disallowed_methods, reason = "reads and rewrites a page of the repository, not data")]
 fn reference_is_up_to_date() {
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../docs/configuration.md");
     let page = reference::page();

@@ -1,7 +1,5 @@
 //! A broker that holds nothing and answers by the names it is asked about.
 
-#![allow(clippy::result_large_err)]
-
 use model::request::Destination;
 use model::{Event, Failure, Lsn, Reply, Request, Subject, SubscriptionId};
 

@@ -77,7 +77,7 @@ fn happen(harness: &mut Harness, what: &str) {
 }
 
 #[test]
-#[allow(clippy::disallowed_methods)]
+#[expect(clippy::disallowed_methods)]
 fn golden_transcripts() {
     let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("testdata");
     let mut names: Vec<_> = std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()).collect();

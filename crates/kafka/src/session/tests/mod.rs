@@ -1,6 +1,6 @@
 //! Conversations with a session, against a broker that answers from a short list of rules.
 
-#![allow(clippy::indexing_slicing)]
+#![expect(clippy::indexing_slicing)]
 
 mod admin;
 mod broker;
