@@ -10,6 +10,13 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, bail};
 use model::planted::Bug;
 
+/// Where it listens.
+#[derive(Clone, Copy, Debug)]
+pub struct Listeners {
+    pub amqp: SocketAddr,
+    pub kafka: SocketAddr,
+}
+
 pub struct Broker {
     child: Child,
     log: PathBuf,
@@ -21,7 +28,8 @@ impl Broker {
     pub fn start(binary: &Path, planted: Option<Bug>, data: &Path, log: &Path, cache: &str) -> anyhow::Result<Broker> {
         let log_file = File::options().create(true).append(true).open(log)?;
         let child = Command::new(binary)
-            .args(["serve", "--amqp-listen", "127.0.0.1:0", "--kafka-listen", "none", "--cache-size", cache, "--data-dir"])
+            .args(["serve", "--amqp-listen", "127.0.0.1:0", "--kafka-listen", "127.0.0.1:0", "--cache-size", cache])
+            .args(["--group-initial-rebalance-delay-ms", "0", "--data-dir"])
             .arg(data)
             .env_remove("YAM_CONFIG")
             .envs(planted.map(|bug| ("YAM_PLANTED", bug.name())))
@@ -34,11 +42,15 @@ impl Broker {
     }
 
     /// Wait until it listens.
-    pub fn ready(&mut self) -> anyhow::Result<SocketAddr> {
+    pub fn ready(&mut self) -> anyhow::Result<Listeners> {
         let Some(out) = self.child.stdout.take() else { bail!("waited for the broker twice") };
+        let mut amqp = None;
         for line in BufReader::new(out).lines() {
-            if let Some(address) = line?.strip_prefix("amqp listening on ") {
-                return Ok(address.trim().parse()?);
+            let line = line?;
+            if let Some(address) = line.strip_prefix("amqp listening on ") {
+                amqp = Some(address.trim().parse()?);
+            } else if let (Some(amqp), Some(address)) = (amqp, line.strip_prefix("kafka listening on ")) {
+                return Ok(Listeners { amqp, kafka: address.trim().parse()? });
             }
         }
         let status = self.child.wait()?;

@@ -6,34 +6,12 @@ use std::time::Duration;
 
 use amqp::client::{Client, ClientEvent, ConnectOptions};
 
+use crate::torture::fault::LinkError;
+
 /// How long one `poll` waits.
 pub const TICK: Duration = Duration::from_millis(50);
 /// How long an answer may take.
 const ANSWER_TICKS: u32 = 600;
-
-/// Why a connection is of no further use.
-#[derive(Debug)]
-pub enum LinkError {
-    /// The socket is gone, as it must be when the broker is killed.
-    Gone(io::Error),
-    /// The broker said or did what it should not.
-    Fault(String),
-}
-
-impl std::fmt::Display for LinkError {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            LinkError::Gone(error) => write!(f, "the connection is gone: {error}"),
-            LinkError::Fault(fault) => f.write_str(fault),
-        }
-    }
-}
-
-impl From<io::Error> for LinkError {
-    fn from(error: io::Error) -> LinkError {
-        LinkError::Gone(error)
-    }
-}
 
 pub struct Link {
     stream: TcpStream,

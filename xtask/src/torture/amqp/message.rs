@@ -5,7 +5,7 @@
 //! 0  publisher u16 | 2  number u64 | 10 filling, length and bytes from both
 //! ```
 
-use super::random::mix;
+use crate::torture::random::mix;
 
 pub const QUEUES: u16 = 12;
 /// The fanout exchange, and the queues bound to it.

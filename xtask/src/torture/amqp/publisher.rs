@@ -6,9 +6,10 @@ use amqp::client::ClientEvent;
 use amqp::codec::Properties;
 
 use super::Shared;
-use super::link::{Link, LinkError, TICK};
+use super::link::{Link, TICK};
 use super::message::{FANOUT, Id, queue_name};
-use super::random::Random;
+use crate::torture::fault::LinkError;
+use crate::torture::random::Random;
 
 /// Messages published and not settled at which publishers wait for the consumers.
 const BACKLOG_MAX: usize = 100_000;

@@ -8,9 +8,10 @@ use amqp::client::ClientEvent;
 use amqp::codec::{Properties, basic, queue};
 
 use super::Shared;
-use super::link::{Link, LinkError};
+use super::link::Link;
 use super::message::{Id, queue_name};
-use super::random::Random;
+use crate::torture::fault::LinkError;
+use crate::torture::random::Random;
 
 const PREFETCH: u16 = 300;
 

@@ -13,9 +13,7 @@
 use std::collections::{HashMap, VecDeque};
 
 use super::message::Id;
-
-/// Broken promises kept in words; the rest is counted.
-const WORDED_MAX: usize = 20;
+use crate::torture::fault::Broken;
 
 #[derive(Clone, Copy, Debug, Default)]
 struct Entry {
@@ -76,7 +74,6 @@ pub struct Figures {
     pub forgotten: u64,
     /// Delivered again without the flag, because the broker was killed before it had noted the first delivery.
     pub unflagged: u64,
-    pub violations: u64,
 }
 
 #[derive(Default)]
@@ -86,7 +83,7 @@ pub struct Checker {
     published: HashMap<u16, u64>,
     run: u32,
     figures: Figures,
-    words: Vec<String>,
+    broken: Broken,
 }
 
 impl Checker {
@@ -94,9 +91,8 @@ impl Checker {
         self.figures
     }
 
-    /// The broken promises, in words.
-    pub fn words(&self) -> &[String] {
-        &self.words
+    pub fn broken(&self) -> &Broken {
+        &self.broken
     }
 
     /// The number that the publisher uses next.
@@ -248,10 +244,7 @@ impl Checker {
     }
 
     pub fn violation(&mut self, words: String) {
-        self.figures.violations += 1;
-        if self.words.len() < WORDED_MAX {
-            self.words.push(words);
-        }
+        self.broken.note(words);
     }
 }
 

@@ -33,7 +33,7 @@ fn settle(checker: &mut Checker, id: Id) {
 }
 
 fn words(checker: &Checker) -> String {
-    checker.words().join("; ")
+    checker.broken().words.join("; ")
 }
 
 #[test]
@@ -57,7 +57,7 @@ fn an_honest_history_passes() {
         settle(&mut checker, id);
     }
     checker.finish();
-    assert_eq!(checker.figures().violations, 0, "{}", words(&checker));
+    assert_eq!(checker.broken().count, 0, "{}", words(&checker));
     assert_eq!(checker.figures().forgotten, 1);
 }
 
@@ -69,7 +69,7 @@ fn an_ack_that_was_not_kept_may_come_again() {
     checker.acked(QUEUE, ids[0]);
     checker.restarted();
     checker.delivered(QUEUE, ids[0], true);
-    assert_eq!(checker.figures().violations, 0, "{}", words(&checker));
+    assert_eq!(checker.broken().count, 0, "{}", words(&checker));
 }
 
 #[test]
@@ -163,7 +163,7 @@ fn the_redelivered_flag_must_not_be_missing() {
     checker.delivered(QUEUE, ids[0], false);
     checker.restarted();
     checker.delivered(QUEUE, ids[0], false);
-    assert_eq!((checker.figures().violations, checker.figures().unflagged), (0, 1));
+    assert_eq!((checker.broken().count, checker.figures().unflagged), (0, 1));
     checker.noted(QUEUE, ids[0]);
     checker.restarted();
     checker.delivered(QUEUE, ids[0], false);
