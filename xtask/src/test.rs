@@ -92,7 +92,15 @@ fn release_build() -> anyhow::Result<()> {
 }
 
 /// Bugs that `cargo xtask torture` can see; the others need a disk that forgets, and only the simulator has one.
-const TORTURED: [Bug; 3] = [Bug::AckNotJournalled, Bug::DeliveryNotNoted, Bug::BindingNotRecorded];
+const TORTURED: [Bug; 7] = [
+    Bug::AckNotJournalled,
+    Bug::DeliveryNotNoted,
+    Bug::BindingNotRecorded,
+    Bug::BatchRepeated,
+    Bug::OffsetsNotRecorded,
+    Bug::AbortShown,
+    Bug::NewestDropped,
+];
 
 /// A checker that finds nothing must be one that could: every planted bug is found. And what is released has none.
 fn planted_bugs(count: &mut Count) -> anyhow::Result<()> {

@@ -29,10 +29,18 @@ pub enum Bug {
     TransactionTorn,
     /// A new binding is not entered into the catalog.
     BindingNotRecorded,
+    /// A producer's batch that was appended before is appended again.
+    BatchRepeated,
+    /// Offsets that a group commits stay in memory.
+    OffsetsNotRecorded,
+    /// What a transaction has aborted is shown as if it were committed.
+    AbortShown,
+    /// Compaction drops the newest record of a key with the others.
+    NewestDropped,
 }
 
 impl Bug {
-    pub const ALL: [Bug; 12] = [
+    pub const ALL: [Bug; 16] = [
         Bug::ConfirmBeforeSync,
         Bug::AckNotJournalled,
         Bug::TornTailAccepted,
@@ -45,7 +53,14 @@ impl Bug {
         Bug::FailureIgnored,
         Bug::TransactionTorn,
         Bug::BindingNotRecorded,
+        Bug::BatchRepeated,
+        Bug::OffsetsNotRecorded,
+        Bug::AbortShown,
+        Bug::NewestDropped,
     ];
+
+    /// Those that only clients of topics and groups can see.
+    pub const OF_TOPICS: [Bug; 4] = [Bug::BatchRepeated, Bug::OffsetsNotRecorded, Bug::AbortShown, Bug::NewestDropped];
 
     /// The name by which it is chosen.
     #[must_use]
@@ -63,6 +78,10 @@ impl Bug {
             Bug::FailureIgnored => "failure-ignored",
             Bug::TransactionTorn => "transaction-torn",
             Bug::BindingNotRecorded => "binding-not-recorded",
+            Bug::BatchRepeated => "batch-repeated",
+            Bug::OffsetsNotRecorded => "offsets-not-recorded",
+            Bug::AbortShown => "abort-shown",
+            Bug::NewestDropped => "newest-dropped",
         }
     }
 

@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
 use foldhash::fast::FixedState;
+use model::planted::{self, Bug};
 use model::record::{BatchHead, attribute};
 use model::topic::ProducerState;
 use model::{LogFailure, Lsn, SessionId, limits};
@@ -117,6 +118,9 @@ impl Partition {
         }
         let last = last_sequence(head.base_sequence, head.offsets);
         if let Some(sent) = producer.sent.iter().find(|sent| sent.first == head.base_sequence && sent.last == last) {
+            if planted::is(Bug::BatchRepeated) {
+                return Ok(Checked::New);
+            }
             return Ok(Checked::Duplicate { base: sent.base, timestamp_ms: sent.timestamp_ms, end: sent.end });
         }
         match producer.sent.back() {
@@ -143,6 +147,7 @@ impl Partition {
         producer.last_ms = now_ms;
         if let Some(committed) = marker {
             if let Some(first) = producer.open.take() {
+                let committed = committed || planted::is(Bug::AbortShown);
                 self.open.remove(&first);
                 self.ended.push_back(Ended { producer_id: head.producer_id, first, marker: base, committed });
             }

@@ -311,9 +311,9 @@ impl Checker {
             self.decide(transaction, true, "a reader of committed records");
         }
         if let Some(of) = sent.of {
-            let other = self.made.insert(of, id).filter(|other| *other != id);
+            let other = self.made.insert(of, id);
             self.figures.transformed += u64::from(other.is_none());
-            if let Some(other) = other {
+            if let Some(other) = other.filter(|other| *other != id) {
                 self.violation(format!("made once: of {of:?} both {other:?} and {id:?} were made and committed"));
             }
         }

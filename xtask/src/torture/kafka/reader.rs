@@ -11,6 +11,8 @@ use crate::torture::random::Random;
 
 /// Answers to fetches before a reader may go back.
 const FETCHES: u64 = 400;
+/// Answers without records, one after another, before the end of a partition.
+const EMPTY_MAX: u32 = 600;
 
 /// Where a reader goes on, when the broker is back.
 pub type Positions = BTreeMap<Spot, u64>;
@@ -41,15 +43,45 @@ pub fn run(shared: &Shared, name: &'static str, committed: bool, positions: &mut
 pub fn read_all(shared: &Shared, link: &mut Link, committed: bool) -> Result<(), LinkError> {
     Topic::Compacted.spots().try_for_each(|spot| scan(shared, link, spot))?;
     for spot in Spot::all().filter(|spot| spot.topic != Topic::Compacted) {
-        let end = link.ends(&[spot], committed)?;
+        let end = link.ends(&[spot], committed)?.first().copied().unwrap_or(0);
         let mut positions = Positions::new();
-        while positions.get(&spot).is_none_or(|position| Some(position) < end.first()) {
-            let before = positions.get(&spot).copied().unwrap_or(0);
-            advance(shared, link, committed, vec![(spot, before)], &mut positions)?;
-            if positions.get(&spot).copied().unwrap_or(0) == before {
-                return Err(LinkError::Fault(format!("{spot} ends at {end:?}, and nothing can be read at {before}")));
-            }
+        to_end(spot, end, |from| {
+            advance(shared, link, committed, vec![(spot, from)], &mut positions)?;
+            Ok(positions.get(&spot).copied().unwrap_or(0))
+        })?;
+    }
+    Ok(())
+}
+
+/// Read a compacted partition from its beginning to its end.
+fn scan(shared: &Shared, link: &mut Link, spot: Spot) -> Result<(), LinkError> {
+    let end = link.ends(&[spot], false)?.first().copied().unwrap_or(0);
+    let mut records = Vec::new();
+    to_end(spot, end, |from| {
+        let mut next = from;
+        link.fetch(&[(spot, from)], false, |_, bytes, _| {
+            let fetched = read(bytes, spot.topic, from, &[]).map_err(LinkError::Fault)?;
+            next = fetched.next;
+            records.extend(fetched.records);
+            Ok(())
+        })?;
+        Ok(next)
+    })?;
+    shared.checker().scanned(spot, end, &records);
+    Ok(())
+}
+
+/// Fetch until the end is reached: `fetch` returns where to go on.
+fn to_end(spot: Spot, end: u64, mut fetch: impl FnMut(u64) -> Result<u64, LinkError>) -> Result<(), LinkError> {
+    let (mut position, mut empty) = (0, 0);
+    while position < end {
+        let next = fetch(position)?;
+        // What has to be read from a busy disk may come later than a fetch waits.
+        empty = if next == position { empty + 1 } else { 0 };
+        if empty == EMPTY_MAX {
+            return Err(LinkError::Fault(format!("{spot} ends at {end}, and nothing can be read at {position}")));
         }
+        position = next;
     }
     Ok(())
 }
@@ -69,25 +101,4 @@ fn advance(
         positions.insert(spot, fetched.next);
         Ok(())
     })
-}
-
-/// Read a compacted partition from its beginning to its end.
-fn scan(shared: &Shared, link: &mut Link, spot: Spot) -> Result<(), LinkError> {
-    let end = link.ends(&[spot], false)?.first().copied().unwrap_or(0);
-    let (mut position, mut records) = (0, Vec::new());
-    while position < end {
-        let before = position;
-        link.fetch(&[(spot, before)], false, |_, bytes, _| {
-            let fetched = read(bytes, spot.topic, before, &[]).map_err(LinkError::Fault)?;
-            position = fetched.next;
-            records.extend(fetched.records);
-            Ok(())
-        })?;
-        if position == before {
-            // What was last may have been a tombstone, and is gone.
-            break;
-        }
-    }
-    shared.checker().scanned(spot, end, &records);
-    Ok(())
 }
