@@ -4,7 +4,7 @@
 //! SaslAuthenticate after version 1. One that does not is the user guest, whom the broker lets in from this machine only.
 //! It may log in again at any time, as the same user (KIP-368).
 
-use model::Request;
+use model::{Request, limits};
 
 use super::job::{Answer, Here};
 use crate::codec::error_code::{SASL_AUTHENTICATION_FAILED, UNSUPPORTED_SASL_MECHANISM};
@@ -62,6 +62,7 @@ impl Login {
         let mut parts = token.splitn(3, |byte| *byte == 0);
         if let (Some(act_for), Some(user), Some(password)) = (parts.next(), parts.next(), parts.next())
             && (act_for.is_empty() || act_for == user)
+            && user.len() <= limits::NAME_BYTES_MAX
             && let Ok(user) = std::str::from_utf8(user)
             && before.is_none_or(|before| before == user)
         {

@@ -55,6 +55,8 @@ const PRODUCE_BYTES_MAX: usize = 100 * 1024 * 1024;
 const REQUEST_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Largest request before login, in bytes (Kafka's `sasl.server.max.receive.size`).
 const LOGIN_BYTES_MAX: usize = 512 * 1024;
+/// What is said at most of why a connection ends, in bytes: it may quote the client.
+const REASON_BYTES_MAX: usize = 512;
 /// Bytes of a request's header that say what it is.
 const HEAD_BYTES: usize = 8;
 
@@ -192,7 +194,8 @@ impl KafkaSession {
     }
 
     /// End the connection once what waits is sent, for this reason.
-    fn end(&mut self, reason: String) {
+    fn end(&mut self, mut reason: String) {
+        reason.truncate(reason.floor_char_boundary(REASON_BYTES_MAX));
         self.ending = true;
         self.work = Work::Nothing;
         self.complaint = Some(reason);

@@ -89,6 +89,21 @@ fn what_comes_before_a_required_login_ends_the_connection() {
     assert_eq!(harness.closed(), "no login in time");
 }
 
+/// Whoever has not logged in yet fills no log with it.
+#[test]
+fn what_a_stranger_says_is_not_repeated_at_length() {
+    let mut harness = required();
+    let Response::SaslHandshake(_) = harness.ask(1, &handshake("x\u{20ac}".repeat(8_000).leak())) else { panic!() };
+    let complaint = harness.closed();
+    assert!(complaint.starts_with("SASL mechanism 'x") && complaint.len() <= 512, "{}", complaint.len());
+    let mut harness = required();
+    harness.ask(1, &handshake("PLAIN"));
+    let long = [b"\0", &[b'u'; 256][..], b"\0guest"].concat().leak();
+    let Response::SaslAuthenticate(told) = harness.ask(2, &token(long)) else { panic!() };
+    assert_eq!(told.error_code, SASL_AUTHENTICATION_FAILED);
+    assert!(harness.broker.take_log().is_empty(), "nobody has such a name");
+}
+
 /// Without a login the client is the guest, whom the broker may refuse.
 #[test]
 fn a_guest_from_elsewhere_is_sent_away() {
