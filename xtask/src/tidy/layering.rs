@@ -20,7 +20,7 @@ pub const MAY_NAME: &[(&str, &[&str])] = &[
     ("sim", &["model", "vfs", "node", "amqp", "journal", "storage", "broker"]),
     // Tools outside the house: clients of it.
     ("bench", &["model", "amqp"]),
-    ("xtask", &["model", "amqp"]),
+    ("xtask", &["model", "amqp", "kafka"]),
 ];
 
 /// Every package of the workspace and what it names of ours, tests included.
