@@ -11,9 +11,7 @@ const CHUNK_BYTES_MIN: usize = 64 * 1024;
 /// Smallest buffer of a single frame.
 const OWN_BYTES_MIN: usize = 32 * 1024;
 /// Bytes of chunks kept for reuse: memory that is already mapped costs an append less. As many as one block frees at a time.
-const SPARE_BYTES_MAX: usize = 16 * 1024 * 1024;
-/// Bytes of cold reads that are kept.
-const COLD_BYTES_MAX: usize = 32 * 1024 * 1024;
+const SPARE_BYTES_MAX: usize = 10 * 1024 * 1024;
 
 /// Bytes of the journal in memory.
 #[derive(Clone, Copy, Debug)]
@@ -36,7 +34,8 @@ struct Chunk {
 pub(crate) struct Cache {
     recent: VecDeque<Chunk>,
     recent_bytes: usize,
-    recent_bytes_max: usize,
+    /// Of everything in here.
+    bytes_max: usize,
     spare: Vec<Vec<u8>>,
     /// Invariant: the sum of the spare chunks' capacities.
     spare_bytes: usize,
@@ -44,9 +43,10 @@ pub(crate) struct Cache {
 }
 
 impl Cache {
-    pub fn new(recent_bytes_max: usize) -> Cache {
-        let cold = Cold { parts: BTreeMap::new(), order: VecDeque::new(), bytes: 0 };
-        Cache { recent: VecDeque::new(), recent_bytes: 0, recent_bytes_max, spare: Vec::new(), spare_bytes: 0, cold }
+    /// `bytes_max`: of everything in here; what is not durable yet stays even beyond it. Cold reads get a quarter.
+    pub fn new(bytes_max: usize) -> Cache {
+        let cold = Cold { parts: BTreeMap::new(), order: VecDeque::new(), bytes: 0, bytes_max: bytes_max / 4 };
+        Cache { recent: VecDeque::new(), recent_bytes: 0, bytes_max, spare: Vec::new(), spare_bytes: 0, cold }
     }
 
     /// An empty buffer of at least `room` bytes; `hint`: how much may come.
@@ -87,7 +87,7 @@ impl Cache {
 
     /// Let go of the oldest chunks over the bound; only of what is durable, because the rest is nowhere else.
     pub fn evict(&mut self, durable: u64) {
-        while self.recent_bytes > self.recent_bytes_max && self.pop_before(durable) {}
+        while self.recent_bytes + self.spare_bytes + self.cold.bytes > self.bytes_max && self.pop_before(durable) {}
     }
 
     /// Let go of everything before `lsn`: nobody needs it any more.
@@ -135,6 +135,7 @@ struct Cold {
     order: VecDeque<u64>,
     /// Invariant: the sum of the parts' lengths.
     bytes: usize,
+    bytes_max: usize,
 }
 
 impl Cold {
@@ -147,7 +148,7 @@ impl Cold {
         self.bytes += bytes.len();
         self.parts.insert(start, bytes);
         // The newest stays even where it is larger than the bound: somebody waits for it.
-        while self.bytes > COLD_BYTES_MAX && self.order.len() > 1 {
+        while self.bytes > self.bytes_max && self.order.len() > 1 {
             let Some(oldest) = self.order.pop_front() else { break };
             if oldest == start {
                 self.order.push_back(oldest);
@@ -208,13 +209,13 @@ mod tests {
 
     #[test]
     fn cold_reads_are_bounded_and_overlap() {
-        let mut cache = Cache::new(0);
+        let mut cache = Cache::new(8000);
         cache.insert_cold(100, Bytes::from(vec![1; 1000]));
         cache.insert_cold(200, Bytes::from(vec![1; 10]));
         assert!(cache.find(500, 100).is_some());
-        cache.insert_cold(1 << 40, Bytes::from(vec![2; COLD_BYTES_MAX + 1]));
+        cache.insert_cold(1 << 40, Bytes::from(vec![2; 2001]));
         assert!(cache.find(500, 100).is_none());
-        assert!(cache.find(1 << 40, COLD_BYTES_MAX).is_some(), "the newest is never dropped");
+        assert!(cache.find(1 << 40, 2000).is_some(), "the newest is never dropped");
         cache.insert_cold(5, Bytes::from_static(b"x"));
         assert!(cache.find(1 << 40, 1).is_none());
         cache.cut(6);

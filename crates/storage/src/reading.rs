@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::io;
+use std::ops::Range;
 
 use bytes::Bytes;
 use foldhash::fast::FixedState;
@@ -20,6 +21,8 @@ const READ_BYTES_CROWDED: usize = 64 * 1024;
 const WINDOW_BYTES_CROWDED: usize = 64 * 1024 * 1024;
 /// Reads handed to the disk at a time; the others wait here.
 const READS_MAX: usize = 128;
+/// Reads under way at which nothing is read ahead: it would be forgotten before somebody comes to it.
+const READS_AHEAD_MAX: usize = 8;
 /// Blocks of one segment in memory.
 const WINDOW_BLOCKS_MAX: usize = 3;
 
@@ -123,22 +126,63 @@ impl Store {
         let found = Available::Now(RecordRef { log: id, offset, place, len, tag });
         let Some(position) = place.as_journal() else { return found };
         let Some(bytes) = self.journal.cached(Lsn(position), len as usize) else {
-            return self.read_journal(id, index, offset, position, len);
+            return self.read_journal(Some(id), id, index, offset, position, len);
         };
-        if bytes.cold && record::verify(bytes.bytes) != Ok(len as usize) {
-            return Available::Damaged(format!("the record at journal position {position:#x} fails its checksum"));
+        if bytes.cold {
+            if record::verify(bytes.bytes) != Ok(len as usize) {
+                return Available::Damaged(format!("the record at journal position {position:#x} fails its checksum"));
+            }
+            // The first one of what a read brought: who reads a stream will want what follows.
+            if log.stream.is_some()
+                && let Some(part) = bytes.buffer.filter(|part| part.as_ptr() == bytes.bytes.as_ptr())
+            {
+                let part = position..position + part.len() as u64;
+                self.read_ahead_in_journal(id, offset, &part);
+            }
         }
         found
     }
 
-    fn read_journal(&mut self, id: LogId, run: usize, offset: Offset, position: u64, len: u32) -> Available {
+    /// Have read what follows `offset` in the log behind this part of the journal, if not much else is being read.
+    fn read_ahead_in_journal(&mut self, id: LogId, offset: Offset, part: &Range<u64>) {
+        if self.reads.pending.len() >= READS_AHEAD_MAX {
+            return;
+        }
+        let Some(log) = self.logs.get(&id) else { return };
+        let mut next = log.next_live(offset.0 + 1);
+        while let Some(at) = next
+            && let Some(index) = log.run_index(at)
+            && let Some(entry) = log.runs.get(index).and_then(|run| run.entry(at))
+            && let Some(position) = entry.place.as_journal().filter(|position| *position >= part.start)
+        {
+            if position + u64::from(entry.len) > part.end {
+                let len = entry.len;
+                if self.journal.cached(Lsn(position), len as usize).is_none() {
+                    self.read_journal(None, id, index, Offset(at), position, len);
+                }
+                return;
+            }
+            next = log.next_live(at + 1);
+        }
+    }
+
+    /// Read one record of a log and what lies behind it, for `waiting`.
+    fn read_journal(
+        &mut self,
+        waiting: Option<LogId>,
+        id: LogId,
+        run: usize,
+        offset: Offset,
+        position: u64,
+        len: u32,
+    ) -> Available {
         let end = position + u64::from(len);
         for read in self.reads.pending.values_mut() {
             if let Reading::Journal(parts) = &read.what
                 && let Some(before) = parts.partition_point(|(start, _)| *start <= position).checked_sub(1)
                 && end <= parts[before].1
             {
-                read.waiting.push(id);
+                read.waiting.extend(waiting);
                 return Available::Soon;
             }
         }
@@ -151,7 +195,7 @@ impl Store {
         };
         let plain = || (vec![(start.0, start.0 + extent.len as u64)], Job::Read(extent));
         let (parts, job) = self.scattered(id, run, offset, ahead).unwrap_or_else(plain);
-        self.submit_read(Reading::Journal(parts), job, Some(id));
+        self.submit_read(Reading::Journal(parts), job, waiting);
         Available::Soon
     }
 

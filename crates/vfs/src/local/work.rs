@@ -117,17 +117,18 @@ impl Worker {
         let file = self.file(&extent.path)?;
         // Never allocate for more than the file has.
         let rest = usize::try_from(file.metadata()?.len().saturating_sub(extent.offset)).unwrap_or(usize::MAX);
-        let mut bytes = vec![0; extent.len.min(rest)];
-        let mut filled = 0;
-        while let Some(buffer) = bytes.get_mut(filled..).filter(|buffer| !buffer.is_empty()) {
-            match file.read_at(buffer, extent.offset + filled as u64) {
+        let len = extent.len.min(rest);
+        // Not cleared first: that costs a quarter of what reading it does.
+        let mut bytes = Vec::with_capacity(len);
+        while bytes.len() < len {
+            let from = extent.offset + bytes.len() as u64;
+            match rustix::io::pread(&file, rustix::buffer::spare_capacity(&mut bytes), from) {
                 Ok(0) => break,
-                Ok(count) => filled += count,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
+                Ok(_) | Err(rustix::io::Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
             }
         }
-        bytes.truncate(filled);
+        bytes.truncate(len);
         Ok(Bytes::from(bytes))
     }
 
