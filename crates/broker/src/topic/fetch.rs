@@ -11,6 +11,9 @@ use crate::broker::{Broker, Sink};
 pub(crate) const LEADER_EPOCH: i32 = 0;
 /// How long a read of the disk may keep a fetch waiting beyond its own time, in milliseconds.
 const DISK_PATIENCE_MS: u64 = 30_000;
+/// Partitions of one request that the disk is asked for at a time. More would push each other out of memory before they are
+/// answered; their turn comes with the next request.
+const READS_MAX: usize = 4;
 /// Batches looked at in one go while an offset is sought by time. Few in tests, so that a search goes on later.
 const SCAN_BATCHES_MAX: usize = if cfg!(test) { 64 } else { 4096 };
 
@@ -115,12 +118,13 @@ impl Broker {
     fn try_fetch(&mut self, fetch: &Fetch<'_>, until_ms: u64, now: Now) -> Option<Vec<Fetched>> {
         let mut all = Vec::with_capacity(fetch.partitions.len());
         let mut left = fetch.max_bytes;
-        let (mut bytes, mut failed, mut soon) = (0, false, false);
+        let (mut bytes, mut failed, mut reads) = (0, false, 0);
         for from in fetch.partitions {
             let mut fetched = Fetched { high_watermark: -1, last_stable: -1, log_start: -1, ..Fetched::default() };
-            match self.read_partition(from, fetch.committed_only, left, bytes == 0, &mut fetched) {
+            let most = if reads < READS_MAX { left } else { 0 };
+            match self.read_partition(from, fetch.committed_only, most, most > 0 && bytes == 0, &mut fetched) {
                 Ok(Read::Done) => {}
-                Ok(Read::Soon) => soon = true,
+                Ok(Read::Soon) => reads += 1,
                 Err(failure) => {
                     fetched.failure = Some(failure);
                     failed = true;
@@ -131,6 +135,7 @@ impl Broker {
             left = left.saturating_sub(read);
             all.push(fetched);
         }
+        let soon = reads > 0;
         let until_ms = if soon && bytes == 0 { until_ms.saturating_add(DISK_PATIENCE_MS) } else { until_ms };
         let enough = failed || bytes >= fetch.min_bytes.min(fetch.max_bytes).max(usize::from(soon));
         (enough || now.mono_ms >= until_ms).then_some(all)
