@@ -43,7 +43,8 @@ pub(crate) struct Cache {
 }
 
 impl Cache {
-    /// `bytes_max`: of everything in here; what is not durable yet stays even beyond it. Cold reads get a quarter.
+    /// `bytes_max`: of everything in here; what is not durable yet stays even beyond it. Cold reads get a quarter
+    /// at most, buffers for reuse another one.
     pub fn new(bytes_max: usize) -> Cache {
         let cold = Cold { parts: BTreeMap::new(), order: VecDeque::new(), bytes: 0, bytes_max: bytes_max / 4 };
         Cache { recent: VecDeque::new(), recent_bytes: 0, bytes_max, spare: Vec::new(), spare_bytes: 0, cold }
@@ -71,11 +72,15 @@ impl Cache {
     /// Take back a buffer that nobody uses any more.
     pub fn give_back(&mut self, mut buffer: Vec<u8>) {
         let bytes = buffer.capacity();
-        if (OWN_BYTES_MIN..=CHUNK_BYTES_MAX).contains(&bytes) && self.spare_bytes + bytes <= SPARE_BYTES_MAX {
+        if (OWN_BYTES_MIN..=CHUNK_BYTES_MAX).contains(&bytes) && self.spare_bytes + bytes <= self.spare_bytes_max() {
             buffer.clear();
             self.spare_bytes += bytes;
             self.spare.push(buffer);
         }
+    }
+
+    fn spare_bytes_max(&self) -> usize {
+        SPARE_BYTES_MAX.min(self.bytes_max / 4)
     }
 
     /// Keep a chunk, which lies behind all before it.
@@ -103,7 +108,7 @@ impl Cache {
         };
         self.recent_bytes -= chunk.cost;
         if chunk.cost >= OWN_BYTES_MIN
-            && self.spare_bytes + chunk.cost <= SPARE_BYTES_MAX
+            && self.spare_bytes + chunk.cost <= self.spare_bytes_max()
             && let Ok(mut unique) = chunk.bytes.try_into_mut()
         {
             unique.clear();
@@ -227,7 +232,7 @@ mod tests {
     /// Each large frame took fresh memory, which the system had to clear first.
     #[test]
     fn buffers_of_single_frames_are_used_again_as_many_as_a_block_frees() {
-        let mut cache = Cache::new(0);
+        let mut cache = Cache::new(64 * 1024 * 1024);
         let addresses = |cache: &mut Cache, start: u64| -> Vec<usize> {
             let fill = |index: u64| {
                 let mut own = cache.own_buffer(65_700);
@@ -241,21 +246,21 @@ mod tests {
             found
         };
         let first = addresses(&mut cache, 0);
-        cache.evict(u64::MAX);
+        cache.cut(u64::MAX);
         assert_eq!(addresses(&mut cache, 120 * 65_700), first);
-        cache.evict(u64::MAX);
+        cache.cut(u64::MAX);
         assert!(cache.own_buffer(33_000).capacity() < 65_700, "a much smaller frame does not hold a large buffer");
         assert!(cache.spare_bytes <= SPARE_BYTES_MAX);
     }
 
     #[test]
     fn a_chunk_is_used_again_once_nobody_shares_it() {
-        let mut cache = Cache::new(0);
+        let mut cache = Cache::new(4 * CHUNK_BYTES_MAX);
         let mut chunk = cache.buffer(10, CHUNK_BYTES_MAX);
         chunk.extend_from_slice(b"hello");
         let address = chunk.as_ptr();
         cache.push(0, Bytes::from(chunk), CHUNK_BYTES_MAX);
-        cache.evict(5);
+        cache.cut(5);
         let again = cache.buffer(10, CHUNK_BYTES_MAX);
         assert_eq!((again.as_ptr(), again.len(), again.capacity()), (address, 0, CHUNK_BYTES_MAX));
     }

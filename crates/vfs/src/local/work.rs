@@ -162,9 +162,7 @@ impl Worker {
             let stretch = self.read(&Extent { path: first.path.clone(), offset: first.offset, len })?;
             for extent in now {
                 let from = (extent.offset - first.offset) as usize;
-                let part = stretch
-                    .get(from..from + extent.len)
-                    .ok_or_else(|| cut_short(&extent.path))?;
+                let part = stretch.get(from..from + extent.len).ok_or_else(|| cut_short(&extent.path))?;
                 bytes.extend_from_slice(part);
             }
         }
