@@ -129,11 +129,11 @@ macro_rules! apis {
             }
         )*
 
-        #[cfg(test)]
-        impl<'a> tests::SampleApi<'a> for Request<'a> {
-            fn sample(key: ApiKey, source: &mut tests::Source<'a>, version: i16) -> Request<'a> {
+        #[cfg(any(test, feature = "sample"))]
+        impl<'a> sample::SampleApi<'a> for Request<'a> {
+            fn sample(key: ApiKey, source: &mut sample::Source<'a>, version: i16) -> Request<'a> {
                 match key {
-                    $(ApiKey::$name => Request::$name(tests::Sample::sample(source, <$request>::version(version))),)*
+                    $(ApiKey::$name => Request::$name(sample::Sample::sample(source, <$request>::version(version))),)*
                 }
             }
             fn known(key: ApiKey) -> (RangeInclusive<i16>, i16) {
@@ -143,11 +143,11 @@ macro_rules! apis {
             }
         }
 
-        #[cfg(test)]
-        impl<'a> tests::SampleApi<'a> for Response<'a> {
-            fn sample(key: ApiKey, source: &mut tests::Source<'a>, version: i16) -> Response<'a> {
+        #[cfg(any(test, feature = "sample"))]
+        impl<'a> sample::SampleApi<'a> for Response<'a> {
+            fn sample(key: ApiKey, source: &mut sample::Source<'a>, version: i16) -> Response<'a> {
                 match key {
-                    $(ApiKey::$name => Response::$name(tests::Sample::sample(source, <$response>::version(version))),)*
+                    $(ApiKey::$name => Response::$name(sample::Sample::sample(source, <$response>::version(version))),)*
                 }
             }
             fn known(key: ApiKey) -> (RangeInclusive<i16>, i16) {

@@ -169,10 +169,10 @@ macro_rules! structure {
             }
         }
 
-        #[cfg(test)]
+        #[cfg(any(test, feature = "sample"))]
         #[allow(unused_variables, reason = "not every structure has fields")]
-        impl<'a> $crate::codec::tests::Sample<'a> for $name $(<$life>)? {
-            fn sample(source: &mut $crate::codec::tests::Source<'a>, at: $crate::codec::wire::Version) -> Self {
+        impl<'a> $crate::codec::sample::Sample<'a> for $name $(<$life>)? {
+            fn sample(source: &mut $crate::codec::sample::Source<'a>, at: $crate::codec::wire::Version) -> Self {
                 let mut this = Self::default();
                 $($crate::codec::message::field!(sample this.$field, source, at
                     $(, $present $(, nullable $nullable)? $(, tag $tag)?)?);)*
@@ -251,16 +251,16 @@ macro_rules! field {
     (take_tag $($other:tt)*) => {};
 
     (sample $place:expr, $source:ident, $at:ident) => {
-        $place = $crate::codec::tests::Sample::sample($source, $at)
+        $place = $crate::codec::sample::Sample::sample($source, $at)
     };
     (sample $place:expr, $source:ident, $at:ident, $present:expr, nullable $nullable:expr) => {
         if $at.within(&($present)) {
-            $place = $crate::codec::tests::sample_option($source, $at, $at.within(&($nullable)));
+            $place = $crate::codec::sample::sample_option($source, $at, $at.within(&($nullable)));
         }
     };
     (sample $place:expr, $source:ident, $at:ident, $present:expr $(, tag $tag:literal)?) => {
         if $at.within(&($present)) {
-            $place = $crate::codec::tests::Sample::sample($source, $at);
+            $place = $crate::codec::sample::Sample::sample($source, $at);
         }
     };
 }

@@ -10,6 +10,7 @@
 //! - [`frame`]: cutting the byte stream into frames; headers of requests and responses
 //! - [`api`]: the table of what is served, and any request or response by its key
 //! - [`error_code`]: the numbers of errors
+//! - `sample`: any message, made of bytes, for tests and fuzzing
 //! - [`consumer_protocol`]: what consumers put into the opaque bytes of JoinGroup and SyncGroup
 //! - one file per API key:
 //!   - records: [`produce`], [`fetch`], [`list_offsets`], [`offset_for_leader_epoch`], [`delete_records`]
@@ -66,6 +67,9 @@ pub mod offset_delete;
 pub mod offset_fetch;
 pub mod offset_for_leader_epoch;
 pub mod produce;
+#[cfg(any(test, feature = "sample"))]
+#[allow(clippy::indexing_slicing)]
+pub mod sample;
 pub mod sasl_authenticate;
 pub mod sasl_handshake;
 pub mod sync_group;

@@ -1,118 +1,14 @@
 //! What is written is read back and is what Kafka's own definitions make of it, and no bytes make a reader panic.
 
-use std::ops::RangeInclusive;
-
 use bytes::{Bytes, BytesMut};
 use kafka_protocol::messages::{RequestKind, ResponseKind};
 use kafka_protocol::protocol::{Decodable, Encodable};
 use proptest::prelude::*;
 
 use super::consumer_protocol::{Assignment, Subscription};
+use super::sample::{Sample, SampleApi, Source};
 use super::wire::{Nullable, Wire};
 use super::*;
-
-/// Values made of random bytes, so that fewer bytes make a smaller value: an empty source makes zeros and nothing.
-pub struct Source<'a> {
-    bytes: &'a [u8],
-}
-
-impl<'a> Source<'a> {
-    pub fn new(bytes: &'a [u8]) -> Source<'a> {
-        Source { bytes }
-    }
-
-    fn take(&mut self, len: usize) -> &'a [u8] {
-        let (taken, rest) = self.bytes.split_at(len.min(self.bytes.len()));
-        self.bytes = rest;
-        taken
-    }
-
-    fn byte(&mut self) -> u8 {
-        self.take(1).first().copied().unwrap_or(0)
-    }
-
-    fn array<const N: usize>(&mut self) -> [u8; N] {
-        let mut array = [0; N];
-        let taken = self.take(N);
-        array[..taken.len()].copy_from_slice(taken);
-        array
-    }
-
-    /// Mostly short; at times longer than a varint of one byte can say.
-    fn len(&mut self) -> usize {
-        match self.byte() {
-            255 => 130,
-            byte => usize::from(byte % 4),
-        }
-    }
-}
-
-/// A random value that a version can carry.
-pub trait Sample<'a>: Sized {
-    fn sample(source: &mut Source<'a>, at: Version) -> Self;
-}
-
-/// A random request or response.
-pub trait SampleApi<'a>: Sized {
-    fn sample(key: ApiKey, source: &mut Source<'a>, version: i16) -> Self;
-    /// Versions that can be read and written, and the first flexible one.
-    fn known(key: ApiKey) -> (RangeInclusive<i16>, i16);
-}
-
-pub fn sample_option<'a, T: Sample<'a>>(source: &mut Source<'a>, at: Version, nullable: bool) -> Option<T> {
-    (!nullable || source.byte() % 2 == 1).then(|| T::sample(source, at))
-}
-
-impl<'a, T: Sample<'a>> Sample<'a> for Option<T> {
-    fn sample(source: &mut Source<'a>, at: Version) -> Self {
-        sample_option(source, at, true)
-    }
-}
-
-impl<'a, T: Sample<'a>> Sample<'a> for Vec<T> {
-    fn sample(source: &mut Source<'a>, at: Version) -> Self {
-        (0..source.len()).map(|_| T::sample(source, at)).collect()
-    }
-}
-
-macro_rules! sample_integers {
-    ($($kind:ident)*) => {$(
-        impl<'a> Sample<'a> for $kind {
-            fn sample(source: &mut Source<'a>, _: Version) -> Self {
-                $kind::from_be_bytes(source.array())
-            }
-        }
-    )*};
-}
-sample_integers!(i8 i16 i32 i64);
-
-impl<'a> Sample<'a> for bool {
-    fn sample(source: &mut Source<'a>, _: Version) -> Self {
-        source.byte() % 2 == 1
-    }
-}
-
-impl<'a> Sample<'a> for Uuid {
-    fn sample(source: &mut Source<'a>, _: Version) -> Self {
-        source.array()
-    }
-}
-
-impl<'a> Sample<'a> for &'a [u8] {
-    fn sample(source: &mut Source<'a>, _: Version) -> Self {
-        let len = source.len();
-        source.take(len)
-    }
-}
-
-impl<'a> Sample<'a> for &'a str {
-    fn sample(source: &mut Source<'a>, _: Version) -> Self {
-        const TEXT: &str = "topic-1 группа 主题 \u{1f980} 0123456789 abcdefghijklmnopqrstuvwxyz \
-            0123456789 abcdefghijklmnopqrstuvwxyz 0123456789 abcdefghijklmnopqrstuvwxyz end";
-        let from = TEXT.floor_char_boundary(source.byte() as usize % 20);
-        &TEXT[from..TEXT.floor_char_boundary(from + source.len() * 2)]
-    }
-}
 
 /// Requests and responses behave alike: the same tests for both.
 macro_rules! against_oracle {
@@ -159,7 +55,7 @@ macro_rules! against_oracle {
                 #[test]
                 fn the_oracle_reads_and_writes_the_same_bytes(random in proptest::collection::vec(any::<u8>(), 0..1000)) {
                     for (key, version) in all() {
-                        let message = $kind::sample(key, &mut Source { bytes: &random }, version);
+                        let message = $kind::sample(key, &mut Source::new(&random), version);
                         let bytes = written(&message, version);
                         prop_assert_eq!(oracle(key, &bytes, version), Ok(bytes.clone()), "{} {}", key.name(), version);
                         prop_assert_eq!(read(key, &bytes, version), Ok((message, 0)), "{} {}", key.name(), version);
@@ -173,7 +69,7 @@ macro_rules! against_oracle {
                     cut: prop::sample::Index,
                 ) {
                     for (key, version) in some(version) {
-                        let bytes = written(&$kind::sample(key, &mut Source { bytes: &random }, version), version);
+                        let bytes = written(&$kind::sample(key, &mut Source::new(&random), version), version);
                         if !bytes.is_empty() {
                             let cut = cut.index(bytes.len());
                             prop_assert!(read(key, &bytes[..cut], version).is_err(), "{} {}", key.name(), version);
@@ -188,7 +84,7 @@ macro_rules! against_oracle {
                     places in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..4),
                 ) {
                     for (key, version) in some(version) {
-                        let mut bytes = written(&$kind::sample(key, &mut Source { bytes: &random }, version), version);
+                        let mut bytes = written(&$kind::sample(key, &mut Source::new(&random), version), version);
                         for (place, value) in places.iter().filter(|_| !bytes.is_empty()).collect::<Vec<_>>() {
                             let place = place.index(bytes.len());
                             bytes[place] = *value;
@@ -279,7 +175,7 @@ proptest! {
     fn consumer_protocol_is_the_oracles(random in proptest::collection::vec(any::<u8>(), 0..300)) {
         use kafka_protocol::messages::{ConsumerProtocolAssignment, ConsumerProtocolSubscription};
         for version in 0..=3 {
-            let source = &mut Source { bytes: &random };
+            let source = &mut Source::new(&random);
             let subscription = Subscription::sample(source, Subscription::version(version));
             let bytes = consumer_protocol::encode(&subscription, version);
             let mut again = BytesMut::from(&bytes[..2]);
@@ -299,7 +195,7 @@ proptest! {
     #[test]
     fn a_walk_through_a_produce_request_finds_what_decoding_finds(random in proptest::collection::vec(any::<u8>(), 0..600)) {
         for version in produce::Request::VERSIONS {
-            let request = produce::Request::sample(&mut Source { bytes: &random }, produce::Request::version(version));
+            let request = produce::Request::sample(&mut Source::new(&random), produce::Request::version(version));
             let mut body = Vec::new();
             request.encode(&mut body, version);
             let (head, walk) = produce::walk(&body, version).unwrap();
@@ -341,7 +237,7 @@ proptest! {
     #[test]
     fn responses_in_pieces_are_the_same_bytes(random in proptest::collection::vec(any::<u8>(), 0..600)) {
         for version in produce::Response::VERSIONS {
-            let mut response = produce::Response::sample(&mut Source { bytes: &random }, produce::Response::version(version));
+            let mut response = produce::Response::sample(&mut Source::new(&random), produce::Response::version(version));
             response.node_endpoints.clear();
             let mut out = Vec::new();
             produce::put_head(&mut out, version, response.topics.len());
@@ -358,7 +254,7 @@ proptest! {
             prop_assert_eq!(out, whole);
         }
         for version in fetch::Response::VERSIONS {
-            let response = fetch::Response::sample(&mut Source { bytes: &random }, fetch::Response::version(version));
+            let response = fetch::Response::sample(&mut Source::new(&random), fetch::Response::version(version));
             let mut out = Vec::new();
             let mut whole = response.clone();
             fetch::put_head(&mut out, version, &response, response.topics.len());

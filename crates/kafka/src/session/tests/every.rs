@@ -3,7 +3,7 @@
 use model::{Event, Failure, LogFailure, Reply};
 
 use super::*;
-use crate::codec::tests::{SampleApi as _, Source};
+use crate::codec::sample::{SampleApi as _, Source};
 
 /// How often a request may wait for the broker.
 const PATIENCE: usize = 1_000;
