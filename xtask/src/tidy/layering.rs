@@ -36,7 +36,8 @@ pub fn named() -> anyhow::Result<BTreeMap<String, Vec<String>>> {
             .iter()
             .filter_map(|section| manifest.get(*section)?.as_table())
             .flat_map(|section| section.keys().cloned())
-            .filter(|key| MAY_NAME.iter().any(|(ours, _)| ours == key))
+            // A crate's tests may want a feature of its own.
+            .filter(|key| key != name && MAY_NAME.iter().any(|(ours, _)| ours == key))
             .collect();
         names.sort();
         names.dedup();

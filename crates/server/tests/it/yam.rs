@@ -55,8 +55,12 @@ impl Yam {
     }
 
     pub fn start_with(data: &Path, arguments: &[&str]) -> Yam {
-        let mut command = command(&["serve", "--log-level", "warn", "--data-dir"]);
-        command.arg(data).args(arguments).stdout(Stdio::piped());
+        Yam::start_logging(data, arguments, "warn", Stdio::inherit())
+    }
+
+    pub fn start_logging(data: &Path, arguments: &[&str], level: &str, log: impl Into<Stdio>) -> Yam {
+        let mut command = command(&["serve", "--log-level", level, "--data-dir"]);
+        command.arg(data).args(arguments).stdout(Stdio::piped()).stderr(log);
         let mut child = command.spawn().unwrap();
         let listeners = arguments.iter().filter(|argument| argument.ends_with("-listen")).count();
         let mut out = BufReader::new(child.stdout.take().unwrap());
