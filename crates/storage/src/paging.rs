@@ -86,6 +86,11 @@ impl Store {
         self.paging.wants_checkpoint && self.paging.checkpoint.is_none()
     }
 
+    /// No crash may undo what was written anew: a checkpoint is wanted soon.
+    pub fn want_checkpoint(&mut self) {
+        self.paging.wants_checkpoint = true;
+    }
+
     /// Take the state as it is now; it is written once the journal is durable this far.
     pub fn checkpoint(&mut self, catalog: &[u8]) {
         self.flush_settles();

@@ -291,7 +291,7 @@ impl Store {
         self.logs.get(&id).is_some_and(|log| log.paging)
     }
 
-    /// Whether a crash would undo nothing that was written anew before the journal was as long as this.
+    /// Whether no crash undoes what was written anew before the journal was as long as this.
     #[must_use]
     pub fn is_checkpointed(&self, at: Lsn) -> bool {
         self.paging.newest_checkpoint.is_some_and(|newest| newest >= at)

@@ -55,6 +55,8 @@ pub(super) struct Compaction {
     dirty: u64,
     /// What was compacted before stays so, whatever happens: tombstones in it may go.
     settled: bool,
+    /// There are some that may go the next time.
+    tombstones: bool,
     /// Records below this are looked at.
     end: u64,
     /// The next batch.
@@ -138,6 +140,7 @@ impl Broker {
                 log,
                 start: partition.start,
                 dirty: partition.compacted,
+                tombstones: false,
                 settled: self.store.is_checkpointed(partition.compacted_at),
                 end,
                 next: Offset(0),
@@ -303,6 +306,9 @@ impl Broker {
             partition.compacted = compaction.end;
             partition.compacted_at = self.store.appended();
         }
+        if compaction.tombstones {
+            self.store.want_checkpoint();
+        }
         // There may be more: what did not fit, or another partition.
         self.topics.next_compaction_ms = 0;
     }
@@ -342,7 +348,7 @@ impl Broker {
     }
 
     /// What is left of a batch; and how many bytes were looked at.
-    fn filter_batch(&self, compaction: &Compaction, base: u64, batch: &[u8], now: Now) -> (Kept, usize) {
+    fn filter_batch(&self, compaction: &mut Compaction, base: u64, batch: &[u8], now: Now) -> (Kept, usize) {
         let Ok(head) = BatchHead::parse(batch) else { return (Kept::All, 0) };
         let tombstone_ms = self.topics.settings_of(compaction.log).map_or(0, |settings| settings.tombstone_ms);
         let old = (now.wall_ms as i64).saturating_sub(head.max_timestamp_ms) > tombstone_ms;
@@ -373,6 +379,7 @@ impl Broker {
             let superseded = record.key.is_none_or(|key| compaction.latest.get(key).is_some_and(superseded));
             let forgotten = record.value.is_none() && old && compaction.settled && offset < compaction.dirty;
             if !(superseded || forgotten) {
+                compaction.tombstones |= record.value.is_none();
                 kept.push(record.bytes);
             }
         }

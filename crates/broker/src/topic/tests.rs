@@ -798,6 +798,44 @@ fn compaction_goes_on_where_it_stopped_and_takes_turns() {
     assert!(turns >= 2 * 40 * 60 * 28 / (16 * 1024), "all records are looked at twice or more, 16 KiB a turn: {turns}");
 }
 
+/// What was written anew comes back as it was if a crash comes before the next checkpoint, and what was settled does not.
+#[test]
+fn no_crash_brings_back_what_a_tombstone_covered() {
+    let mut gone = 0;
+    for turns in 0..60 {
+        let mut world = World::new(40 + turns);
+        let config = [
+            ("cleanup.policy", "compact"),
+            ("segment.ms", "100"),
+            ("min.cleanable.dirty.ratio", "0"),
+            ("delete.retention.ms", "0"),
+        ];
+        world.create("t", 1, &config);
+        let pass = |world: &mut World, records: &[(u8, Option<&str>)]| {
+            world.produce("t", &keyed(records, world.now.wall_ms as i64, 0)).unwrap();
+            world.settle();
+            world.now.wall_ms += 500;
+            world.now.mono_ms += 15_000;
+        };
+        pass(&mut world, &[(1, Some("a")), (2, Some("b"))]);
+        pass(&mut world, &[(1, None)]);
+        for round in 0..turns {
+            world.turn();
+            world.now.mono_ms += 1;
+            // Something must be new, or nothing is compacted.
+            if round == 20 {
+                pass(&mut world, &[(3, Some("c"))]);
+            }
+        }
+        world.crash();
+        let left = all_records(&mut world, "t");
+        let has = |tombstone: bool| left.iter().any(|(_, key, value)| *key == 1 && value.is_none() == tombstone);
+        assert!(has(true) || !has(false), "after {turns} turns the key is back: {left:?}");
+        gone += usize::from(!has(true));
+    }
+    assert!(gone > 10, "tombstones stay for ever: {gone}");
+}
+
 #[test]
 fn old_records_are_looked_for_in_every_partition_some_of_them_a_turn() {
     let mut world = World::new(31);
