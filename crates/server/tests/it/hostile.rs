@@ -267,9 +267,9 @@ fn noise_is_answered_with_a_close() {
 #[test]
 fn a_length_that_lies_to_the_kafka_listener_ends_its_connection_with_a_line_in_the_log() {
     let dir = tempdir().unwrap();
-    let log = dir.path().join("log");
+    let log = tempfile::NamedTempFile::new_in(dir.path()).unwrap();
     let listeners = ["--amqp-listen", "127.0.0.1:0", "--kafka-listen", "127.0.0.1:0"];
-    let yam = Yam::start_logging(&dir.path().join("data"), &listeners, "info", std::fs::File::create(&log).unwrap());
+    let yam = Yam::start_logging(&dir.path().join("data"), &listeners, "info", log.reopen().unwrap());
     let before = yam.memory();
     // Metadata 1, of two thousand million topics.
     let body = [&[0, 3, 0, 1, 0, 0, 0, 9, 0, 1, b'x'][..], &[0x7f, 0xff, 0xff, 0xff]].concat();
@@ -281,7 +281,7 @@ fn a_length_that_lies_to_the_kafka_listener_ends_its_connection_with_a_line_in_t
         stream.set_read_timeout(Some(crate::yam::PATIENCE)).unwrap();
         stream.write_all(bytes).unwrap();
         assert_eq!(rest(&mut stream), b"", "it ends without an answer");
-        let said = std::fs::read_to_string(&log).unwrap();
+        let said = std::fs::read_to_string(log.path()).unwrap();
         assert!(said.lines().any(|line| line.contains("connection ended") && line.contains(words)), "{words} in {said}");
     }
     assert!(yam.memory() < before + 16 * 1024 * 1024, "{} after {before}", yam.memory());
