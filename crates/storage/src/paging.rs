@@ -37,13 +37,24 @@ pub(crate) struct Paging {
     /// A checkpoint is wanted: the node must hand in its catalog.
     wants_checkpoint: bool,
     /// A checkpoint that waits for the journal to be durable up to its position.
-    pub(crate) checkpoint: Option<(Lsn, Bytes)>,
+    pub(crate) checkpoint: Option<(Taken, Bytes)>,
     /// Checkpoints taken since the start.
     taken: u64,
     /// Segments that were written anew: (checkpoints taken before, path). The old files go with the next checkpoint.
     retired: Vec<(u64, String)>,
     /// The position of the newest checkpoint on disk.
     pub(crate) newest_checkpoint: Option<Lsn>,
+}
+
+/// A checkpoint as it was taken: another may be taken while it is being written.
+#[derive(Clone, Copy)]
+pub(crate) struct Taken {
+    at: Lsn,
+    /// So many were taken before it.
+    number: u64,
+    /// Nothing that the checkpoint knows lies in the journal before this bucket. What is settled later it still knows, and
+    /// a crash may bring it back.
+    first_bucket: u64,
 }
 
 enum Work {
@@ -53,7 +64,7 @@ enum Work {
     Write(Token, PageOut),
     /// Bytes to be carried forward are being gathered.
     Carry(Token, Vec<Carried>),
-    Checkpoint(Token, Lsn),
+    Checkpoint(Token, Taken),
 }
 
 struct PageOut {
@@ -97,8 +108,11 @@ impl Store {
         let at = self.journal.appended();
         let bytes = self.state_at(at, catalog);
         self.paging.wants_checkpoint = false;
+        let here = at.0 / self.bucket_bytes();
+        let first = self.buckets.iter().find(|bucket| bucket.live > 0);
+        let first_bucket = first.map_or(here, |bucket| bucket.number.min(here));
+        self.paging.checkpoint = Some((Taken { at, number: self.paging.taken, first_bucket }, bytes));
         self.paging.taken += 1;
-        self.paging.checkpoint = Some((at, bytes));
     }
 
     fn state_at(&self, at: Lsn, catalog: &[u8]) -> Bytes {
@@ -129,13 +143,13 @@ impl Store {
             return;
         }
         let durable = self.journal.durable();
-        if let Some((at, _)) = self.paging.checkpoint {
-            if (durable >= at || planted::is(Bug::CheckpointBeforeDurable))
-                && let Some((at, bytes)) = self.paging.checkpoint.take()
+        if let Some((taken, _)) = &self.paging.checkpoint {
+            if (durable >= taken.at || planted::is(Bug::CheckpointBeforeDurable))
+                && let Some((taken, bytes)) = self.paging.checkpoint.take()
             {
                 let token = self.token();
-                self.jobs.push((token, Job::Replace { path: checkpoint::path(at), parts: vec![bytes] }));
-                self.paging.work = Some(Work::Checkpoint(token, at));
+                self.jobs.push((token, Job::Replace { path: checkpoint::path(taken.at), parts: vec![bytes] }));
+                self.paging.work = Some(Work::Checkpoint(token, taken));
             }
             return;
         }
@@ -602,8 +616,8 @@ impl Store {
                     self.carry(batch, &bytes);
                 }
             }
-            Some(Work::Checkpoint(at, lsn)) if at == token => match completion.result {
-                Ok(_) => self.checkpoint_written(lsn),
+            Some(Work::Checkpoint(at, taken)) if at == token => match completion.result {
+                Ok(_) => self.checkpoint_written(taken),
                 Err(error) => tracing::warn!(%error, "a checkpoint could not be written; it is tried again later"),
             },
             other => {
@@ -624,23 +638,17 @@ impl Store {
         self.paging.target = None;
     }
 
-    fn checkpoint_written(&mut self, at: Lsn) {
+    fn checkpoint_written(&mut self, Taken { at, number, first_bucket }: Taken) {
         if let Some(old) = self.paging.newest_checkpoint.replace(at).filter(|old| *old != at) {
             self.removals.push_back((Lsn(0), checkpoint::path(old)));
         }
-        // The checkpoint that was written is the last that was taken.
-        let taken = self.paging.taken;
-        for (_, path) in self.paging.retired.extract_if(.., |(before, _)| *before < taken) {
+        for (_, path) in self.paging.retired.extract_if(.., |(before, _)| *before <= number) {
             self.removals.push_back((Lsn(0), path));
         }
-        let here = at.0 / self.bucket_bytes();
-        while self.buckets.front().is_some_and(|bucket| bucket.live == 0 && bucket.number < here) {
+        while self.buckets.front().is_some_and(|bucket| bucket.live == 0 && bucket.number < first_bucket) {
             self.buckets.pop_front();
         }
-        let mut first = self.buckets.front().map_or(here, |bucket| bucket.number.min(here));
-        if planted::is(Bug::CutTooFar) {
-            first = here;
-        }
+        let first = if planted::is(Bug::CutTooFar) { at.0 / self.bucket_bytes() } else { first_bucket };
         self.journal.cut(Lsn(first * self.bucket_bytes()));
     }
 }

@@ -53,8 +53,17 @@ type Parts = Vec<(u64, u64)>;
 
 enum Reading {
     Journal(Parts),
-    Index { log: LogId, first: u64 },
-    Block { log: LogId, first: u64, start: u64 },
+    Index(Segment),
+    Block { of: Segment, start: u64 },
+}
+
+/// A segment's file, and the run it is home to: when it is written anew the file is another, and what is on its way from
+/// the old one is of no use.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Segment {
+    log: LogId,
+    first: u64,
+    file: u64,
 }
 
 struct PendingRead {
@@ -105,9 +114,9 @@ impl Store {
     pub fn load_index(&mut self, id: LogId, vfs: &mut dyn Vfs) {
         self.keep_index(id);
         for index in 0..self.logs.get(&id).map_or(0, |log| log.runs.len()) {
-            let Some((first, extent)) = self.request_index(id, index) else { continue };
+            let Some((of, extent)) = self.request_index(id, index) else { continue };
             let read = vfs.run(Job::Read(extent));
-            self.index_arrived(id, first, bytes_of(read));
+            self.index_arrived(of, bytes_of(read));
         }
     }
 
@@ -245,8 +254,9 @@ impl Store {
         if let Some(damage) = &home.damaged {
             return Available::Damaged(damage.clone());
         }
+        let segment = Segment { log: id, first, file: home.file };
         let Some(&Entry { place, tag, len }) = run.entries.get((offset.0 - first) as usize) else {
-            self.wait_for(id, |what| matches!(what, Reading::Index { log, first: at } if *log == id && *at == first));
+            self.wait_for(id, |what| matches!(what, Reading::Index(of) if *of == segment));
             return Available::Soon;
         };
         let Some(position) = place.as_segment() else { return Available::Gone };
@@ -268,7 +278,7 @@ impl Store {
             }
             None => {
                 self.want_block(id, index, position, len, position);
-                self.wait_for(id, |what| matches!(what, Reading::Block { log, first: at, .. } if *log == id && *at == first));
+                self.wait_for(id, |what| matches!(what, Reading::Block { of, .. } if *of == segment));
                 Available::Soon
             }
         }
@@ -283,13 +293,13 @@ impl Store {
     }
 
     fn want_index(&mut self, id: LogId, index: usize) {
-        if let Some((first, extent)) = self.request_index(id, index) {
-            self.submit_read(Reading::Index { log: id, first }, Job::Read(extent), None);
+        if let Some((of, extent)) = self.request_index(id, index) {
+            self.submit_read(Reading::Index(of), Job::Read(extent), None);
         }
     }
 
-    /// Where the index of a run's segment lies, and the run's first offset, where it was not asked for before.
-    fn request_index(&mut self, id: LogId, index: usize) -> Option<(u64, Extent)> {
+    /// A run's segment and where its index lies, where it was not asked for before.
+    fn request_index(&mut self, id: LogId, index: usize) -> Option<(Segment, Extent)> {
         let run = self.logs.get_mut(&id)?.runs.get_mut(index)?;
         let Home::Segment(home) = &mut run.home else { return None };
         if home.index_requested {
@@ -298,7 +308,7 @@ impl Store {
         home.index_requested = true;
         let path = segment::path(id, home.file);
         let (offset, len) = (segment::HEADER_BYTES + home.data_len, segment::index_len(run.count));
-        Some((run.first, Extent { path, offset, len }))
+        Some((Segment { log: id, first: run.first, file: home.file }, Extent { path, offset, len }))
     }
 
     /// Ask for the block that begins at `position`, where it is not in memory or asked for. What holds the byte at `kept`
@@ -323,7 +333,8 @@ impl Store {
         self.reads.window_bytes += len;
         home.window.push_back(Block { start: position, len, bytes: None });
         let extent = Extent { path: segment::path(id, home.file), offset: position, len };
-        self.submit_read(Reading::Block { log: id, first, start: position }, Job::Read(extent), None);
+        let of = Segment { log: id, first, file: home.file };
+        self.submit_read(Reading::Block { of, start: position }, Job::Read(extent), None);
     }
 
     /// Ask for what follows a block that is being read, up to one block ahead. The block being read holds the byte at `kept`.
@@ -415,8 +426,8 @@ impl Store {
                     self.reads.unreadable.extend(parts.into_iter().map(|(start, end)| (start, end, error.clone())));
                 }
             },
-            Reading::Index { log, first } => self.index_arrived(log, first, bytes),
-            Reading::Block { log, first, start } => self.block_arrived(log, first, start, bytes),
+            Reading::Index(of) => self.index_arrived(of, bytes),
+            Reading::Block { of, start } => self.block_arrived(of, start, bytes),
         }
         self.reads.arrived.extend(read.waiting);
         None
@@ -428,11 +439,14 @@ impl Store {
         log.runs.get_mut(index).filter(|run| run.first == first)
     }
 
-    fn index_arrived(&mut self, id: LogId, first: u64, bytes: io::Result<Bytes>) {
-        let Some(run) = self.run_mut(id, first) else { return };
+    fn index_arrived(&mut self, of: Segment, bytes: io::Result<Bytes>) {
+        let Some(run) = self.run_mut(of.log, of.first) else { return };
         let count = run.count;
         let Home::Segment(home) = &mut run.home else { return };
-        let path = segment::path(id, home.file);
+        if home.file != of.file {
+            return;
+        }
+        let path = segment::path(of.log, of.file);
         match bytes.map(|bytes| segment::parse_index(&bytes, count)) {
             Ok(Some(entries)) => run.entries = entries,
             Ok(None) => home.damaged = Some(format!("the index of {path} fails its checksum")),
@@ -440,16 +454,19 @@ impl Store {
         }
     }
 
-    fn block_arrived(&mut self, id: LogId, first: u64, start: u64, bytes: io::Result<Bytes>) {
-        let Some(run) = self.run_mut(id, first) else { return };
+    fn block_arrived(&mut self, of: Segment, start: u64, bytes: io::Result<Bytes>) {
+        let Some(run) = self.run_mut(of.log, of.first) else { return };
         let Home::Segment(home) = &mut run.home else { return };
+        if home.file != of.file {
+            return;
+        }
         match bytes {
             Ok(bytes) => {
                 if let Some(block) = home.window.iter_mut().find(|block| block.start == start) {
                     block.bytes = Some(bytes);
                 }
             }
-            Err(error) => home.damaged = Some(format!("cannot read {}: {error}", segment::path(id, home.file))),
+            Err(error) => home.damaged = Some(format!("cannot read {}: {error}", segment::path(of.log, of.file))),
         }
     }
 }
