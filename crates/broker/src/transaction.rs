@@ -318,7 +318,7 @@ impl Broker {
         if !found.partitions.contains(&log) {
             self.extend_transaction(transaction.transactional_id, Some(log), None, now)?;
         }
-        Ok(Reply::Ok)
+        Ok(Reply::DurableAt(self.catalog_end))
     }
 
     pub(crate) fn add_group_to_transaction(
@@ -332,7 +332,7 @@ impl Broker {
         if !found.groups.contains(group) {
             self.extend_transaction(transaction.transactional_id, None, Some(group), now)?;
         }
-        Ok(Reply::Ok)
+        Ok(Reply::DurableAt(self.catalog_end))
     }
 
     /// Whether a producer may commit offsets of a group as part of its transaction; as `check_transaction`.
@@ -353,7 +353,8 @@ impl Broker {
         self.extend_transaction(named.transactional_id, None, Some(group), now)
     }
 
-    /// What follows in the journal is of no use without this entry before it, so that nobody waits for it.
+    /// Who is told of only this must wait for it: after a crash there would be no transaction for what comes next. What
+    /// follows in the journal need not, since it is of no use without this before it.
     ///
     /// # Errors
     /// `LimitReached`.

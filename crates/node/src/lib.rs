@@ -15,6 +15,7 @@ mod sessions;
 mod tests;
 
 pub use broker::GroupOptions;
+pub use broker::TopicOptions;
 pub use broker::User;
 pub use check::{CheckError, Finding, Summary, check};
 pub use kafka::SessionOptions as KafkaOptions;

@@ -18,8 +18,6 @@ use super::records::{self, Packing};
 use super::retention::PARTITIONS_PER_TURN;
 use crate::broker::Broker;
 
-/// How often partitions are looked at where nothing was to be done (Kafka's `log.cleaner.backoff.ms`), in milliseconds.
-const CHECK_MS: u64 = 15_000;
 /// Bytes of records looked at in one turn, but for a last batch that is larger. Few in tests, so that there are turns.
 const TURN_BYTES: usize = if cfg!(test) { 16 * 1024 } else { 4 * 1024 * 1024 };
 /// What a batch counts at least in a turn, in bytes.
@@ -107,7 +105,7 @@ impl Broker {
         self.topics.cleaning = match std::mem::take(&mut self.topics.cleaning) {
             Cleaning::Nothing if now.mono_ms < self.topics.next_compaction_ms => Cleaning::Nothing,
             Cleaning::Nothing => {
-                self.topics.next_compaction_ms = now.mono_ms + CHECK_MS;
+                self.topics.next_compaction_ms = now.mono_ms + self.options.topics.compaction_check_ms;
                 self.search_some(Search { left: self.topics.partitions.keys().copied().collect(), best: None }, now)
             }
             Cleaning::Search(search) => self.search_some(search, now),

@@ -53,11 +53,19 @@ pub struct Options {
     pub transaction_timeout_ms_max: i32,
     /// How often old records are looked for.
     pub retention_check_ms: u64,
+    /// How often partitions to be compacted are looked for (Kafka's `log.cleaner.backoff.ms`), in milliseconds.
+    pub compaction_check_ms: u64,
 }
 
 impl Default for Options {
     fn default() -> Options {
-        Options { auto_create: true, partitions: 1, transaction_timeout_ms_max: 900_000, retention_check_ms: 300_000 }
+        Options {
+            auto_create: true,
+            partitions: 1,
+            transaction_timeout_ms_max: 900_000,
+            retention_check_ms: 300_000,
+            compaction_check_ms: 15_000,
+        }
     }
 }
 
