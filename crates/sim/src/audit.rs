@@ -1,4 +1,8 @@
 //! Looking at everything from outside, with nobody else there: after a restart, and at the end.
+//!
+//! # Layout
+//! - this file: queues and exchanges
+//! - [`kafka`]: topics and groups
 
 use amqp::codec::{basic, exchange, queue};
 
@@ -6,6 +10,8 @@ use crate::checker::{ChanId, Violation, answers, kept, restart};
 use crate::connection::{Ask, Consumer, Heard, Mode};
 use crate::plan::QueueIx;
 use crate::world::{Outcome, World};
+
+mod kafka;
 
 /// Rounds in which an audit must be over.
 const ROUNDS_MAX: u32 = 5_000;

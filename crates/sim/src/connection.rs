@@ -12,6 +12,7 @@ use crate::checker::{ChanId, ConnId, Model, Violation, answers};
 use crate::message::MsgId;
 use crate::plan::{ExchangeIx, QueueIx};
 use crate::trace::Trace;
+use crate::wire::Wire;
 
 #[cfg(test)]
 mod tests;
@@ -88,18 +89,10 @@ pub enum Heard {
 
 pub struct Connection {
     pub id: ConnId,
-    pub session: SessionId,
     /// Number of the client whose connection it is.
     pub owner: usize,
     pub amqp: Client,
-    /// Sent by the client, on its way.
-    pub up: Vec<u8>,
-    /// Arrived at the broker, which has not used it.
-    pub held: Vec<u8>,
-    /// Sent by the broker, on its way.
-    pub down: Vec<u8>,
-    /// Arrived at the client, which lacks the rest of a frame.
-    pub input: Vec<u8>,
+    pub wire: Wire,
     pub opened: bool,
     pub closing: bool,
     pub blocked: bool,
@@ -119,13 +112,9 @@ impl Connection {
         let amqp = Client::connect(&options, &mut up);
         Connection {
             id,
-            session,
             owner,
             amqp,
-            up,
-            held: Vec::new(),
-            down: Vec::new(),
-            input: Vec::new(),
+            wire: Wire::new(session, up),
             opened: false,
             closing: false,
             blocked: false,
@@ -141,7 +130,7 @@ impl Connection {
     pub fn ask<'m, M: MethodArguments<'m>>(&mut self, at: usize, method: &M, ask: Option<Ask>) -> u32 {
         let channel = &mut self.channels[at];
         channel.ops += 1;
-        self.amqp.send(&mut self.up, channel.number, method);
+        self.amqp.send(&mut self.wire.up, channel.number, method);
         if let Some(ask) = ask {
             channel.awaiting.push_back((channel.ops, ask));
         }
@@ -186,10 +175,10 @@ impl Connection {
     /// # Errors
     /// The broker broke a promise.
     pub fn hear(&mut self, model: &mut Model, trace: &mut Trace) -> Result<(), Violation> {
-        let input = std::mem::take(&mut self.input);
+        let input = std::mem::take(&mut self.wire.input);
         let mut rest = &input[..];
         loop {
-            let event = match self.amqp.receive(&mut rest, &mut self.up) {
+            let event = match self.amqp.receive(&mut rest, &mut self.wire.up) {
                 Ok(Some(event)) => event,
                 Ok(None) => break,
                 Err(error) => return Err(answers::unexpected(format!("the broker cannot be understood: {error}"))),
@@ -223,7 +212,7 @@ impl Connection {
                 }
             }
         }
-        self.input = rest.to_vec();
+        self.wire.input = rest.to_vec();
         Ok(())
     }
 }

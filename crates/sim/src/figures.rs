@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::kafka::checker::Counts;
+
 /// What was simulated.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Figures {
@@ -25,6 +27,7 @@ pub struct Figures {
     pub carried: u64,
     pub cold_reads: u64,
     pub journal_writes: u64,
+    pub kafka: Counts,
 }
 
 impl Figures {
@@ -49,6 +52,7 @@ impl Figures {
         self.carried += other.carried;
         self.cold_reads += other.cold_reads;
         self.journal_writes += other.journal_writes;
+        self.kafka.add(&other.kafka);
     }
 }
 
@@ -64,6 +68,17 @@ impl fmt::Display for Figures {
             f,
             "messages    {} published, {} confirmed, {} delivered ({} again), {} settled",
             self.published, self.confirmed, self.delivered, self.redelivered, self.settled
+        )?;
+        let kafka = &self.kafka;
+        writeln!(
+            f,
+            "records     {} produced, {} confirmed ({} once more), {} read; {} transactions committed, {} aborted; {} offsets committed",
+            kafka.produced, kafka.confirmed, kafka.repeated, kafka.read, kafka.committed, kafka.aborted, kafka.offsets
+        )?;
+        writeln!(
+            f,
+            "topics      {} times a record was found compacted, {} records deleted; {} requests of producers that were shut out",
+            kafka.compacted, kafka.dropped, kafka.fenced
         )?;
         write!(
             f,

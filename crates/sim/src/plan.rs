@@ -83,6 +83,10 @@ pub struct Plan {
     pub transaction_percent: u32,
     /// One in so many messages expires.
     pub expiring_odds: u32,
+    /// Clients that speak AMQP do something.
+    pub amqp: bool,
+    /// There are topics, and clients that speak Kafka.
+    pub kafka: bool,
 }
 
 fn pick<T: Copy>(rng: &mut StdRng, from: &[T]) -> T {
@@ -128,6 +132,8 @@ impl Plan {
             let durable = rng.random_ratio(4, 5);
             exchanges.push(ExchangePlan { name: format!("x{index}"), kind, durable, predeclared: false });
         }
+        // One in four worlds has no topics, and another nothing else.
+        let (amqp, kafka) = pick(rng, &[(true, false), (true, true), (true, true), (false, true)]);
         Plan {
             seed,
             queues,
@@ -142,6 +148,8 @@ impl Plan {
             thirst: pick(rng, &[0, 3, 12]),
             transaction_percent: pick(rng, &[0, 15, 60]),
             expiring_odds: pick(rng, &[0, 0, 0, 8]),
+            amqp,
+            kafka,
         }
     }
 }

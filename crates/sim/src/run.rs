@@ -51,6 +51,7 @@ pub fn seed(seed: u64, verbose: bool) -> Report {
         carried: count(&world.watch.carried),
         cold_reads: count(&world.watch.cold_reads),
         journal_writes: count(&world.watch.journal_writes),
+        kafka: world.kafka_model.counts,
         ..world.figures
     };
     Report { seed, figures, hash: world.trace.hash(), violation, tail: world.trace.tail() }

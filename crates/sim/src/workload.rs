@@ -41,7 +41,7 @@ impl Hands<'_> {
 
     /// One action of one client.
     pub fn act(&mut self, conn: &mut Connection) {
-        if !conn.opened || conn.closing || conn.up.len() > UP_BYTES_MAX {
+        if !conn.opened || conn.closing || conn.wire.up.len() > UP_BYTES_MAX {
             return;
         }
         if conn.channels.is_empty() || (conn.channels.len() < 4 && self.one_in(30)) {
@@ -276,7 +276,7 @@ impl Hands<'_> {
         let channel = &mut conn.channels[at];
         let template = PublishTemplate::new(channel.number, publish, &properties);
         message::body(message.id, message.body_len, &mut self.model.scratch);
-        template.put(&mut conn.up, conn.amqp.frame_max(), &self.model.scratch);
+        template.put(&mut conn.wire.up, conn.amqp.frame_max(), &self.model.scratch);
         channel.ops += 1;
         if channel.mode == Mode::Confirm {
             channel.published += 1;

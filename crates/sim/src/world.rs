@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use model::{Now, SessionState};
+use model::{Now, SessionId, SessionState};
 use node::{Node, Peer, Protocol};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
@@ -18,8 +18,10 @@ use crate::checker::{ConnId, Model, Violation};
 use crate::connection::{Ask, Connection, abandon};
 use crate::disk::{Watch, WatchedDisk};
 use crate::figures::Figures;
+use crate::kafka;
 use crate::plan::Plan;
 use crate::trace::Trace;
+use crate::wire::Wire;
 use crate::workload::Hands;
 
 /// What came of a step that may end the node.
@@ -34,8 +36,11 @@ pub struct World {
     pub disk: SimulatedDisk,
     pub watch: Arc<Watch>,
     node: Option<Node>,
-    /// One per client; the last is the auditor's.
+    /// One per client that speaks AMQP; the last is the auditor's.
     pub connections: Vec<Option<Connection>>,
+    /// Those that speak Kafka; the last is the auditor.
+    pub kafka: Vec<kafka::Client>,
+    pub kafka_model: kafka::Model,
     now: Now,
     next_conn: u32,
     pub next_chan: u32,
@@ -52,11 +57,17 @@ pub struct World {
 impl World {
     pub fn new(seed: u64, verbose: bool) -> World {
         let mut rng = StdRng::seed_from_u64(seed);
-        let plan = Rc::new(Plan::new(seed, &mut rng));
+        let mut plan = Plan::new(seed, &mut rng);
+        let kafka = Rc::new(if plan.kafka { kafka::Plan::new(&mut rng) } else { kafka::Plan::nothing() });
+        plan.node.topics = kafka.options.clone();
+        let plan = Rc::new(plan);
         let connections = (0..=plan.clients).map(|_| None).collect();
         let disk = SimulatedDisk::new(rng.random());
+        let roles = kafka.roles.iter().enumerate();
         World {
             model: Model::new(plan.clone()),
+            kafka: roles.map(|(number, role)| kafka::Client::new(number, *role)).collect(),
+            kafka_model: kafka::Model::new(kafka),
             trace: Trace::new(verbose),
             figures: Figures::default(),
             disk,
@@ -76,6 +87,11 @@ impl World {
         }
     }
 
+    /// Faults may happen.
+    pub fn is_wild(&self) -> bool {
+        self.wild
+    }
+
     pub fn now(&self) -> Now {
         self.now
     }
@@ -93,12 +109,14 @@ impl World {
         self.calm();
         self.trace.event(format_args!("faults end"));
         self.settle_down()?;
+        self.finish_kafka()?;
         match self.rng.random_range(0..4) {
             0 => {}
             1 => self.stop()?,
             _ => self.crash()?,
         }
         self.drain()?;
+        self.drain_kafka()?;
         self.stop()?;
         self.check_disk()
     }
@@ -155,7 +173,12 @@ impl World {
             // The wall clock is set.
             self.now.wall_ms = self.now.wall_ms.saturating_add_signed(self.rng.random_range(-2_000..5_000));
         }
+        self.tell_time();
+    }
+
+    fn tell_time(&mut self) {
         self.model.at_wall(self.now.wall_ms);
+        self.kafka_model.at_wall(self.now.wall_ms);
     }
 
     fn disk_works(&mut self) {
@@ -244,8 +267,7 @@ impl World {
             return self.die(true);
         }
         while let Some(session) = self.node.as_mut().and_then(Node::poll_changed) {
-            let at = self.connections.iter().position(|conn| conn.as_ref().is_some_and(|conn| conn.session == session));
-            if let Some(at) = at {
+            if let Some(at) = (0..self.seats()).find(|at| self.wire(*at).is_some_and(|wire| wire.session == session)) {
                 self.offer(at);
                 self.emit(at, usize::MAX);
                 self.part(at)?;
@@ -254,20 +276,43 @@ impl World {
         Ok(())
     }
 
+    /// How many clients there are: those that speak AMQP come first.
+    fn seats(&self) -> usize {
+        self.connections.len() + self.kafka.len()
+    }
+
+    /// A client's connection.
+    fn wire(&self, at: usize) -> Option<&Wire> {
+        match at.checked_sub(self.connections.len()) {
+            None => self.connections[at].as_ref().map(|conn| &conn.wire),
+            Some(at) => self.kafka[at].conn.as_ref().map(|conn| &conn.wire),
+        }
+    }
+
+    /// The node, and a client's connection to it.
+    fn ends(&mut self, at: usize) -> Option<(&mut Node, &mut Wire)> {
+        let wire = match at.checked_sub(self.connections.len()) {
+            None => self.connections[at].as_mut().map(|conn| &mut conn.wire),
+            Some(at) => self.kafka[at].conn.as_mut().map(|conn| &mut conn.wire),
+        };
+        self.node.as_mut().zip(wire)
+    }
+
     /// Let the node use what has arrived from a client.
     fn offer(&mut self, at: usize) {
-        let (Some(node), Some(conn)) = (&mut self.node, &mut self.connections[at]) else { return };
-        if conn.held.is_empty() || conn.held.len() < node.input_needed(conn.session) {
+        let now = self.now;
+        let Some((node, wire)) = self.ends(at) else { return };
+        if wire.held.is_empty() || wire.held.len() < node.input_needed(wire.session) {
             return;
         }
-        let used = node.receive(conn.session, &conn.held, self.now);
-        conn.held.drain(..used);
+        let used = node.receive(wire.session, &wire.held, now);
+        wire.held.drain(..used);
     }
 
     /// Move output of the node into the network.
     fn emit(&mut self, at: usize, max: usize) {
-        let (Some(node), Some(conn)) = (&mut self.node, &mut self.connections[at]) else { return };
-        let Some(output) = node.output(conn.session) else { return };
+        let Some((node, wire)) = self.ends(at) else { return };
+        let Some(output) = node.output(wire.session) else { return };
         let mut left = max;
         while left > 0 {
             let mut slices = [IoSlice::new(&[]); 8];
@@ -275,7 +320,7 @@ impl World {
             let mut count = 0;
             for slice in &slices[..filled] {
                 let part = &slice[..slice.len().min(left)];
-                conn.down.extend_from_slice(part);
+                wire.down.extend_from_slice(part);
                 count += part.len();
                 left -= part.len();
             }
@@ -284,17 +329,24 @@ impl World {
             }
             output.advance(count);
         }
-        node.sent(conn.session);
+        node.sent(wire.session);
     }
 
     /// The node wants to be rid of a connection: once everything is sent it is closed.
     fn part(&mut self, at: usize) -> Outcome {
-        let (Some(node), Some(conn)) = (&mut self.node, &mut self.connections[at]) else { return Ok(()) };
-        if node.state(conn.session) == SessionState::Open || node.output(conn.session).is_some_and(|output| !output.is_empty()) {
+        let Some((node, wire)) = self.ends(at) else { return Ok(()) };
+        let session = wire.session;
+        if node.state(session) == SessionState::Open || node.output(session).is_some_and(|output| !output.is_empty()) {
             return Ok(());
         }
-        if !conn.closing && conn.opened && conn.closed.is_none() && conn.down.is_empty() {
-            return Err(answers::unexpected(format!("connection {} was closed without a word", conn.id.0)));
+        let (silent, id) = match at.checked_sub(self.connections.len()) {
+            None => self.connections[at].as_ref().map_or((false, 0), |conn| {
+                (!conn.closing && conn.opened && conn.closed.is_none() && conn.wire.down.is_empty(), conn.id.0)
+            }),
+            Some(at) => self.kafka[at].conn.as_ref().map_or((false, 0), |conn| (!conn.closing, conn.id)),
+        };
+        if silent {
+            return Err(answers::unexpected(format!("connection {id} was closed without a word")));
         }
         self.hang_up(at, true)
     }
@@ -302,8 +354,8 @@ impl World {
     // --- the network ---
 
     fn some_connection(&mut self) -> Option<usize> {
-        let at = self.rng.random_range(0..self.connections.len());
-        self.connections[at].is_some().then_some(at)
+        let at = self.rng.random_range(0..self.seats());
+        self.wire(at).is_some().then_some(at)
     }
 
     fn upload(&mut self) -> Outcome {
@@ -313,13 +365,16 @@ impl World {
     }
 
     fn upload_to(&mut self, at: usize, all: bool) -> Outcome {
-        let (Some(node), Some(conn)) = (&mut self.node, &mut self.connections[at]) else { return Ok(()) };
+        let Some((node, wire)) = self.ends(at) else { return Ok(()) };
         // What was not used holds the rest up only if there is much of it, as with a real socket buffer.
-        if conn.up.is_empty() || !node.may_read(conn.session) || conn.held.len() > 300_000 {
+        if wire.up.is_empty() || !node.may_read(wire.session) || wire.held.len() > 300_000 {
             return Ok(());
         }
-        let count = if all { conn.up.len() } else { self.rng.random_range(1..=conn.up.len()) };
-        conn.held.extend(conn.up.drain(..count));
+        let len = wire.up.len();
+        let count = if all { len } else { self.rng.random_range(1..=len) };
+        if let Some((_, wire)) = self.ends(at) {
+            wire.held.extend(wire.up.drain(..count));
+        }
         self.offer(at);
         Ok(())
     }
@@ -331,20 +386,29 @@ impl World {
     }
 
     fn download_to(&mut self, at: usize, all: bool) -> Outcome {
-        let Some(conn) = &mut self.connections[at] else { return Ok(()) };
-        if !conn.down.is_empty() {
-            let count = if all { conn.down.len() } else { self.rng.random_range(1..=conn.down.len()) };
-            self.trace.bytes(&conn.down[..count]);
-            conn.input.extend(conn.down.drain(..count));
-            conn.hear(&mut self.model, &mut self.trace)?;
+        let Some(len) = self.wire(at).map(|wire| wire.down.len()).filter(|len| *len > 0) else { return Ok(()) };
+        let count = if all { len } else { self.rng.random_range(1..=len) };
+        let kafka = at.checked_sub(self.connections.len());
+        let conn = if kafka.is_none() { self.connections[at].as_mut() } else { None };
+        if let Some(conn) = conn {
+            conn.wire.arrive(count, &mut self.trace);
+            return conn.hear(&mut self.model, &mut self.trace);
         }
-        Ok(())
+        match kafka {
+            Some(at) => self.kafka_hears(at, count),
+            None => Ok(()),
+        }
     }
 
     // --- clients ---
 
     fn client_acts(&mut self) -> Outcome {
-        let at = self.rng.random_range(0..self.plan.clients);
+        // The auditors do nothing by themselves.
+        let amqp = if self.plan.amqp { self.plan.clients } else { 0 };
+        let at = self.rng.random_range(0..amqp + self.kafka.len().saturating_sub(1));
+        if let Some(at) = at.checked_sub(amqp) {
+            return self.kafka_acts(at);
+        }
         if self.connections[at].is_none() {
             self.connect(at);
             return Ok(());
@@ -411,11 +475,17 @@ impl World {
         (queues, exchanges)
     }
 
-    pub fn connect(&mut self, at: usize) {
-        let Some(node) = &mut self.node else { return };
-        let session = node.connect(Protocol::Amqp, Peer { address: format!("client {at}"), loopback: true }, self.now);
+    /// A new connection to the node, if there is one: its number and its session.
+    pub fn open_session(&mut self, protocol: Protocol, at: usize) -> Option<(u32, SessionId)> {
+        let peer = Peer { address: format!("client {at}"), loopback: true };
+        let session = self.node.as_mut()?.connect(protocol, peer, self.now);
         self.next_conn += 1;
-        let id = ConnId(self.next_conn);
+        Some((self.next_conn, session))
+    }
+
+    pub fn connect(&mut self, at: usize) {
+        let Some((id, session)) = self.open_session(Protocol::Amqp, at) else { return };
+        let id = ConnId(id);
         let frame_max = if self.rng.random_ratio(1, 2) { 4096 } else { 131_072 };
         self.connections[at] = Some(Connection::new(id, session, at, frame_max));
         self.trace.event(format_args!("client {at} connects as connection {}", id.0));
@@ -433,13 +503,15 @@ impl World {
             channel.ending = true;
             self.model.doom(channel.id);
         }
-        conn.amqp.close(&mut conn.up);
+        conn.amqp.close(&mut conn.wire.up);
     }
 
     /// The client vanishes. Some of what it had sent still arrives, and it may still read some of what was sent to it.
-    fn drop_connection(&mut self, at: usize) -> Outcome {
-        let Some(conn) = &self.connections[at] else { return Ok(()) };
-        self.trace.event(format_args!("connection {} breaks", conn.id.0));
+    pub fn drop_connection(&mut self, at: usize) -> Outcome {
+        if self.wire(at).is_none() {
+            return Ok(());
+        }
+        self.trace.event(format_args!("the connection of client {at} breaks"));
         self.figures.drops += 1;
         if self.rng.random_ratio(1, 2) {
             self.download_to(at, false)?;
@@ -451,14 +523,19 @@ impl World {
     }
 
     /// The connection is over. `flushed`: the client still gets what was sent to it.
-    fn hang_up(&mut self, at: usize, flushed: bool) -> Outcome {
+    pub fn hang_up(&mut self, at: usize, flushed: bool) -> Outcome {
         if flushed {
             self.download_to(at, true)?;
         }
-        let Some(mut conn) = self.connections[at].take() else { return Ok(()) };
-        if let Some(node) = &mut self.node {
-            node.disconnect(conn.session, self.now);
+        let now = self.now;
+        if let Some((node, wire)) = self.ends(at) {
+            node.disconnect(wire.session, now);
         }
+        if let Some(at) = at.checked_sub(self.connections.len()) {
+            self.kafka_loses(at);
+            return Ok(());
+        }
+        let Some(mut conn) = self.connections[at].take() else { return Ok(()) };
         for channel in &mut conn.channels {
             abandon(channel, &mut self.model);
         }
@@ -501,7 +578,7 @@ impl World {
             }
             8 => self.stop(),
             _ => {
-                let at = self.rng.random_range(0..self.plan.clients);
+                let at = self.rng.random_range(0..self.seats());
                 self.drop_connection(at)
             }
         }
@@ -517,7 +594,7 @@ impl World {
     /// The node is gone without a word, and the disk forgets (`power`) or does not; the node begins again.
     fn die(&mut self, power: bool) -> Outcome {
         // What was sent may still arrive.
-        for at in 0..self.connections.len() {
+        for at in 0..self.seats() {
             let max = if self.rng.random_ratio(1, 2) { usize::MAX } else { 0 };
             self.emit(at, max);
             if self.rng.random_ratio(1, 2) {
@@ -526,7 +603,7 @@ impl World {
             }
         }
         self.node = None;
-        for at in 0..self.connections.len() {
+        for at in 0..self.seats() {
             self.hang_up(at, false)?;
         }
         if power {
@@ -534,7 +611,11 @@ impl World {
         }
         self.model.restarted(false);
         self.start()?;
-        if self.rng.random_ratio(1, 3) { self.audit() } else { Ok(()) }
+        if self.rng.random_ratio(1, 3) {
+            self.audit()?;
+            self.audit_kafka()?;
+        }
+        Ok(())
     }
 
     /// The node is stopped in good order and begins again.
@@ -551,6 +632,7 @@ impl World {
                 self.model.doom(channel.id);
             }
         }
+        self.kafka.iter_mut().filter_map(|client| client.conn.as_mut()).for_each(|conn| conn.closing = true);
         self.full_for = 0;
         self.disk.set_capacity(1 << 40);
         let mut patience = Patience::new(self.now.mono_ms);
@@ -562,14 +644,14 @@ impl World {
                 return Ok(());
             }
             let idle = self.node.as_ref().is_some_and(Node::idle);
-            if idle && self.connections.iter().all(Option::is_none) {
+            if idle && (0..self.seats()).all(|at| self.wire(at).is_none()) {
                 break;
             }
             if patience.ends(self.now.mono_ms) {
                 self.describe();
                 return Err(answers::late(&[format!(
                     "the node does not come to rest; connections left: {}",
-                    self.connections.iter().flatten().count()
+                    (0..self.seats()).filter(|at| self.wire(*at).is_some()).count()
                 )]));
             }
         }
@@ -580,7 +662,8 @@ impl World {
         self.disk.kill();
         self.model.restarted(true);
         self.start()?;
-        self.audit()
+        self.audit()?;
+        self.audit_kafka()
     }
 
     // --- peace ---
@@ -589,8 +672,8 @@ impl World {
     pub fn round(&mut self) -> Outcome {
         self.now.mono_ms += 5;
         self.now.wall_ms += 5;
-        self.model.at_wall(self.now.wall_ms);
-        for at in 0..self.connections.len() {
+        self.tell_time();
+        for at in 0..self.seats() {
             self.upload_to(at, true)?;
             self.emit(at, usize::MAX);
             self.download_to(at, true)?;
@@ -599,7 +682,7 @@ impl World {
             self.disk.step();
         }
         self.turn()?;
-        for at in 0..self.connections.len() {
+        for at in 0..self.seats() {
             self.offer(at);
             self.part(at)?;
         }
@@ -621,6 +704,10 @@ impl World {
                 all.extend(channel.unconfirmed.iter().map(|(.., id)| format!("channel {} published {id}", channel.id.0)));
             }
         }
+        for client in &self.kafka {
+            let awaiting = client.conn.iter().flat_map(|conn| &conn.awaiting);
+            all.extend(awaiting.map(|(.., ask)| format!("kafka client {} asked {ask:?}", client.asker.client)));
+        }
         all
     }
 
@@ -640,19 +727,30 @@ impl World {
         }
     }
 
+    /// Go on until the disk has nothing to do.
+    pub fn come_to_rest(&mut self) -> Outcome {
+        let mut patience = Patience::new(self.now.mono_ms);
+        while !self.node.as_ref().is_some_and(Node::idle) {
+            if patience.ends(self.now.mono_ms) {
+                self.describe();
+                return Err(answers::late(&["the disk comes to rest".into()]));
+            }
+            self.round()?;
+        }
+        Ok(())
+    }
+
     /// Note what may tell why nothing goes on.
     fn describe(&mut self) {
         let Some(node) = &self.node else { return };
         let (busy, idle, figures) = (node.busy(), node.idle(), node.statistics());
         self.trace.event(format_args!("busy {busy}, idle {idle}, {figures:?}"));
         self.trace.event(format_args!("{} jobs wait, files {:?}", self.disk.pending(), self.disk.files()));
-        for conn in self.connections.iter().flatten() {
-            let (reads, needed) = (node.may_read(conn.session), node.input_needed(conn.session));
-            let (up, held, down) = (conn.up.len(), conn.held.len(), conn.down.len());
-            self.trace.event(format_args!(
-                "connection {}: blocked {}, may read {reads}, needs {needed}, up {up}, held {held}, down {down}",
-                conn.id.0, conn.blocked
-            ));
+        for at in 0..self.seats() {
+            let Some(wire) = self.wire(at) else { continue };
+            let (reads, needed) = (node.may_read(wire.session), node.input_needed(wire.session));
+            let (up, held, down) = (wire.up.len(), wire.held.len(), wire.down.len());
+            self.trace.event(format_args!("client {at}: may read {reads}, needs {needed}, up {up}, held {held}, down {down}"));
         }
     }
 

@@ -35,6 +35,14 @@ fn no_seed_fails() {
         ("page-outs", figures.page_outs),
         ("cold reads", figures.cold_reads),
         ("redeliveries", figures.redelivered),
+        ("records read", figures.kafka.read),
+        ("repeated batches", figures.kafka.repeated),
+        ("committed transactions", figures.kafka.committed),
+        ("aborted transactions", figures.kafka.aborted),
+        ("producers shut out", figures.kafka.fenced),
+        ("committed offsets", figures.kafka.offsets),
+        ("compacted records", figures.kafka.compacted),
+        ("deleted records", figures.kafka.dropped),
     ] {
         assert!(count > 0, "no {what} in 40 seeds");
     }

@@ -17,7 +17,7 @@ pub const MAY_NAME: &[(&str, &[&str])] = &[
     ("node", &["model", "vfs", "journal", "storage", "broker", "amqp", "kafka"]),
     // The roofs. The server's command line speaks AMQP and Kafka as a client.
     ("server", &["model", "vfs", "node", "amqp", "kafka"]),
-    ("sim", &["model", "vfs", "node", "amqp", "journal", "storage", "broker"]),
+    ("sim", &["model", "vfs", "node", "amqp", "kafka", "journal", "storage", "broker"]),
     // Tools outside the house: clients of it.
     ("bench", &["model", "amqp"]),
     ("xtask", &["model", "amqp", "kafka"]),

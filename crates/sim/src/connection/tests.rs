@@ -43,6 +43,8 @@ fn plan() -> Plan {
         thirst: 0,
         transaction_percent: 0,
         expiring_odds: 0,
+        amqp: true,
+        kafka: false,
     }
 }
 
@@ -57,7 +59,7 @@ impl Conversation {
         conn.channels[0].consumers.push(consumer);
         model.takes(CHAN, QUEUE, false);
         let mut conversation = Conversation { conn, model, trace: Trace::new(false) };
-        put_method(&mut conversation.conn.input, 0, &connection::OpenOk::default());
+        put_method(&mut conversation.conn.wire.input, 0, &connection::OpenOk::default());
         conversation.told(&channel::OpenOk::default()).unwrap();
         conversation.told(&confirm::SelectOk {}).unwrap();
         conversation
@@ -69,18 +71,18 @@ impl Conversation {
 
     /// The broker says this on the channel.
     fn told<'m>(&mut self, method: &impl MethodArguments<'m>) -> Result<(), Violation> {
-        put_method(&mut self.conn.input, NUMBER, method);
+        put_method(&mut self.conn.wire.input, NUMBER, method);
         self.hear()
     }
 
     /// The same, with this message behind it.
     fn told_with<'m>(&mut self, method: &impl MethodArguments<'m>, id: MsgId) -> Result<(), Violation> {
-        put_method(&mut self.conn.input, NUMBER, method);
+        put_method(&mut self.conn.wire.input, NUMBER, method);
         let sent = &self.model.messages[id as usize];
         let (properties, mut body) = (message::properties(sent), Vec::new());
         message::body(id, sent.body_len, &mut body);
-        put_content_header(&mut self.conn.input, NUMBER, body.len(), &properties);
-        put_body(&mut self.conn.input, NUMBER, 4096, &body);
+        put_content_header(&mut self.conn.wire.input, NUMBER, body.len(), &properties);
+        put_body(&mut self.conn.wire.input, NUMBER, 4096, &body);
         self.hear()
     }
 
@@ -274,13 +276,13 @@ fn a_consumer_is_cancelled_only_when_its_queue_has_gone() {
 #[test]
 fn nothing_comes_on_a_channel_that_is_not_open() {
     let mut conversation = Conversation::new();
-    put_method(&mut conversation.conn.input, 9, &basic::QosOk {});
+    put_method(&mut conversation.conn.wire.input, 9, &basic::QosOk {});
     wrong(conversation.hear(), "channel 9, which is not open");
 }
 
 #[test]
 fn bytes_that_are_no_frames_are_named() {
     let mut conversation = Conversation::new();
-    conversation.conn.input.extend_from_slice(&[1, 0, 1, 0, 0, 0, 0, 7]);
+    conversation.conn.wire.input.extend_from_slice(&[1, 0, 1, 0, 0, 0, 0, 7]);
     wrong(conversation.hear(), "cannot be understood");
 }

@@ -69,6 +69,8 @@ pub fn plan() -> Plan {
         thirst: 0,
         transaction_percent: 0,
         expiring_odds: 0,
+        amqp: true,
+        kafka: false,
     }
 }
 

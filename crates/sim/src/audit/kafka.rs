@@ -1,0 +1,159 @@
+//! The Kafka side of the world: what its clients do there, and reading everything with nobody else there.
+
+use std::collections::BTreeSet;
+
+use node::Protocol;
+
+use crate::checker::Violation;
+use crate::checker::answers::late;
+use crate::kafka::ask::Ask;
+use crate::kafka::client::{Client, Hands, Part};
+use crate::kafka::plan::PartitionIx;
+use crate::world::{Outcome, World};
+
+/// Answers without anything new after which nothing more is expected.
+const QUIET_ANSWERS: u32 = 20;
+/// Bytes of a partition that the auditor asks for at a time.
+const AUDIT_BYTES: i32 = 100_000;
+
+impl World {
+    fn with_client<T>(&mut self, at: usize, act: impl FnOnce(&mut Client, &mut Hands<'_>) -> T) -> T {
+        let wall_ms = self.now().wall_ms;
+        let mut hands = Hands { rng: &mut self.rng, model: &mut self.kafka_model, trace: &mut self.trace, wall_ms };
+        act(&mut self.kafka[at], &mut hands)
+    }
+
+    /// A client connects, does something, or goes.
+    pub fn kafka_acts(&mut self, at: usize) -> Outcome {
+        if self.kafka[at].conn.is_none() {
+            self.kafka_connects(at);
+            return Ok(());
+        }
+        if self.is_wild() && rand::Rng::random_ratio(&mut self.rng, 1, 150) {
+            return self.drop_connection(self.connections.len() + at);
+        }
+        self.with_client(at, |client, hands| client.act(hands));
+        Ok(())
+    }
+
+    fn kafka_connects(&mut self, at: usize) {
+        let protocol = Protocol::Kafka { host: "here".into(), port: 9092 };
+        let Some((id, session)) = self.open_session(protocol, self.connections.len() + at) else { return };
+        self.with_client(at, |client, hands| client.connect(id, session, hands));
+    }
+
+    /// So many bytes arrive at a client.
+    pub fn kafka_hears(&mut self, at: usize, count: usize) -> Outcome {
+        self.with_client(at, |client, hands| {
+            if let Some(conn) = &mut client.conn {
+                conn.wire.arrive(count, hands.trace);
+            }
+            client.hear(hands)
+        })
+    }
+
+    pub fn kafka_loses(&mut self, at: usize) {
+        self.with_client(at, |client, hands| client.lose(hands));
+    }
+
+    /// The end comes: everything that was to be asked again is, and no transaction stays open.
+    pub fn finish_kafka(&mut self) -> Outcome {
+        let Some(auditor) = self.kafka.len().checked_sub(1) else { return Ok(()) };
+        for at in 0..auditor {
+            if self.kafka[at].conn.is_none() {
+                self.kafka_connects(at);
+            }
+        }
+        self.settle_down()?;
+        for at in 0..auditor {
+            self.with_client(at, |client, hands| {
+                let Part::Producer(producer) = &mut client.part else { return };
+                if let Some(ask) = producer.begin_anew(hands) {
+                    client.ask(ask, hands);
+                }
+            });
+        }
+        self.settle_down()
+    }
+
+    /// Read everything, with nobody else there.
+    pub fn audit_kafka(&mut self) -> Outcome {
+        let Some(at) = self.kafka.len().checked_sub(1) else { return Ok(()) };
+        self.trace.event(format_args!("an audit of the topics begins"));
+        self.settle_down()?;
+        self.kafka_connects(at);
+        self.settle_down()?;
+        for committed in [false, true] {
+            self.read_all(at, committed)?;
+        }
+        let groups: BTreeSet<usize> = self.kafka_model.positions.keys().map(|(group, _)| *group).collect();
+        for group in groups {
+            let all = 0..self.kafka_model.plan.partitions.len();
+            let of = all.map(|partition| (partition, self.kafka_model.attempts(group, partition))).collect();
+            self.with_client(at, |client, hands| client.ask(Ask::Positions { group, of, stable: false }, hands));
+            self.settle_down()?;
+        }
+        let clients = &self.kafka;
+        self.kafka_model.everything_was_read(&|batch| clients.iter().any(|client| client.will_send(batch)));
+        self.hang_up(self.connections.len() + at, false)
+    }
+
+    fn read_all(&mut self, at: usize, committed: bool) -> Outcome {
+        let Part::Reader(reader) = &mut self.kafka[at].part else { return Ok(()) };
+        reader.committed = committed;
+        reader.next.clear();
+        reader.ends.clear();
+        let mut quiet = 0;
+        let mut before = Vec::new();
+        loop {
+            let left = self.left(at);
+            if left.is_empty() {
+                return Ok(());
+            }
+            quiet = if left == before { quiet + 1 } else { 0 };
+            if quiet > QUIET_ANSWERS {
+                return left.into_iter().try_for_each(|(partition, next, end)| match end {
+                    Some(end) => self.kafka_model.nothing_between(partition, next, end),
+                    None => Err(late(&[format!("how far {} goes", self.kafka_model.plan.name(partition))])),
+                });
+            }
+            let partitions: Vec<PartitionIx> = left.iter().map(|(partition, ..)| *partition).collect();
+            before = left;
+            self.with_client(at, |client, hands| {
+                let Part::Reader(reader) = &client.part else { return };
+                let ask = reader.fetch(&partitions, AUDIT_BYTES, 0, hands);
+                client.ask(ask, hands);
+            });
+            self.settle_down()?;
+        }
+    }
+
+    /// Partitions that were not read to their end: where they are read on, and their ends, where that is known.
+    fn left(&self, at: usize) -> Vec<(PartitionIx, u64, Option<u64>)> {
+        let Part::Reader(reader) = &self.kafka[at].part else { return Vec::new() };
+        let of = |partition| {
+            let next = reader.next.get(&partition).copied().unwrap_or(0);
+            let end = reader.ends.get(&partition).copied();
+            end.is_none_or(|end| next < end).then_some((partition, next, end))
+        };
+        (0..self.kafka_model.plan.partitions.len()).filter_map(of).collect()
+    }
+
+    /// The last look: everything is read, and nothing is open.
+    pub fn drain_kafka(&mut self) -> Outcome {
+        for at in 0..self.kafka.len() {
+            self.hang_up(self.connections.len() + at, false)?;
+        }
+        // What was sent and not answered is there or not once the disk has nothing left to do.
+        self.come_to_rest()?;
+        self.audit_kafka()?;
+        for (partition, log) in self.kafka_model.logs.iter().enumerate() {
+            if log.sight.stable < log.sight.high {
+                let name = self.kafka_model.plan.name(partition);
+                let text = format!("{name}: its stable end is {:?} although every transaction was ended", log.sight);
+                return Err(Violation::new("transactions", text));
+            }
+        }
+        Ok(())
+    }
+}
