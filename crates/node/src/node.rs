@@ -11,6 +11,8 @@ use crate::sessions::{Common, Peer, Protocol, Sessions};
 
 /// Sessions' time-outs are looked at this often, in milliseconds.
 const SWEEP_MS: u64 = 250;
+/// What one session may ask in one go, before others have their turn: one request of Kafka can name a million things.
+const REQUESTS_MAX: usize = 16 * 1024;
 /// Free space on the disk is looked at this often, in milliseconds.
 const DISK_CHECK_MS: u64 = 1000;
 
@@ -81,6 +83,8 @@ pub struct Node {
     enqueue_until: u64,
     /// Sessions that wait for the next turn.
     deferred: Vec<SessionId>,
+    /// Sessions that had more to ask when they had asked enough for one turn; each once.
+    unfinished: Vec<SessionId>,
 }
 
 impl Node {
@@ -119,6 +123,7 @@ impl Node {
             held: false,
             enqueue_until: u64::MAX,
             deferred: Vec::new(),
+            unfinished: Vec::new(),
         })
     }
 
@@ -147,7 +152,14 @@ impl Node {
         }
         let mut answered = connection.output.len();
         let mut waits = false;
+        let mut asked = 0;
         loop {
+            if asked == REQUESTS_MAX {
+                if !self.unfinished.contains(&id) {
+                    self.unfinished.push(id);
+                }
+                break;
+            }
             // What has outrun the disk within this round is held from the next turn on.
             let outruns = || broker.enqueued() >= self.enqueue_until || (!self.held && broker.store().must_hold());
             if !waits && connection.publishes && outruns() {
@@ -161,6 +173,7 @@ impl Node {
             let request = connection.session.poll_request(&mut input, now, &mut connection.output);
             used += offered - input.len();
             let Some(request) = request else { break };
+            asked += 1;
             connection.publishes |= matches!(request, Request::Publish(_) | Request::Produce(_));
             let event = match broker.request(id, request, now) {
                 Ok(reply) => {
@@ -257,6 +270,10 @@ impl Node {
         for id in self.deferred.drain(..) {
             self.sessions.mark_changed(id);
         }
+        for id in std::mem::take(&mut self.unfinished) {
+            self.receive(id, &[], now);
+            self.sessions.mark_changed(id);
+        }
         if now.mono_ms >= self.next_sweep_ms {
             self.next_sweep_ms = now.mono_ms + SWEEP_MS;
             self.sessions.timeouts(now, self.held);
@@ -321,13 +338,13 @@ impl Node {
     /// True: call `turn` again without waiting for sockets.
     #[must_use]
     pub fn busy(&self) -> bool {
-        self.broker.busy()
+        self.broker.busy() || !self.unfinished.is_empty()
     }
 
     /// There is more to hand out, and so much is unsettled that what consumers wait for may soon have to be read back.
     #[must_use]
     pub fn lags(&self) -> bool {
-        self.busy() && self.broker.store().is_crowded()
+        self.broker.busy() && self.broker.store().is_crowded()
     }
 
     /// When `turn` must be called at the latest, in [`Now::mono_ms`].

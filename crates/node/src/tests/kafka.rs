@@ -2,8 +2,8 @@
 
 use ::kafka::codec::frame::{self, SIZE_BYTES, Split};
 use ::kafka::codec::{
-    ApiKey, Reader, Request, RequestHeader, Response, create_topics, describe_cluster, fetch, join_group, list_offsets, metadata,
-    produce,
+    ApiKey, Reader, Request, RequestHeader, Response, create_topics, describe_cluster, describe_groups, fetch, join_group,
+    list_offsets, metadata, produce,
 };
 use model::{Now, RecordParts, SessionId, SessionState};
 use vfs::simulated::SimulatedDisk;
@@ -222,6 +222,36 @@ fn a_producer_that_outruns_the_disk_is_held_and_loses_nothing() {
         let partition = &told.topics[0].partitions[0];
         assert_eq!((partition.error_code, partition.base_offset), (0, offset));
     }
+}
+
+/// It was carried out in one go, and nobody else was heard for as long as that took.
+#[test]
+fn a_request_that_names_very_much_takes_turns_with_others() {
+    let mut world = World::new();
+    let (mut greedy, mut other) = (world.connect(), world.connect());
+    let names: Vec<String> = (0..50_000).map(|number| format!("g{number}")).collect();
+    let groups = names.iter().map(String::as_str).collect();
+    greedy.say(4, &Request::DescribeGroups(describe_groups::Request { groups, ..Default::default() }));
+    let used = world.node.receive(greedy.session, &greedy.said, world.now);
+    assert_eq!(used, greedy.said.len());
+    greedy.said.clear();
+    assert!(world.node.busy());
+    let cluster = Request::DescribeCluster(describe_cluster::Request::default());
+    other.say(0, &cluster);
+    world.node.receive(other.session, &other.said, world.now);
+    other.heard.extend(world.node.output(other.session).unwrap().take());
+    assert!(matches!(other.answer(), Some(Response::DescribeCluster(_))));
+    let mut turns = 0;
+    while world.node.busy() {
+        assert_eq!(world.node.output(greedy.session).unwrap().len(), 0);
+        world.node.turn(world.now).unwrap();
+        turns += 1;
+    }
+    greedy.heard.extend(world.node.output(greedy.session).unwrap().take());
+    let Some(Response::DescribeGroups(told)) = greedy.answer() else { panic!() };
+    assert_eq!((told.groups.len(), turns), (50_000, 3));
+    // What stands behind it in the input is looked at again.
+    assert!(std::iter::from_fn(|| world.node.poll_changed()).any(|id| id == greedy.session));
 }
 
 /// `max.message.bytes` bounds the batch, `socket.request.max.bytes` the request; both are what Kafka says to the byte.
