@@ -22,6 +22,8 @@ use crate::group::requests::check_length;
 const RESERVED_IDS: i64 = 1000;
 /// A transactional id that was not used for so long is forgotten (`transactional.id.expiration.ms`).
 const FORGOTTEN_AFTER_MS: u64 = 7 * 86_400_000;
+/// Transactions that are aborted in one turn because they are open for too long. Few in tests, so that there are turns.
+const ABORTED_PER_TURN: usize = if cfg!(test) { 4 } else { 256 };
 /// What a transactional id takes in memory beside its name, about, in bytes; and each partition and group of its transaction.
 const ID_BYTES: usize = 256;
 const PARTITION_BYTES: usize = 16;
@@ -483,9 +485,8 @@ impl Broker {
 
     /// Time has passed: transactions that are open for too long are aborted, and their producers shut out.
     pub(crate) fn sweep_transactions(&mut self, now: Now) {
-        while let Some((at, id)) = self.transactions.due.first().cloned()
-            && at <= now.wall_ms
-        {
+        for _ in 0..ABORTED_PER_TURN {
+            let Some((_, id)) = self.transactions.due.first().filter(|(at, _)| *at <= now.wall_ms).cloned() else { break };
             self.transactions.due.pop_first();
             let Some(found) = self.transactions.ids.get(&id) else { continue };
             tracing::info!(transactional_id = %id, "a transaction was open for too long, and is aborted");

@@ -30,6 +30,8 @@ use rebalance::{Answer, Effects, Group};
 
 /// Groups whose offsets are looked at in one call, when those that expired are looked for.
 const SWEEP_GROUPS: usize = 256;
+/// Groups whose time-outs are looked at in one call. Few in tests, so that there are several.
+const TIMED_GROUPS: usize = if cfg!(test) { 4 } else { 1024 };
 /// What a group takes in memory beside its members and offsets, about, in bytes.
 const GROUP_OVERHEAD_BYTES: usize = 1024;
 
@@ -268,7 +270,8 @@ impl Broker {
     /// Time has passed: members may be gone, waits over, offsets expired.
     pub(crate) fn tick_groups(&mut self, now: Now) {
         let mut due = Vec::new();
-        while let Some((at, _)) = self.groups.timers.first()
+        while due.len() < TIMED_GROUPS
+            && let Some((at, _)) = self.groups.timers.first()
             && *at <= now.mono_ms
         {
             due.extend(self.groups.timers.pop_first().map(|(_, name)| name));

@@ -132,7 +132,8 @@ impl Broker {
             }
             let read = fetched.bytes();
             bytes += read;
-            left = left.saturating_sub(read);
+            // What was aborted counts too: a client may name one partition very often.
+            left = left.saturating_sub(read + size_of_val(&fetched.aborted[..]));
             all.push(fetched);
         }
         let soon = reads > 0;

@@ -455,6 +455,34 @@ fn what_producers_make_up_is_bounded_and_counted() {
 }
 
 #[test]
+fn transactions_that_are_open_for_too_long_are_aborted_some_a_turn() {
+    let mut world = World::new(34);
+    world.create("t", 1, &[]);
+    for number in 0..10 {
+        let id = format!("tx-{number}");
+        let init = Request::InitProducer { transactional_id: Some(&id), timeout_ms: 60_000, known: None };
+        let Reply::Producer { id: producer_id, epoch, .. } = world.ask(init).unwrap() else { panic!() };
+        let transaction = TransactionRef { transactional_id: &id, producer_id, epoch };
+        world.ask(Request::AddToTransaction { transaction, topic: "t", partition: 0 }).unwrap();
+    }
+    world.settle();
+    world.now.wall_ms += 60_000;
+    let open = |world: &mut World| {
+        let Reply::Transactions(all) = world.ask(Request::DescribeTransactions { transactional_id: None }).unwrap() else {
+            panic!()
+        };
+        all.iter().filter(|found| found.state == model::group::TransactionState::Ongoing).count()
+    };
+    let mut left = Vec::new();
+    for _ in 0..3 {
+        assert!(world.broker.poll_timeout(world.now).unwrap() <= world.now.mono_ms);
+        world.turn();
+        left.push(open(&mut world));
+    }
+    assert_eq!(left, [6, 2, 0]);
+}
+
+#[test]
 fn pitfall_09_transactions() {
     let mut world = World::new(10);
     world.create("t", 1, &[]);
