@@ -10,6 +10,9 @@ pub(crate) const CHUNK_BYTES_MAX: usize = 1024 * 1024;
 const CHUNK_BYTES_MIN: usize = 64 * 1024;
 /// Smallest buffer of a single frame.
 const OWN_BYTES_MIN: usize = 32 * 1024;
+/// Bytes of cold reads that are kept where there are so many. Who reads on may need what two reads brought at once, and would
+/// never get on if each pushed out the other.
+const COLD_BYTES_MIN: usize = 4 * 1024 * 1024;
 /// Bytes of chunks kept for reuse: memory that is already mapped costs an append less. As many as one block frees at a time.
 const SPARE_BYTES_MAX: usize = 10 * 1024 * 1024;
 
@@ -44,9 +47,10 @@ pub(crate) struct Cache {
 
 impl Cache {
     /// `bytes_max`: of everything in here; what is not durable yet stays even beyond it. Cold reads get a quarter
-    /// at most, buffers for reuse another one.
+    /// at most, but never less than they need, buffers for reuse another one.
     pub fn new(bytes_max: usize) -> Cache {
-        let cold = Cold { parts: BTreeMap::new(), order: VecDeque::new(), bytes: 0, bytes_max: bytes_max / 4 };
+        let cold =
+            Cold { parts: BTreeMap::new(), order: VecDeque::new(), bytes: 0, bytes_max: (bytes_max / 4).max(COLD_BYTES_MIN) };
         Cache { recent: VecDeque::new(), recent_bytes: 0, bytes_max, spare: Vec::new(), spare_bytes: 0, cold }
     }
 
@@ -214,13 +218,13 @@ mod tests {
 
     #[test]
     fn cold_reads_are_bounded_and_overlap() {
-        let mut cache = Cache::new(8000);
+        let mut cache = Cache::new(0);
         cache.insert_cold(100, Bytes::from(vec![1; 1000]));
         cache.insert_cold(200, Bytes::from(vec![1; 10]));
         assert!(cache.find(500, 100).is_some());
-        cache.insert_cold(1 << 40, Bytes::from(vec![2; 2001]));
+        cache.insert_cold(1 << 40, Bytes::from(vec![2; COLD_BYTES_MIN + 1]));
         assert!(cache.find(500, 100).is_none());
-        assert!(cache.find(1 << 40, 2000).is_some(), "the newest is never dropped");
+        assert!(cache.find(1 << 40, COLD_BYTES_MIN).is_some(), "the newest is never dropped");
         cache.insert_cold(5, Bytes::from_static(b"x"));
         assert!(cache.find(1 << 40, 1).is_none());
         cache.cut(6);

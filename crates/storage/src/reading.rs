@@ -415,9 +415,10 @@ impl Store {
         match read.what {
             Reading::Journal(parts) => match bytes {
                 Ok(bytes) => {
+                    // The first is awaited, and the one that comes last stays in memory whatever the bound.
                     let mut rest = bytes;
-                    for (start, end) in parts {
-                        let part = rest.split_to(rest.len().min((end - start) as usize));
+                    for (start, end) in parts.into_iter().rev() {
+                        let part = rest.split_off(rest.len().saturating_sub((end - start) as usize));
                         self.journal.insert_cached(Lsn(start), part);
                     }
                 }
