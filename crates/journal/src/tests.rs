@@ -72,8 +72,5 @@ fn settle(journal: &mut Journal, disk: &mut SimulatedDisk) -> Result<(), Poisone
 fn read_at(disk: &mut SimulatedDisk, journal: &Journal, pos: u64, len: usize) -> Option<Bytes> {
     let (extent, start) = journal.extent(Lsn(pos), len, 0)?;
     assert_eq!(start, Lsn(pos));
-    match disk.run(Job::Read(extent)).unwrap() {
-        vfs::Done::Bytes(bytes) => Some(bytes),
-        vfs::Done::Ok => None,
-    }
+    Some(disk.run(Job::Read(extent)).unwrap().into_bytes())
 }

@@ -74,13 +74,13 @@ struct PageOut {
     file: u64,
     entries: Vec<Entry>,
     data_len: u64,
-    /// Where the records come from, in order: memory, or the next so many gathered bytes.
+    /// Where the records come from, in order: memory, or the next that was gathered.
     sources: Vec<Source>,
 }
 
 enum Source {
     Memory(Bytes),
-    Gathered(usize),
+    Gathered,
 }
 
 struct Carried {
@@ -309,7 +309,7 @@ impl Store {
                         None => match self.journal.extent(Lsn(position), len as usize, 0) {
                             Some((extent, _)) => {
                                 extents.push(extent);
-                                out.sources.push(Source::Gathered(len as usize));
+                                out.sources.push(Source::Gathered);
                             }
                             None => {
                                 self.page_out_failed(&out);
@@ -322,7 +322,7 @@ impl Store {
         }
         let token = self.token();
         if extents.is_empty() {
-            self.write_segment(token, out, Bytes::new());
+            self.write_segment(token, out, Vec::new());
         } else {
             self.jobs.push((token, Job::Gather(extents)));
             self.paging.work = Some(Work::Gather(token, out));
@@ -367,21 +367,18 @@ impl Store {
         let out = PageOut { log: id, first, end, file: self.next_file, entries, data_len, sources };
         self.next_file += 1;
         let token = self.token();
-        self.write_segment(token, out, Bytes::new());
+        self.write_segment(token, out, Vec::new());
         true
     }
 
-    fn write_segment(&mut self, token: Token, mut out: PageOut, gathered: Bytes) {
+    fn write_segment(&mut self, token: Token, mut out: PageOut, gathered: Vec<Bytes>) {
         let mut parts = Vec::with_capacity(out.sources.len() + 2);
         parts.push(segment::header(out.log, out.first, out.entries.len() as u32, out.data_len));
-        let mut at = 0;
+        let mut gathered = gathered.into_iter();
         for source in out.sources.drain(..) {
             match source {
                 Source::Memory(bytes) => parts.push(bytes),
-                Source::Gathered(len) => {
-                    parts.push(gathered.slice(at..at + len));
-                    at += len;
-                }
+                Source::Gathered => parts.extend(gathered.next()),
             }
         }
         parts.push(segment::index(&out.entries));
@@ -504,12 +501,9 @@ impl Store {
         true
     }
 
-    fn carry(&mut self, batch: Vec<Carried>, bytes: &Bytes) {
-        let mut at = 0;
-        for mut carried in batch {
+    fn carry(&mut self, batch: Vec<Carried>, records: &[Bytes]) {
+        for (mut carried, record) in batch.into_iter().zip(records) {
             let len = carried.len as usize;
-            let Some(record) = bytes.get(at..at + len) else { return };
-            at += len;
             let place = Place::journal(carried.position);
             // Settled or paged out meanwhile: nothing to carry.
             carried.users.retain(|(id, offset)| {
@@ -598,9 +592,9 @@ impl Store {
         let token = completion.token;
         match self.paging.work.take() {
             Some(Work::Gather(at, out)) if at == token => match completion.result {
-                Ok(Done::Bytes(bytes)) if bytes.len() == out.sources.iter().map(Source::gathered).sum::<usize>() => {
+                Ok(Done::Parts(gathered)) => {
                     let token = self.token();
-                    self.write_segment(token, out, bytes);
+                    self.write_segment(token, out, gathered);
                 }
                 _ => self.page_out_failed(&out),
             },
@@ -612,8 +606,8 @@ impl Store {
                 }
             },
             Some(Work::Carry(at, batch)) if at == token => {
-                if let Ok(Done::Bytes(bytes)) = completion.result {
-                    self.carry(batch, &bytes);
+                if let Ok(Done::Parts(records)) = completion.result {
+                    self.carry(batch, &records);
                 }
             }
             Some(Work::Checkpoint(at, taken)) if at == token => match completion.result {
@@ -650,14 +644,5 @@ impl Store {
         }
         let first = if planted::is(Bug::CutTooFar) { at.0 / self.bucket_bytes() } else { first_bucket };
         self.journal.cut(Lsn(first * self.bucket_bytes()));
-    }
-}
-
-impl Source {
-    fn gathered(&self) -> usize {
-        match self {
-            Source::Memory(_) => 0,
-            Source::Gathered(len) => *len,
-        }
     }
 }

@@ -116,7 +116,7 @@ impl Store {
         for index in 0..self.logs.get(&id).map_or(0, |log| log.runs.len()) {
             let Some((of, extent)) = self.request_index(id, index) else { continue };
             let read = vfs.run(Job::Read(extent));
-            self.index_arrived(of, bytes_of(read));
+            self.index_arrived(of, read.map(Done::into_bytes));
         }
     }
 
@@ -411,24 +411,25 @@ impl Store {
     /// Take in what a read brought. Gives the completion back where it is not of a read.
     pub(crate) fn read_completed(&mut self, completion: Completion) -> Option<Completion> {
         let Some(read) = self.reads.pending.remove(&completion.token) else { return Some(completion) };
-        let bytes = bytes_of(completion.result);
         match read.what {
-            Reading::Journal(parts) => match bytes {
-                Ok(bytes) => {
+            Reading::Journal(parts) => match completion.result {
+                Ok(Done::Parts(bytes)) => {
                     // The first is awaited, and the one that comes last stays in memory whatever the bound.
-                    let mut rest = bytes;
-                    for (start, end) in parts.into_iter().rev() {
-                        let part = rest.split_off(rest.len().saturating_sub((end - start) as usize));
-                        self.journal.insert_cached(Lsn(start), part);
+                    for ((start, _), bytes) in parts.into_iter().zip(bytes).rev() {
+                        self.journal.insert_cached(Lsn(start), bytes);
                     }
+                }
+                Ok(done) => {
+                    let start = parts.first().map_or(0, |(start, _)| *start);
+                    self.journal.insert_cached(Lsn(start), done.into_bytes());
                 }
                 Err(error) => {
                     let error = error.to_string();
                     self.reads.unreadable.extend(parts.into_iter().map(|(start, end)| (start, end, error.clone())));
                 }
             },
-            Reading::Index(of) => self.index_arrived(of, bytes),
-            Reading::Block { of, start } => self.block_arrived(of, start, bytes),
+            Reading::Index(of) => self.index_arrived(of, completion.result.map(Done::into_bytes)),
+            Reading::Block { of, start } => self.block_arrived(of, start, completion.result.map(Done::into_bytes)),
         }
         self.reads.arrived.extend(read.waiting);
         None
@@ -470,13 +471,6 @@ impl Store {
             Err(error) => home.damaged = Some(format!("cannot read {}: {error}", segment::path(of.log, of.file))),
         }
     }
-}
-
-fn bytes_of(result: io::Result<Done>) -> io::Result<Bytes> {
-    result.map(|done| match done {
-        Done::Bytes(bytes) => bytes,
-        Done::Ok => Bytes::new(),
-    })
 }
 
 impl Reads {

@@ -136,11 +136,7 @@ pub(crate) fn list(vfs: &mut dyn Vfs, directory: &str) -> Result<Vec<(String, u6
 
 pub(crate) fn read_file(vfs: &mut dyn Vfs, path: &str, size: u64) -> Result<bytes::Bytes, OpenError> {
     let job = Job::Read(Extent { path: path.into(), offset: 0, len: size as usize });
-    match vfs.run(job) {
-        Ok(Done::Bytes(bytes)) => Ok(bytes),
-        Ok(Done::Ok) => Ok(bytes::Bytes::new()),
-        Err(error) => Err(OpenError::Io { path: path.into(), error }),
-    }
+    vfs.run(job).map(Done::into_bytes).map_err(|error| OpenError::Io { path: path.into(), error })
 }
 
 /// The logs while they are read.

@@ -51,7 +51,7 @@ pub enum Job {
     Write { path: Path, offset: u64, parts: Vec<Bytes>, sync: bool },
     /// Read a part of a file. Fewer bytes come back only where the file ends.
     Read(Extent),
-    /// Read many extents, in order, into one buffer.
+    /// Read many extents, each whole, in order.
     Gather(Vec<Extent>),
     /// Write a whole new file so that it is there complete or not at all: to a temporary name, sync,
     /// rename, sync the directory.
@@ -65,8 +65,21 @@ pub enum Job {
 pub enum Done {
     /// `Allocate`, `Write`, `Replace`, `Remove`.
     Ok,
-    /// `Read`, `Gather`.
+    /// `Read`.
     Bytes(Bytes),
+    /// `Gather`: as many as there are extents.
+    Parts(Vec<Bytes>),
+}
+
+impl Done {
+    /// What a `Read` brought; nothing of other jobs.
+    #[must_use]
+    pub fn into_bytes(self) -> Bytes {
+        match self {
+            Done::Bytes(bytes) => bytes,
+            Done::Ok | Done::Parts(_) => Bytes::new(),
+        }
+    }
 }
 
 /// A finished job.

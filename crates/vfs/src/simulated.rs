@@ -199,15 +199,11 @@ impl State {
             }
             Job::Read(extent) => self.read(&extent).map(Done::Bytes),
             Job::Gather(extents) => {
-                let mut bytes = Vec::new();
-                for extent in &extents {
+                let whole = |extent: &Extent| {
                     let part = self.read(extent)?;
-                    if part.len() != extent.len {
-                        return Err(io::ErrorKind::UnexpectedEof.into());
-                    }
-                    bytes.extend_from_slice(&part);
-                }
-                Ok(Done::Bytes(Bytes::from(bytes)))
+                    if part.len() == extent.len { Ok(part) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
+                };
+                extents.iter().map(whole).collect::<io::Result<_>>().map(Done::Parts)
             }
             Job::Replace { path, parts } => {
                 let bytes = parts.concat();

@@ -123,10 +123,7 @@ impl Directory {
 }
 
 fn read(vfs: &mut dyn Vfs, path: &str, offset: u64, len: usize) -> io::Result<Bytes> {
-    match vfs.run(Job::Read(Extent { path: path.to_owned(), offset, len }))? {
-        Done::Bytes(bytes) => Ok(bytes),
-        Done::Ok => Ok(Bytes::new()),
-    }
+    vfs.run(Job::Read(Extent { path: path.to_owned(), offset, len })).map(Done::into_bytes)
 }
 
 /// A file read in large parts.

@@ -16,6 +16,7 @@ fn open(dir: &Path) -> (LocalDisk, mpsc::Receiver<()>) {
 fn bytes(done: io::Result<Done>) -> Bytes {
     match done.unwrap() {
         Done::Bytes(bytes) => bytes,
+        Done::Parts(parts) => parts.concat().into(),
         Done::Ok => panic!("no bytes"),
     }
 }

@@ -51,7 +51,7 @@ impl Worker {
                 Ok(Done::Ok)
             }
             Job::Read(extent) => self.read(&extent).map(Done::Bytes),
-            Job::Gather(extents) => self.gather(&extents).map(Done::Bytes),
+            Job::Gather(extents) => self.gather(&extents).map(Done::Parts),
             Job::Replace { path, parts } => {
                 self.create(&path, |file| write_parts(file, 0, &parts))?;
                 Ok(Done::Ok)
@@ -132,8 +132,8 @@ impl Worker {
         Ok(Bytes::from(bytes))
     }
 
-    fn gather(&self, extents: &[Extent]) -> io::Result<Bytes> {
-        let mut bytes = Vec::with_capacity(extents.iter().map(|extent| extent.len).sum());
+    fn gather(&self, extents: &[Extent]) -> io::Result<Vec<Bytes>> {
+        let mut parts = Vec::with_capacity(extents.len());
         let mut rest = extents;
         while let Some(first) = rest.first() {
             // Neighbours are read in one go, with what lies between them.
@@ -148,25 +148,18 @@ impl Worker {
             let count = 1 + rest[1..].iter().take_while(near).count();
             let (now, later) = rest.split_at(count);
             rest = later;
-            if let [one] = now {
-                let from = bytes.len();
-                bytes.resize(from + one.len, 0);
-                self.file(&one.path)?.read_exact_at(&mut bytes[from..], one.offset).map_err(|error| match error.kind() {
-                    io::ErrorKind::UnexpectedEof => cut_short(&one.path),
-                    _ => error,
-                })?;
-                continue;
-            }
             let last = &now[count - 1];
             let len = (last.offset + last.len as u64 - first.offset) as usize;
             let stretch = self.read(&Extent { path: first.path.clone(), offset: first.offset, len })?;
-            for extent in now {
-                let from = (extent.offset - first.offset) as usize;
-                let part = stretch.get(from..from + extent.len).ok_or_else(|| cut_short(&extent.path))?;
-                bytes.extend_from_slice(part);
+            if stretch.len() < len {
+                return Err(io::Error::new(io::ErrorKind::UnexpectedEof, format!("{} is cut short", first.path)));
             }
+            parts.extend(now.iter().map(|extent| {
+                let from = (extent.offset - first.offset) as usize;
+                stretch.slice(from..from + extent.len)
+            }));
         }
-        Ok(Bytes::from(bytes))
+        Ok(parts)
     }
 
     fn allocate(&self, path: &str, size: u64, recycle: Option<String>) -> io::Result<()> {
@@ -240,10 +233,6 @@ impl Worker {
         }
         Ok(target)
     }
-}
-
-fn cut_short(path: &str) -> io::Error {
-    io::Error::new(io::ErrorKind::UnexpectedEof, format!("{path} is cut short"))
 }
 
 fn write_parts(file: &File, mut offset: u64, parts: &[Bytes]) -> io::Result<()> {
