@@ -15,8 +15,6 @@ const OWN_BYTES_MIN: usize = 32 * 1024;
 const COLD_BYTES_MIN: usize = 4 * 1024 * 1024;
 /// Bytes of chunks kept for reuse: memory that is already mapped costs an append less. As many as one block frees at a time.
 const SPARE_BYTES_MAX: usize = 10 * 1024 * 1024;
-/// Bytes of cold reads that are kept however small the cache is: less, and those that are awaited push each other out.
-const COLD_BYTES_MIN: usize = if cfg!(test) { 2000 } else { 8 * 1024 * 1024 };
 
 /// Bytes of the journal in memory.
 #[derive(Clone, Copy, Debug)]

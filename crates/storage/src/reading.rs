@@ -22,7 +22,7 @@ const WINDOW_BYTES_CROWDED: usize = 64 * 1024 * 1024;
 /// Reads handed to the disk at a time; the others wait here.
 const READS_MAX: usize = 128;
 /// Reads under way at which nothing is read ahead: it would be forgotten before somebody comes to it.
-const READS_AHEAD_MAX: usize = 8;
+const READS_AHEAD_MAX: usize = 4;
 /// Blocks of one segment in memory.
 const WINDOW_BLOCKS_MAX: usize = 3;
 
