@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use foldhash::fast::RandomState;
 use model::group::{TransactionInfo, TransactionRef, TransactionState};
+use model::planted::{self, Bug};
 use model::record::{self, BatchHead};
 use model::topic::{Produce, TopicRef};
 use model::{Failure, LogFailure, Lsn, Now, Reply, limits};
@@ -303,7 +304,8 @@ impl Broker {
             self.finish_transaction(name, false, fence, (found.producer_id, fence), now);
         }
         let entry = Entry::Producer { transactional_id: name.into(), producer_id, epoch, timeout_ms, at_ms: now.wall_ms };
-        let durable_at = self.record(&entry);
+        let forgotten = planted::is(Bug::EpochNotRecorded) && epoch > 0;
+        let durable_at = if forgotten { self.catalog_end } else { self.record(&entry) };
         self.transactions.put(name, producer_id, epoch, timeout_ms, now.wall_ms);
         Ok(Reply::Producer { id: producer_id, epoch, durable_at })
     }
@@ -443,7 +445,7 @@ impl Broker {
         let head = BatchHead::parse(&batch).unwrap_or_else(|error| unreachable!("a marker is a batch: {error}"));
         for log in partitions {
             if self.topics.partitions.get(&log).is_some_and(|partition| partition.is_open(producer_id)) {
-                self.append_batch(log, &batch, &head, Some(commit), true, now);
+                self.append_batch(log, &batch, &head, Some(commit), !planted::is(Bug::MarkersTorn), now);
             }
         }
         let (next_id, epoch) = next;

@@ -37,10 +37,26 @@ pub enum Bug {
     AbortShown,
     /// Compaction drops the newest record of a key with the others.
     NewestDropped,
+    /// A batch is answered before it is synced.
+    BatchBeforeSync,
+    /// Readers are shown what is not durable.
+    UnsyncedShown,
+    /// Readers of committed records are shown those of transactions that are not decided.
+    OpenShown,
+    /// A restart forgets what producers wrote before the checkpoint.
+    ProducerForgotten,
+    /// A commit of offsets is answered before it is synced.
+    OffsetsBeforeSync,
+    /// A transaction's markers do not belong together with its outcome.
+    MarkersTorn,
+    /// A producer's new epoch is not entered into the catalog.
+    EpochNotRecorded,
+    /// Offsets of a transaction count before it is committed.
+    OffsetsUndecided,
 }
 
 impl Bug {
-    pub const ALL: [Bug; 16] = [
+    pub const ALL: [Bug; 24] = [
         Bug::ConfirmBeforeSync,
         Bug::AckNotJournalled,
         Bug::TornTailAccepted,
@@ -57,6 +73,14 @@ impl Bug {
         Bug::OffsetsNotRecorded,
         Bug::AbortShown,
         Bug::NewestDropped,
+        Bug::BatchBeforeSync,
+        Bug::UnsyncedShown,
+        Bug::OpenShown,
+        Bug::ProducerForgotten,
+        Bug::OffsetsBeforeSync,
+        Bug::MarkersTorn,
+        Bug::EpochNotRecorded,
+        Bug::OffsetsUndecided,
     ];
 
     /// Those that only clients of topics and groups can see.
@@ -82,6 +106,14 @@ impl Bug {
             Bug::OffsetsNotRecorded => "offsets-not-recorded",
             Bug::AbortShown => "abort-shown",
             Bug::NewestDropped => "newest-dropped",
+            Bug::BatchBeforeSync => "batch-before-sync",
+            Bug::UnsyncedShown => "unsynced-shown",
+            Bug::OpenShown => "open-shown",
+            Bug::ProducerForgotten => "producer-forgotten",
+            Bug::OffsetsBeforeSync => "offsets-before-sync",
+            Bug::MarkersTorn => "markers-torn",
+            Bug::EpochNotRecorded => "epoch-not-recorded",
+            Bug::OffsetsUndecided => "offsets-undecided",
         }
     }
 

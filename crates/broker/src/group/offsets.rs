@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use model::group::CommittedOffset;
+use model::planted::{self, Bug};
 
 use crate::catalog::group::{Committed, RecordedOffset};
 
@@ -85,8 +86,8 @@ impl Offsets {
             };
             self.bytes += position.bytes();
             let positions = match commit.producer_id {
-                Some(producer) => self.pending.entry(producer).or_default(),
-                None => &mut self.committed,
+                Some(producer) if !planted::is(Bug::OffsetsUndecided) => self.pending.entry(producer).or_default(),
+                _ => &mut self.committed,
             };
             self.bytes -= put(positions, topic, *partition, position);
         }

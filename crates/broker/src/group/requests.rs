@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use model::group::{CommitOffsets, GroupInfo, GroupState, JoinGroup, Membership, OffsetsCommitted, SyncGroup};
+use model::planted::{self, Bug};
 use model::topic::TopicRef;
 use model::{Failure, LogFailure, Lsn, Now, Reply, SessionId, limits};
 
@@ -184,6 +185,7 @@ impl Broker {
             // It may have been made in vain.
             None => self.groups.schedule(&name),
         }
+        let durable_at = durable_at.filter(|_| !planted::is(Bug::OffsetsBeforeSync));
         Ok(Reply::OffsetsCommitted(OffsetsCommitted { results, durable_at }))
     }
 

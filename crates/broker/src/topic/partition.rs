@@ -89,7 +89,7 @@ impl Partition {
     pub fn restore(&mut self, snapshot: Snapshot) {
         self.start = snapshot.start;
         self.open = snapshot.producers.iter().filter_map(|(id, producer)| Some((producer.open?, *id))).collect();
-        self.producers = snapshot.producers.into_iter().collect();
+        self.producers = snapshot.producers.into_iter().filter(|_| !planted::is(Bug::ProducerForgotten)).collect();
         self.ended = snapshot.ended.into();
     }
 
@@ -170,7 +170,7 @@ impl Partition {
     /// Readers of committed records see nothing at or above this, given the high watermark: below it every transaction
     /// has ended, durably.
     pub fn last_stable(&self, high_watermark: u64) -> u64 {
-        let open = self.open.keys().next().copied().unwrap_or(u64::MAX);
+        let open = self.open.keys().next().copied().filter(|_| !planted::is(Bug::OpenShown)).unwrap_or(u64::MAX);
         // A marker that is not durable may be taken back by a crash.
         let late = self.ended.iter().rev().take_while(|ended| ended.marker >= high_watermark);
         let pending = late.map(|ended| ended.first).min();

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use model::planted::{self, Bug};
 use model::record::{self, BatchHead, RecordError, Records, attribute};
 use model::topic::{Produce, Produced, TopicRef};
 use model::{Failure, LogFailure, Lsn, Now, Reply};
@@ -57,6 +58,7 @@ impl Broker {
         let append_time_ms = if append_time { now.wall_ms as i64 } else { -1 };
         let (base_offset, durable_at) =
             self.append_batch(log, &batch, &head, None, false, now).ok_or(LogFailure::UnknownTopic)?;
+        let durable_at = if planted::is(Bug::BatchBeforeSync) { Lsn(0) } else { durable_at };
         Ok(Reply::Produced(Produced { base_offset, append_time_ms, log_start, durable_at }))
     }
 
