@@ -7,7 +7,7 @@
 //! - [`amqp`]: beside RabbitMQ
 //! - [`kafka`]: beside Apache Kafka
 //! - [`broker`]: starts, stops and kills a broker on ports of its own
-//! - [`rounds`]: how a load is made on a machine that others use too
+//! - [`rounds`]: the rounds of a case, on a machine that others use too
 //! - [`machine`]: the machine, its disk's fdatasync, and what else was running on it
 //! - [`report`]: what the tables have in common
 

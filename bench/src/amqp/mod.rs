@@ -3,12 +3,10 @@
 //! # Layout
 //! - [`cases`]: what is measured and what the targets are
 //! - [`generator`]: runs `yam bench` and reads its summary
-//! - [`compare`]: the rounds of the load cases
 //! - [`memory`]: idle queues and connections, and a large backlog
 //! - [`report`]: table, Markdown and JSON
 
 mod cases;
-mod compare;
 mod generator;
 mod memory;
 mod report;
@@ -21,9 +19,11 @@ use std::path::PathBuf;
 use anyhow::Result;
 use clap::Args;
 
-use crate::broker::{Kind, Programs};
+use crate::broker::{Broker, Kind, Programs};
 use crate::machine;
-use generator::Generator;
+use crate::rounds::{self, compare};
+use cases::Case;
+use generator::{Generator, Summary};
 
 /// What to measure and how long.
 #[derive(Debug, Args)]
@@ -74,8 +74,8 @@ pub fn run(mut options: Options) -> Result<()> {
     let generator = Generator { program };
     let mut report = report::Report::new(machine::describe(&common.dir)?, common.rounds, common.seconds);
     for case in cases.iter().filter(|case| common.wants(case.name)) {
-        let outcome = compare::run(case, &kinds, &programs, &generator, common)?;
-        report.add_case(case, outcome);
+        let compared = compare(&Contest { case, generator: &generator }, &kinds, &programs, common)?;
+        report.add_case(case, compared);
     }
     for (name, _) in memory::NAMES.iter().filter(|(name, _)| common.wants(name)) {
         for &kind in &kinds {
@@ -92,4 +92,34 @@ pub fn run(mut options: Options) -> Result<()> {
     println!("{}", report.markdown());
     println!("written to {0}/amqp.json and {0}/amqp.md", common.dir.display());
     Ok(())
+}
+
+struct Contest<'a> {
+    case: &'a Case,
+    generator: &'a Generator,
+}
+
+impl rounds::Contest for Contest<'_> {
+    type Outcome = Summary;
+
+    fn name(&self) -> &str {
+        self.case.name
+    }
+
+    fn warms_up(&self) -> bool {
+        false
+    }
+
+    fn prepare(&self, _: &Broker) -> Result<()> {
+        Ok(())
+    }
+
+    fn load(&self, broker: &Broker) -> Result<Summary> {
+        self.generator.run(broker, &self.case.arguments)
+    }
+
+    fn figures(&self, summary: &Summary) -> String {
+        let rate = summary.delivered_per_second.max(summary.published_per_second);
+        format!("{rate:.0}/s, {:.2} us per message", summary.broker_cpu_us_per_message.unwrap_or(0.0))
+    }
 }

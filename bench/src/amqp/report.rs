@@ -7,12 +7,12 @@ use anyhow::Result;
 use serde::Serialize;
 
 use super::cases::{CPU_RATIO_MAX, Case, Figure, THROUGHPUT_RATIO_MIN};
-use super::compare::{Outcome, Round, Side};
 use super::generator::{Latency, Summary};
 use super::memory::{Line, Target};
 use crate::broker::Kind;
 use crate::machine::Machine;
 use crate::report::{cell, mark, median, write_both};
+use crate::rounds::{Compared, Round};
 
 /// All figures of a run.
 #[derive(Debug, Serialize)]
@@ -38,7 +38,7 @@ struct CaseReport {
     rabbitmq: Option<Medians>,
     throughput_ratio: Option<f64>,
     cpu_ratio: Option<f64>,
-    outcome: Outcome,
+    compared: Compared<Summary>,
 }
 
 #[derive(Debug, Serialize)]
@@ -61,14 +61,14 @@ struct Medians {
 }
 
 impl Medians {
-    fn of(figure: Figure, rounds: &[Round]) -> Option<Medians> {
+    fn of(figure: Figure, rounds: &[Round<Summary>]) -> Option<Medians> {
         if rounds.is_empty() {
             return None;
         }
-        let over = |field: &dyn Fn(&Round) -> f64| median(rounds.iter().map(field).collect());
+        let over = |field: &dyn Fn(&Round<Summary>) -> f64| median(rounds.iter().map(field).collect());
         let latency = |field: fn(&Summary) -> Option<Latency>| {
-            rounds.iter().all(|round| field(&round.summary).is_some()).then(|| {
-                let part = |part: fn(&Latency) -> f64| over(&|round| field(&round.summary).as_ref().map_or(0.0, part));
+            rounds.iter().all(|round| field(&round.outcome).is_some()).then(|| {
+                let part = |part: fn(&Latency) -> f64| over(&|round| field(&round.outcome).as_ref().map_or(0.0, part));
                 Latency { p50_us: part(|l| l.p50_us), p99_us: part(|l| l.p99_us), max_us: part(|l| l.max_us) }
             })
         };
@@ -76,11 +76,12 @@ impl Medians {
             Figure::Delivered => summary.delivered_per_second,
             Figure::Published | Figure::Latency => summary.published_per_second,
         };
-        let peak = |round: &Round| round.summary.broker_usage.map_or(0.0, |usage| usage.rss_peak_bytes as f64 / 1_048_576.0);
+        let peak =
+            |round: &Round<Summary>| round.outcome.broker_usage.map_or(0.0, |usage| usage.rss_peak_bytes as f64 / 1_048_576.0);
         Some(Medians {
-            per_second: over(&|round| rate(&round.summary)),
-            cpu_us: over(&|round| round.summary.broker_cpu_us_per_message.unwrap_or(0.0)),
-            generator_cpu_us: over(&|round| round.summary.generator_cpu_us_per_message),
+            per_second: over(&|round| rate(&round.outcome)),
+            cpu_us: over(&|round| round.outcome.broker_cpu_us_per_message.unwrap_or(0.0)),
+            generator_cpu_us: over(&|round| round.outcome.generator_cpu_us_per_message),
             rss_peak_mib: over(&peak),
             confirm: latency(|summary| summary.confirm_latency),
             end_to_end: latency(|summary| summary.end_to_end_latency),
@@ -94,8 +95,8 @@ impl Report {
         Report { machine, rounds, seconds, cases: Vec::new(), memory: Vec::new(), passed: 0, failed: 0 }
     }
 
-    pub fn add_case(&mut self, case: &Case, outcome: Outcome) {
-        let side = |kind: Kind| outcome.sides.iter().find(|side: &&Side| side.kind == kind);
+    pub fn add_case(&mut self, case: &Case, compared: Compared<Summary>) {
+        let side = |kind: Kind| compared.sides.iter().find(|side| side.kind == kind);
         let medians = |kind| side(kind).and_then(|side| Medians::of(case.figure, &side.rounds));
         let (yam, rabbitmq) = (medians(Kind::Yam), medians(Kind::Rabbitmq));
         let ratio = |field: fn(&Medians) -> f64| Some(field(yam.as_ref()?) / field(rabbitmq.as_ref()?));
@@ -109,7 +110,7 @@ impl Report {
             rabbitmq,
             throughput_ratio: ratio(|medians| medians.per_second),
             cpu_ratio: ratio(|medians| medians.cpu_us),
-            outcome,
+            compared,
         });
     }
 
@@ -197,8 +198,8 @@ impl Report {
                     of(medians.confirm, |l| l.p99_us),
                     of(medians.end_to_end, |l| l.p50_us),
                     of(medians.end_to_end, |l| l.p99_us),
-                    case.outcome.fdatasync.p50_us / 1000.0,
-                    case.outcome.fdatasync.p99_us / 1000.0,
+                    case.compared.fdatasync.p50_us / 1000.0,
+                    case.compared.fdatasync.p99_us / 1000.0,
                 );
             }
         }
@@ -247,13 +248,13 @@ impl CaseReport {
     /// One message in flight: at most the peer's confirm latency and one fdatasync, at p50 and at p99.
     fn latency_passes(&self) -> Option<bool> {
         let (yam, peer) = (self.yam.as_ref()?.confirm?, self.rabbitmq.as_ref()?.confirm?);
-        let sync = self.outcome.fdatasync;
+        let sync = self.compared.fdatasync;
         (self.figure == Figure::Latency)
             .then_some(yam.p50_us <= peer.p50_us + sync.p50_us && yam.p99_us <= peer.p99_us + sync.p99_us)
     }
 
     fn verdicts(&self) -> Vec<bool> {
-        let failed = self.outcome.sides.iter().any(|side| side.kind == Kind::Yam && side.failure.is_some());
+        let failed = self.compared.sides.iter().any(|side| side.kind == Kind::Yam && side.failure.is_some());
         let own = [self.throughput_passes(), self.cpu_passes(), self.latency_passes()].into_iter().flatten();
         own.chain(failed.then_some(false)).collect()
     }

@@ -3,11 +3,9 @@
 //! # Layout
 //! - [`cases`]: what is measured and what the targets are
 //! - [`load`]: runs the programs that make load and reads what they say
-//! - [`compare`]: the rounds of a case
 //! - [`report`]: table, Markdown and JSON
 
 mod cases;
-mod compare;
 mod load;
 mod report;
 
@@ -20,10 +18,11 @@ use std::process::Command;
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
 
-use crate::broker::{Kind, Programs};
+use crate::broker::{Broker, Kind, Programs};
 use crate::machine;
-use cases::Client;
-use load::Clients;
+use crate::rounds::{self, compare};
+use cases::{Case, Client};
+use load::{Clients, Outcome};
 
 /// What to measure and how long.
 #[derive(Debug, Args)]
@@ -67,7 +66,9 @@ pub fn run(mut options: Options) -> Result<()> {
             eprintln!("{}: left out: --rdkafka-performance names librdkafka's program", case.name);
             continue;
         }
-        report.add(case, compare::run(case, &kinds, &programs, &clients, common)?);
+        let kinds: Vec<Kind> = case.kinds.iter().copied().filter(|kind| kinds.contains(kind)).collect();
+        let contest = Contest { case, clients: &clients, programs: &programs, seconds: common.seconds };
+        report.add(case, compare(&contest, &kinds, &programs, common)?);
     }
     report.finish();
     report.write(&common.dir)?;
@@ -101,4 +102,41 @@ fn find(program: &Path) -> Option<PathBuf> {
         return program.canonicalize().ok();
     }
     std::env::split_paths(&std::env::var_os("PATH")?).map(|folder| folder.join(program)).find(|path| path.is_file())
+}
+
+struct Contest<'a> {
+    case: &'a Case,
+    clients: &'a Clients,
+    programs: &'a Programs,
+    seconds: f64,
+}
+
+impl rounds::Contest for Contest<'_> {
+    type Outcome = Outcome;
+
+    fn name(&self) -> &str {
+        self.case.name
+    }
+
+    fn warms_up(&self) -> bool {
+        true
+    }
+
+    fn prepare(&self, broker: &Broker) -> Result<()> {
+        self.clients.prepare(self.case, broker, self.seconds)
+    }
+
+    fn load(&self, broker: &Broker) -> Result<Outcome> {
+        self.clients.run(self.case, broker, self.programs, self.seconds)
+    }
+
+    fn figures(&self, outcome: &Outcome) -> String {
+        let Outcome { records_per_second, mb_per_second, broker_cpu_ms_per_mb, latency, rss_bytes, .. } = outcome;
+        let latency = latency.map(|latency| format!(", p50 {:.2} ms, p99 {:.2} ms", latency.p50_ms, latency.p99_ms));
+        format!(
+            "{records_per_second:.0} records/s, {mb_per_second:.1} MB/s, {broker_cpu_ms_per_mb:.2} ms of CPU per MB, RSS {:.0} MiB{}",
+            *rss_bytes as f64 / f64::from(1 << 20),
+            latency.unwrap_or_default(),
+        )
+    }
 }

@@ -7,11 +7,11 @@ use anyhow::Result;
 use serde::Serialize;
 
 use super::cases::{self, Case, Client, Figure};
-use super::compare::{Compared, Round, Side};
-use super::load::Latency;
+use super::load::{Latency, Outcome};
 use crate::broker::Kind;
 use crate::machine::Machine;
 use crate::report::{cell, mark, median, write_both};
+use crate::rounds::{Compared, Round};
 
 /// All figures of a run.
 #[derive(Debug, Serialize)]
@@ -34,7 +34,7 @@ struct CaseReport {
     partitions: u32,
     brokers: Vec<BrokerReport>,
     targets: Vec<Target>,
-    compared: Compared,
+    compared: Compared<Outcome>,
 }
 
 #[derive(Debug, Serialize)]
@@ -69,8 +69,8 @@ struct Target {
 }
 
 impl Medians {
-    fn of(rounds: &[Round]) -> Medians {
-        let over = |field: &dyn Fn(&Round) -> f64| median(rounds.iter().map(field).collect());
+    fn of(rounds: &[Round<Outcome>]) -> Medians {
+        let over = |field: &dyn Fn(&Round<Outcome>) -> f64| median(rounds.iter().map(field).collect());
         let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
         let all_timed = rounds.iter().all(|round| round.outcome.latency.is_some());
         let part = |part: fn(Latency) -> f64| over(&|round| round.outcome.latency.map_or(f64::NAN, part));
@@ -91,9 +91,9 @@ impl Report {
         Report { machine, rounds, seconds, cases: Vec::new(), passed: 0, failed: 0 }
     }
 
-    pub fn add(&mut self, case: &Case, compared: Compared) {
+    pub fn add(&mut self, case: &Case, compared: Compared<Outcome>) {
         let sides = || compared.sides.iter().filter(|side| !side.rounds.is_empty());
-        let medians = |kind: Kind| sides().find(|side: &&Side| side.kind == kind).map(|side| Medians::of(&side.rounds));
+        let medians = |kind: Kind| sides().find(|side| side.kind == kind).map(|side| Medians::of(&side.rounds));
         let brokers = sides().map(|side| BrokerReport {
             broker: side.kind.to_string(),
             fsync_state: side.kind.fsync_state(),
