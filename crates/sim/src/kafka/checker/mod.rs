@@ -14,6 +14,8 @@
 pub mod compaction;
 pub mod log;
 pub mod offsets;
+#[cfg(test)]
+mod tests;
 pub mod transactions;
 
 use std::collections::{BTreeMap, HashMap};
