@@ -197,6 +197,7 @@ fuzz_target!(|data: &[u8]| {
                         tag,
                         redelivered,
                         returns: number as u32,
+                        offset: (op & 4 == 4).then_some(number),
                         record,
                     },
                 };

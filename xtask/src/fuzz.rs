@@ -26,6 +26,8 @@ const RUSTFLAGS: &str = "-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-
 
 /// Memory at which an input is a finding.
 const RSS_MB_MAX: u32 = 2048;
+/// A single allocation that is a finding.
+const ALLOCATION_MB_MAX: u32 = 256;
 /// A single input that takes so long is a finding.
 const SECONDS_MAX: u32 = 10;
 
@@ -49,7 +51,8 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
         command.args([place("corpus"), place("seeds")]);
         command.arg(format!("-artifact_prefix={}/", place("artifacts").display()));
         command.arg(format!("-max_total_time={}", arguments.minutes * 60));
-        command.args([format!("-rss_limit_mb={RSS_MB_MAX}"), format!("-timeout={SECONDS_MAX}")]);
+        command.args([format!("-rss_limit_mb={RSS_MB_MAX}"), format!("-malloc_limit_mb={ALLOCATION_MB_MAX}")]);
+        command.arg(format!("-timeout={SECONDS_MAX}"));
         processes::run(command.args(["-max_len=65536", "-print_final_stats=1"]))?;
     }
     println!("{} targets without a finding", names.len());

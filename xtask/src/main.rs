@@ -4,7 +4,7 @@
 //! - [`test`]: everything a change must pass, step by step
 //! - [`tidy`]: house rules that no compiler knows: layering, dead files, format ids, README commands
 //! - [`torture`]: the real binary under load, killed again and again
-//! - [`fuzz`]: the decoders and state machines on any bytes
+//! - [`fuzz`]: the decoders, readers and sessions on any bytes
 //! - [`layers`]: the drawing of who names whom
 //! - [`processes`]: running other programs
 
