@@ -8,6 +8,8 @@ use vfs::simulated::SimulatedDisk;
 
 use crate::{Available, Batch, LogId, Options, Recovery, Sizes, Sought, Store, Tag};
 
+mod late;
+
 struct NoCatalog;
 
 impl Recovery for NoCatalog {
