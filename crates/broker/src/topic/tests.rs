@@ -535,6 +535,25 @@ fn pitfall_09_transactions() {
     assert_eq!(world.list("t", OffsetAt::Latest, true).0, all, "nothing is open any more");
 }
 
+/// A producer that was told that its partition is in the transaction wrote to it after a crash, and was refused: the broker
+/// knew of no transaction.
+#[test]
+fn who_takes_part_in_a_transaction_is_told_once_a_crash_cannot_undo_it() {
+    let mut world = World::new(1);
+    world.create("t", 1, &[]);
+    let producer = world.init(None).unwrap();
+    world.settle();
+    let before = world.broker.store().durable();
+    for again in [false, true] {
+        let Reply::DurableAt(at) = world.add(producer, "t").unwrap() else { panic!("told at once") };
+        assert!(at > before, "again: {again}");
+    }
+    world.settle();
+    world.crash();
+    let records = batch(&["a"], T0, Some((producer.0, producer.1, 0)), attribute::TRANSACTIONAL);
+    assert_eq!(world.produce("t", &records).unwrap().base_offset, 0);
+}
+
 #[test]
 fn an_open_transaction_survives_a_crash_and_can_be_ended() {
     for clean in [false, true] {
