@@ -6,7 +6,7 @@ use model::topic::{ConfigChange, ConfigEntry, ConfigKind, ConfigOf, ConfigOperat
 use model::{Reply, Request};
 
 use super::errors::{MISMATCH, Refusal};
-use super::job::{Answer, Each, Here, Item};
+use super::job::{Answer, Each, Here, Item, repeated};
 use crate::codec::error_code::INVALID_REQUEST;
 use crate::codec::{Message as _, alter_configs, describe_configs, incremental_alter_configs};
 
@@ -152,10 +152,10 @@ pub(super) struct Altered {
     told: Option<Result<(), Refusal>>,
 }
 
-/// What is wrong with naming this resource in a change, if anything.
-fn unchangeable(resource_type: i8, double: bool) -> Option<Refusal> {
+/// What is wrong with naming this resource in a change, if anything. `repeated`: it is named more than once.
+fn unchangeable(resource_type: i8, repeated: bool) -> Option<Refusal> {
     match resource_type {
-        _ if double => Some(Refusal::new(INVALID_REQUEST, "Each resource must appear at most once.")),
+        _ if repeated => Some(Refusal::new(INVALID_REQUEST, "Each resource must appear at most once.")),
         TOPIC => None,
         BROKER => {
             Some(Refusal::new(INVALID_REQUEST, "The broker's settings are in its configuration, and cannot be changed here."))
@@ -169,20 +169,16 @@ fn no_value(name: &str) -> Refusal {
 }
 
 /// Key 33. What is not named goes back to its default.
-pub(super) fn replace(request: &alter_configs::Request<'_>) -> Each<Altered> {
-    let count = |asked: &alter_configs::RequestResource<'_>| {
-        let same = |other: &&alter_configs::RequestResource<'_>| {
-            (other.resource_type, other.resource_name) == (asked.resource_type, asked.resource_name)
-        };
-        request.resources.iter().filter(same).count()
-    };
-    let altered = |asked: &alter_configs::RequestResource<'_>| {
+pub(super) fn replace<'r>(request: &alter_configs::Request<'r>) -> Each<Altered> {
+    let named = |asked: &alter_configs::RequestResource<'r>| (asked.resource_type, asked.resource_name);
+    let repeated = repeated(request.resources.iter().map(named));
+    let altered = |asked: &alter_configs::RequestResource<'r>| {
         let change = |config: &alter_configs::Config<'_>| {
             let value = config.value.ok_or_else(|| no_value(config.name))?;
             Ok(ConfigChange { name: config.name.to_owned(), operation: ConfigOperation::Set(value.to_owned()) })
         };
         let changes = asked.configs.iter().map(change).collect();
-        let alteration = Altered::new(asked.resource_type, asked.resource_name, count(asked) > 1, changes);
+        let alteration = Altered::new(asked.resource_type, asked.resource_name, repeated.contains(&named(asked)), changes);
         Altered { replace: true, validate_only: request.validate_only, ..alteration }
     };
     Each::of(request.resources.iter().map(altered), |altered, here, out| {
@@ -198,16 +194,12 @@ pub(super) fn replace(request: &alter_configs::Request<'_>) -> Each<Altered> {
 }
 
 /// Key 44. What is not named stays as it is.
-pub(super) fn change(request: &incremental_alter_configs::Request<'_>) -> Each<Altered> {
-    let count = |asked: &incremental_alter_configs::RequestResource<'_>| {
-        let same = |other: &&incremental_alter_configs::RequestResource<'_>| {
-            (other.resource_type, other.resource_name) == (asked.resource_type, asked.resource_name)
-        };
-        request.resources.iter().filter(same).count()
-    };
-    let altered = |asked: &incremental_alter_configs::RequestResource<'_>| {
+pub(super) fn change<'r>(request: &incremental_alter_configs::Request<'r>) -> Each<Altered> {
+    let named = |asked: &incremental_alter_configs::RequestResource<'r>| (asked.resource_type, asked.resource_name);
+    let repeated = repeated(request.resources.iter().map(named));
+    let altered = |asked: &incremental_alter_configs::RequestResource<'r>| {
         let changes = asked.configs.iter().map(change_of).collect();
-        let alteration = Altered::new(asked.resource_type, asked.resource_name, count(asked) > 1, changes);
+        let alteration = Altered::new(asked.resource_type, asked.resource_name, repeated.contains(&named(asked)), changes);
         Altered { validate_only: request.validate_only, ..alteration }
     };
     Each::of(request.resources.iter().map(altered), |altered, here, out| {
@@ -235,9 +227,9 @@ fn change_of(config: &incremental_alter_configs::Config<'_>) -> Result<ConfigCha
 }
 
 impl Altered {
-    /// `double`: the resource is named more than once.
-    fn new(resource_type: i8, name: &str, double: bool, changes: Result<Vec<ConfigChange>, Refusal>) -> Altered {
-        let refusal = unchangeable(resource_type, double);
+    /// `repeated` as in [`unchangeable`].
+    fn new(resource_type: i8, name: &str, repeated: bool, changes: Result<Vec<ConfigChange>, Refusal>) -> Altered {
+        let refusal = unchangeable(resource_type, repeated);
         let (changes, refusal) = match changes {
             Ok(changes) => (changes, refusal),
             Err(wrong) => (Vec::new(), refusal.or(Some(wrong))),

@@ -1,5 +1,7 @@
 //! Groups as people see them: keys 15 DescribeGroups, 16 ListGroups, 42 DeleteGroups.
 
+use std::collections::HashSet;
+
 use model::group::{GroupInfo, GroupState};
 use model::{Reply, Request};
 
@@ -98,14 +100,15 @@ fn members(group: &GroupInfo) -> Vec<describe_groups::Member<'_>> {
 
 /// The groups that fit.
 pub(super) struct Listed {
-    states: Vec<Box<str>>,
-    types: Vec<Box<str>>,
+    // Sets, in lower case: a client may name a million, and there may be many groups.
+    states: HashSet<String>,
+    types: HashSet<String>,
     told: Option<Result<Vec<GroupInfo>, i16>>,
 }
 
 /// Key 16. Filters do not care about case.
 pub(super) fn list(request: &list_groups::Request<'_>) -> Each<Listed> {
-    let owned = |filter: &[&str]| filter.iter().map(|text| Box::from(*text)).collect();
+    let owned = |filter: &[&str]| filter.iter().map(|text| text.to_ascii_lowercase()).collect();
     let listed = Listed { states: owned(&request.states_filter), types: owned(&request.types_filter), told: None };
     Each::of([listed], tell_listed)
 }
@@ -129,7 +132,7 @@ impl Item for Listed {
 }
 
 fn tell_listed(listed: &Each<Listed>, here: &Here<'_>, out: &mut Vec<u8>) {
-    let passes = |filter: &[Box<str>], name: &str| filter.is_empty() || filter.iter().any(|text| text.eq_ignore_ascii_case(name));
+    let passes = |filter: &HashSet<String>, name: &str| filter.is_empty() || filter.contains(&name.to_ascii_lowercase());
     let mut response = list_groups::Response::default();
     for item in listed.items() {
         match &item.told {

@@ -137,6 +137,12 @@ pub(super) fn distinct<T: Copy + Eq + std::hash::Hash>(all: impl IntoIterator<It
     all.into_iter().filter(move |one| seen.insert(*one))
 }
 
+/// Those that are there more than once.
+pub(super) fn repeated<T: Copy + Eq + std::hash::Hash>(all: impl IntoIterator<Item = T>) -> std::collections::HashSet<T> {
+    let mut seen = std::collections::HashSet::new();
+    all.into_iter().filter(|one| !seen.insert(*one)).collect()
+}
+
 /// A partition's number from the wire. One that cannot be is none that exists.
 pub(super) fn partition(index: i32) -> u32 {
     u32::try_from(index).unwrap_or(u32::MAX)

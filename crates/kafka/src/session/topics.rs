@@ -1,13 +1,11 @@
 //! Topics made and removed: keys 19 CreateTopics, 20 DeleteTopics, 37 CreatePartitions.
 
-use std::collections::HashMap;
-
 use model::topic::{ConfigEntry, CreateTopic, TopicId, TopicInfo, TopicRef};
 use model::{Reply, Request};
 
 use super::configs::source;
 use super::errors::{MISMATCH, Refusal};
-use super::job::{Answer, Each, Here, Item};
+use super::job::{Answer, Each, Here, Item, repeated};
 use super::metadata::{topic_id, uuid};
 use crate::codec::error_code::{INVALID_PARTITIONS, INVALID_REPLICA_ASSIGNMENT, INVALID_REPLICATION_FACTOR, INVALID_REQUEST};
 use crate::codec::wire::Uuid;
@@ -15,13 +13,6 @@ use crate::codec::{Message as _, create_partitions, create_topics, delete_topics
 
 /// Where partitions or replicas are left to the broker.
 const DEFAULT: i32 = -1;
-
-/// Whether one of several things bears the name of another.
-fn doubles<'r>(names: impl Iterator<Item = &'r str>) -> HashMap<&'r str, usize> {
-    let mut count = HashMap::new();
-    names.for_each(|name| *count.entry(name).or_default() += 1);
-    count
-}
 
 /// A topic that is to be made.
 pub(super) struct Made {
@@ -34,11 +25,13 @@ pub(super) struct Made {
 
 /// Key 19. A topic has one replica, on this broker.
 pub(super) fn create(request: &create_topics::Request<'_>, node_id: i32) -> Each<Made> {
-    let count = doubles(request.topics.iter().map(|topic| topic.name));
+    let repeated = repeated(request.topics.iter().map(|topic| topic.name));
     let made = |asked: &create_topics::RequestTopic<'_>| {
-        let double = count.get(asked.name).is_some_and(|count| *count > 1);
-        let partitions =
-            if double { Err(Refusal::new(INVALID_REQUEST, "Duplicate topic name.")) } else { partitions(asked, node_id) };
+        let partitions = if repeated.contains(asked.name) {
+            Err(Refusal::new(INVALID_REQUEST, "Duplicate topic name."))
+        } else {
+            partitions(asked, node_id)
+        };
         let config = asked.configs.iter().map(|config| (config.name.to_owned(), config.value.map(str::to_owned)));
         let (partitions, told) = match partitions {
             Ok(partitions) => (partitions, None),
@@ -233,10 +226,10 @@ pub(super) struct Grown {
 
 /// Key 37.
 pub(super) fn grow(request: &create_partitions::Request<'_>, node_id: i32) -> Each<Grown> {
-    let count = doubles(request.topics.iter().map(|topic| topic.name));
+    let repeated = repeated(request.topics.iter().map(|topic| topic.name));
     let grown = |asked: &create_partitions::RequestTopic<'_>| {
         let mut assignments = asked.assignments.iter().flatten();
-        let refusal = if count.get(asked.name).is_some_and(|count| *count > 1) {
+        let refusal = if repeated.contains(asked.name) {
             Some(Refusal::new(INVALID_REQUEST, "Duplicate topic name."))
         } else if assignments.any(|assignment| assignment.broker_ids != [node_id]) {
             Some(elsewhere(node_id))

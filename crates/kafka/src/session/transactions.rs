@@ -1,6 +1,8 @@
 //! Producers and their transactions: keys 22 InitProducerId, 24 AddPartitionsToTxn, 25 AddOffsetsToTxn, 26 EndTxn,
 //! 61 DescribeProducers, 65 DescribeTransactions, 66 ListTransactions.
 
+use std::collections::BTreeSet;
+
 use model::group::{TransactionInfo, TransactionRef, TransactionState};
 use model::topic::ProducerState;
 use model::{Reply, Request};
@@ -367,8 +369,9 @@ const STATES: [&str; 8] =
 
 /// Transactions that fit.
 pub(super) struct Filtered {
-    states: Vec<Box<str>>,
-    producer_ids: Vec<i64>,
+    // Sets: a client may name a million, and there may be many transactions.
+    states: BTreeSet<Box<str>>,
+    producer_ids: BTreeSet<i64>,
     duration_ms: i64,
     all: Sought,
 }
@@ -377,7 +380,7 @@ pub(super) struct Filtered {
 pub(super) fn list(request: &list_transactions::Request<'_>) -> Each<Filtered> {
     let filtered = Filtered {
         states: request.state_filters.iter().map(|state| Box::from(*state)).collect(),
-        producer_ids: request.producer_id_filters.clone(),
+        producer_ids: request.producer_id_filters.iter().copied().collect(),
         duration_ms: request.duration_filter,
         all: Sought { transactional_id: None, told: None },
     };
@@ -400,7 +403,7 @@ impl Item for Filtered {
 
 impl Filtered {
     fn passes(&self, found: &TransactionInfo, now_ms: i64) -> bool {
-        let state = self.states.is_empty() || self.states.iter().any(|state| **state == *found.state.name());
+        let state = self.states.is_empty() || self.states.contains(found.state.name());
         let producer = self.producer_ids.is_empty() || self.producer_ids.contains(&found.producer_id);
         let lasts = found.state == TransactionState::Ongoing && now_ms.saturating_sub(found.started_ms) > self.duration_ms;
         state && producer && (self.duration_ms < 0 || lasts)

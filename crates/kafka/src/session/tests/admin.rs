@@ -334,3 +334,17 @@ fn topics_come_in_pages() {
     assert_eq!(page(&["t", "missing"], None, 0), (vec![missing.clone(), ("t", 0, vec![0])], Some(("t", 1))));
     assert_eq!(page(&["t", "missing"], Some(("t", 1)), 10), (vec![("t", 0, vec![1])], None));
 }
+
+/// A request of the largest size once compared every resource with every other: billions of steps for one frame.
+#[test]
+fn very_many_resources_are_looked_through_once() {
+    let names: Vec<String> = (0..200_000).map(|number| format!("{number:x}")).collect();
+    let mut harness = Harness::running();
+    let resource =
+        |name| incremental_alter_configs::RequestResource { resource_type: 4, resource_name: name, configs: Vec::new() };
+    let resources = names.iter().map(|name| resource(name)).chain([resource("0")]).collect();
+    let request = incremental_alter_configs::Request { resources, validate_only: false };
+    let Response::IncrementalAlterConfigs(told) = harness.ask(1, &Request::IncrementalAlterConfigs(request)) else { panic!() };
+    let texts = [&told.resources[0], &told.resources[1], &told.resources[200_000]].map(|told| told.error_message.unwrap());
+    assert!(texts[0].contains("at most once") && texts[1].contains("configuration") && texts[2].contains("at most once"));
+}
