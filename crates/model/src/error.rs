@@ -99,8 +99,6 @@ pub enum LogFailure {
     UnknownTopic,
     #[error("no topic has this id")]
     UnknownTopicId,
-    #[error("the topic's id is not the one that was asked for")]
-    InconsistentTopicId,
     #[error("a topic or queue of this name exists")]
     TopicExists,
     #[error("a topic's name has 1 to 249 of the characters a-z A-Z 0-9 . _ - and is neither . nor ..")]
@@ -127,8 +125,6 @@ pub enum LogFailure {
     UnsupportedFormat,
     #[error("the batch does not follow the producer's last one")]
     OutOfOrderSequence,
-    #[error("the batch is older than those that are remembered")]
-    DuplicateSequence,
     #[error("a newer instance of the producer has taken over")]
     InvalidProducerEpoch,
     #[error("a newer instance of the producer has taken over")]
@@ -139,12 +135,8 @@ pub enum LogFailure {
     InvalidTransactionState,
     #[error("the transaction's time-out is larger than allowed")]
     InvalidTransactionTimeout,
-    #[error("another request about this transaction is under way")]
-    ConcurrentTransactions,
     #[error("the transactional id is not known")]
     UnknownTransactionalId,
-    #[error("the leader epoch is older than the partition's")]
-    FencedLeaderEpoch,
     #[error("the leader epoch is newer than the partition's")]
     UnknownLeaderEpoch,
     #[error("the group's name is not allowed")]
@@ -171,12 +163,8 @@ pub enum LogFailure {
     GroupFull,
     #[error("the metadata is too large")]
     MetadataTooLarge,
-    #[error("a transaction that is not decided would change the offset")]
-    UnstableOffset,
     #[error("the broker has too little disk space left")]
     DiskFull,
     #[error("the partition is damaged or its file cannot be read")]
     Damaged,
-    #[error("the user may not do this")]
-    NotAuthorised,
 }

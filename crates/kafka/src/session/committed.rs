@@ -3,7 +3,7 @@
 use model::group::{CommitOffsets, CommittedOffset, Membership, OffsetCommit, TransactionRef};
 use model::{LogFailure, Reply, Request};
 
-use super::errors::{MISMATCH, group_code, log_code, member_code};
+use super::errors::{self, MISMATCH, log_code, member_code};
 use super::job::{Answer, Each, Here, Item, partition};
 use crate::codec::error_code::UNSTABLE_OFFSET_COMMIT;
 use crate::codec::{Message as _, offset_commit, offset_delete, offset_fetch, txn_offset_commit};
@@ -219,7 +219,7 @@ impl Item for Sought {
         self.told = Some(match answer {
             Ok(Reply::Offsets(offsets)) => Ok(offsets),
             Ok(_) => Err(MISMATCH),
-            Err(failure) => Err(group_code(&failure)),
+            Err(failure) => Err(errors::code(&failure)),
         });
     }
 }
@@ -329,7 +329,7 @@ impl Item for Forgotten {
         self.told = Some(match answer {
             Ok(Reply::OffsetsCommitted(committed)) => Ok(codes(&committed.results)),
             Ok(_) => Err(MISMATCH),
-            Err(failure) => Err(group_code(&failure)),
+            Err(failure) => Err(errors::code(&failure)),
         });
     }
 }

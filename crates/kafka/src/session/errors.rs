@@ -50,15 +50,6 @@ pub(super) fn code(failure: &Failure) -> i16 {
 pub(super) fn member_code(failure: &Failure) -> i16 {
     match failure {
         Failure::Log(LogFailure::UnknownGroup) => UNKNOWN_MEMBER_ID,
-        Failure::Log(LogFailure::NotAuthorised) => GROUP_AUTHORIZATION_FAILED,
-        other => code(other),
-    }
-}
-
-/// What concerns groups.
-pub(super) fn group_code(failure: &Failure) -> i16 {
-    match failure {
-        Failure::Log(LogFailure::NotAuthorised) => GROUP_AUTHORIZATION_FAILED,
         other => code(other),
     }
 }
@@ -68,7 +59,6 @@ pub(super) fn group_code(failure: &Failure) -> i16 {
 pub(super) fn transaction_code(failure: &Failure, fenced_known: bool) -> i16 {
     match failure {
         Failure::Log(LogFailure::ProducerFenced) if !fenced_known => INVALID_PRODUCER_EPOCH,
-        Failure::Log(LogFailure::NotAuthorised) => TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
         other => code(other),
     }
 }
@@ -77,7 +67,6 @@ pub(super) fn log_code(failure: LogFailure) -> i16 {
     match failure {
         LogFailure::UnknownTopic => UNKNOWN_TOPIC_OR_PARTITION,
         LogFailure::UnknownTopicId => UNKNOWN_TOPIC_ID,
-        LogFailure::InconsistentTopicId => INCONSISTENT_TOPIC_ID,
         LogFailure::TopicExists => TOPIC_ALREADY_EXISTS,
         LogFailure::InvalidTopicName => INVALID_TOPIC,
         LogFailure::InvalidPartitions => INVALID_PARTITIONS,
@@ -91,15 +80,12 @@ pub(super) fn log_code(failure: LogFailure) -> i16 {
         LogFailure::UnsupportedCompression => UNSUPPORTED_COMPRESSION_TYPE,
         LogFailure::UnsupportedFormat => UNSUPPORTED_FOR_MESSAGE_FORMAT,
         LogFailure::OutOfOrderSequence => OUT_OF_ORDER_SEQUENCE_NUMBER,
-        LogFailure::DuplicateSequence => DUPLICATE_SEQUENCE_NUMBER,
         LogFailure::InvalidProducerEpoch => INVALID_PRODUCER_EPOCH,
         LogFailure::ProducerFenced => PRODUCER_FENCED,
         LogFailure::InvalidProducerIdMapping => INVALID_PRODUCER_ID_MAPPING,
         LogFailure::InvalidTransactionState => INVALID_TXN_STATE,
         LogFailure::InvalidTransactionTimeout => INVALID_TRANSACTION_TIMEOUT,
-        LogFailure::ConcurrentTransactions => CONCURRENT_TRANSACTIONS,
         LogFailure::UnknownTransactionalId => TRANSACTIONAL_ID_NOT_FOUND,
-        LogFailure::FencedLeaderEpoch => FENCED_LEADER_EPOCH,
         LogFailure::UnknownLeaderEpoch => UNKNOWN_LEADER_EPOCH,
         LogFailure::InvalidGroupId => INVALID_GROUP_ID,
         LogFailure::UnknownGroup => GROUP_ID_NOT_FOUND,
@@ -113,9 +99,7 @@ pub(super) fn log_code(failure: LogFailure) -> i16 {
         LogFailure::FencedInstance => FENCED_INSTANCE_ID,
         LogFailure::GroupFull => GROUP_MAX_SIZE_REACHED,
         LogFailure::MetadataTooLarge => OFFSET_METADATA_TOO_LARGE,
-        LogFailure::UnstableOffset => UNSTABLE_OFFSET_COMMIT,
         // Clients ask again, and later there may be room.
         LogFailure::DiskFull | LogFailure::Damaged => KAFKA_STORAGE_ERROR,
-        LogFailure::NotAuthorised => TOPIC_AUTHORIZATION_FAILED,
     }
 }

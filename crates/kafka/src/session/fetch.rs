@@ -10,18 +10,17 @@
 use std::collections::BTreeMap;
 use std::ops::Bound;
 
-use model::topic::{Fetch, FetchFrom, Fetched, TopicId, TopicKey};
+use model::topic::{Fetch, FetchFrom, Fetched, TopicKey};
 use model::{Reply, Request, limits};
 
 use super::answers::Frame;
 use super::errors::{self, log_code};
 use super::job::{Answer, partition};
+use super::metadata::{LEADER_EPOCH, topic_id, uuid};
 use crate::codec::error_code::{FETCH_SESSION_ID_NOT_FOUND, FETCH_SESSION_TOPIC_ID_ERROR, INVALID_FETCH_SESSION_EPOCH};
 use crate::codec::fetch::{self, AbortedTransaction, Partition, RequestPartition, Response};
 use crate::codec::wire::Uuid;
 
-/// The leader epoch of every batch: one node's log never diverges from itself.
-const LEADER_EPOCH: i32 = 0;
 /// Where the bytes of a batch begin that are handed out as they lie.
 const BATCH_KEPT_FROM: usize = 16;
 /// The epoch of a request that begins a session.
@@ -152,7 +151,7 @@ impl Reading {
             let Some((from, _)) = topic.first() else { continue };
             let (name, id) = match &from.topic {
                 TopicKey::Name(name) => (&**name, Uuid::default()),
-                TopicKey::Id(id) => ("", id.0.to_be_bytes()),
+                TopicKey::Id(id) => ("", uuid(*id)),
             };
             fetch::put_topic_head(&mut frame.bytes, self.version, name, id, topic.len());
             for (from, fetched) in topic {
@@ -205,7 +204,7 @@ fn remembered_bytes((topic, _): &(TopicKey, u32)) -> usize {
 }
 
 fn topic_key(name: &str, id: Uuid, version: i16) -> TopicKey {
-    if version >= BY_ID { TopicKey::Id(TopicId(u128::from_be_bytes(id))) } else { TopicKey::Name(name.into()) }
+    if version >= BY_ID { TopicKey::Id(topic_id(id)) } else { TopicKey::Name(name.into()) }
 }
 
 /// What a request names to be read.

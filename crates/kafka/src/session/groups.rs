@@ -6,7 +6,7 @@ use model::group::{GroupInfo, GroupState};
 use model::{Reply, Request};
 
 use super::cluster::{GROUP_OPERATIONS, NOT_ASKED};
-use super::errors::{MISMATCH, group_code};
+use super::errors::{self, MISMATCH};
 use super::job::{Answer, Each, Here, Item, distinct};
 use crate::codec::error_code::GROUP_ID_NOT_FOUND;
 use crate::codec::{Message as _, delete_groups, describe_groups, list_groups};
@@ -43,7 +43,7 @@ impl Item for Described {
         self.told = Some(match answer {
             Ok(Reply::Groups(groups)) => Ok(groups),
             Ok(_) => Err(MISMATCH),
-            Err(failure) => Err(group_code(&failure)),
+            Err(failure) => Err(errors::code(&failure)),
         });
     }
 }
@@ -126,7 +126,7 @@ impl Item for Listed {
         self.told = Some(match answer {
             Ok(Reply::Groups(groups)) => Ok(groups),
             Ok(_) => Err(MISMATCH),
-            Err(failure) => Err(group_code(&failure)),
+            Err(failure) => Err(errors::code(&failure)),
         });
     }
 }
@@ -180,6 +180,6 @@ impl Item for Doomed {
     }
 
     fn answered(&mut self, answer: Answer) {
-        self.told = Some(answer.map_or_else(|failure| group_code(&failure), |_| 0));
+        self.told = Some(answer.map_or_else(|failure| errors::code(&failure), |_| 0));
     }
 }

@@ -10,7 +10,7 @@ use crate::codec::error_code::{INVALID_REQUEST, INVALID_TOPIC, UNKNOWN_TOPIC_OR_
 use crate::codec::wire::Uuid;
 use crate::codec::{Message as _, describe_topic_partitions, metadata};
 
-/// The leader epoch of every partition.
+/// The leader epoch of every partition and batch: one node's log never diverges from itself.
 pub(super) const LEADER_EPOCH: i32 = 0;
 
 pub(super) fn uuid(id: TopicId) -> Uuid {

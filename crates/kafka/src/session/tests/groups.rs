@@ -258,11 +258,10 @@ fn offsets_are_fetched() {
         ..Default::default()
     };
     for version in [1, 2] {
-        harness.broker.next.push_back(Err(LogFailure::NotAuthorised.into()));
+        harness.broker.next.push_back(Err(LogFailure::InvalidGroupId.into()));
         let Response::OffsetFetch(response) = harness.ask(version, &Request::OffsetFetch(request(version))) else { panic!() };
         let codes: Vec<_> = told(&response.topics).into_iter().map(|row| row.5).collect();
-        let (of_group, of_each) =
-            if version == 1 { (0, vec![GROUP_AUTHORIZATION_FAILED; 3]) } else { (GROUP_AUTHORIZATION_FAILED, vec![]) };
+        let (of_group, of_each) = if version == 1 { (0, vec![INVALID_GROUP_ID; 3]) } else { (INVALID_GROUP_ID, vec![]) };
         assert_eq!((response.error_code, codes), (of_group, of_each));
     }
 }
