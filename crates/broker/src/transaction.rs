@@ -22,7 +22,7 @@ use crate::group::requests::check_length;
 /// Producer ids that one entry of the catalog reserves.
 const RESERVED_IDS: i64 = 1000;
 /// A transactional id that was not used for so long is forgotten (`transactional.id.expiration.ms`).
-const FORGOTTEN_AFTER_MS: u64 = 7 * 86_400_000;
+pub(crate) const FORGOTTEN_AFTER_MS: u64 = 7 * 86_400_000;
 /// Transactions that are aborted in one turn because they are open for too long. Few in tests, so that there are turns.
 const ABORTED_PER_TURN: usize = if cfg!(test) { 4 } else { 256 };
 /// What a transactional id takes in memory beside its name, about, in bytes; and each partition and group of its transaction.

@@ -1,7 +1,6 @@
 //! Settings of topics, under the names and with the defaults that Kafka's tools know (Apache Kafka 4, "Topic Configs").
 //!
-//! Every setting is listed, taken and given back as it was set. Those that say how a file is cut or flushed have no
-//! meaning here: every batch is synced before it is confirmed.
+//! Every setting is listed, taken and given back as it was set. Those without effect say so, and why.
 
 use std::collections::BTreeMap;
 
@@ -70,14 +69,14 @@ static SETTINGS: &[Setting] = &[
     setting("compression.zstd.level", Int, "3", Rule::Between(-131_072, 22), "Level where the broker compresses with zstd."),
     setting("delete.retention.ms", Long, "86400000", Rule::From(0), "How long a tombstone is kept in a compacted topic."),
     setting("file.delete.delay.ms", Long, "60000", Rule::From(0), "Without effect: files go once their going is durable."),
-    setting("flush.messages", Long, "1", Rule::From(1), "Without effect: every batch is synced before it is confirmed."),
-    setting("flush.ms", Long, FOREVER, Rule::From(0), "Without effect: every batch is synced before it is confirmed."),
+    setting("flush.messages", Long, "1", Rule::From(1), "Without effect: the broker's durability decides."),
+    setting("flush.ms", Long, FOREVER, Rule::From(0), "Without effect: the broker's durability decides."),
     setting("follower.replication.throttled.replicas", List, "", Rule::Any, "Without effect: one node has no followers."),
     setting("index.interval.bytes", Int, "4096", Rule::From(0), "Without effect: every batch is indexed."),
     setting("leader.replication.throttled.replicas", List, "", Rule::Any, "Without effect: one node has no followers."),
     setting("local.retention.bytes", Long, "-2", Rule::From(-2), "Without effect: nothing is tiered."),
     setting("local.retention.ms", Long, "-2", Rule::From(-2), "Without effect: nothing is tiered."),
-    setting("max.compaction.lag.ms", Long, FOREVER, Rule::From(1), "How long a record may stay uncompacted."),
+    setting("max.compaction.lag.ms", Long, FOREVER, Rule::From(1), "Without effect: min.cleanable.dirty.ratio decides."),
     setting(
         "max.message.bytes",
         Int,
@@ -129,8 +128,14 @@ static SETTINGS: &[Setting] = &[
         "The newest part of a compacted topic may be compacted once it is this large.",
     ),
     setting("segment.index.bytes", Int, "10485760", Rule::From(4), "Without effect: an index is as long as its segment needs."),
-    setting("segment.jitter.ms", Long, "0", Rule::From(0), "Without effect: segments are not cut by time."),
-    setting("segment.ms", Long, "604800000", Rule::From(1), "Without effect: segments are not cut by time."),
+    setting("segment.jitter.ms", Long, "0", Rule::From(0), "Without effect: nothing is cut for all topics at once."),
+    setting(
+        "segment.ms",
+        Long,
+        "604800000",
+        Rule::From(1),
+        "The newest part of a compacted topic may be compacted once its last record is this old.",
+    ),
     setting(
         "unclean.leader.election.enable",
         Boolean,
@@ -360,7 +365,12 @@ pub(crate) fn describe_broker(options: &super::Options, groups: &crate::group::O
         ),
         fixed("log.cleaner.min.compaction.lag.ms", Long, default("min.compaction.lag.ms"), "Default of min.compaction.lag.ms."),
         fixed("log.cleanup.policy", List, default("cleanup.policy"), "Default of cleanup.policy."),
-        fixed("log.flush.interval.messages", Long, "1".into(), "Every batch is synced before it is confirmed."),
+        fixed(
+            "log.flush.interval.messages",
+            Long,
+            "1".into(),
+            "A batch is synced before it is confirmed, unless the broker's durability is relaxed.",
+        ),
         fixed("log.index.interval.bytes", Int, default("index.interval.bytes"), "Every batch is indexed."),
         fixed("log.message.timestamp.type", Text, default("message.timestamp.type"), "Default of message.timestamp.type."),
         fixed("log.retention.bytes", Long, default("retention.bytes"), "Default of retention.bytes."),
@@ -372,8 +382,8 @@ pub(crate) fn describe_broker(options: &super::Options, groups: &crate::group::O
         ),
         fixed("log.retention.hours", Int, "168".into(), "Default of retention.ms, in hours."),
         fixed("log.retention.ms", Long, default("retention.ms"), "Default of retention.ms."),
-        fixed("log.roll.hours", Int, "168".into(), "Without effect."),
-        fixed("log.segment.bytes", Int, default("segment.bytes"), "Without effect."),
+        fixed("log.roll.hours", Int, "168".into(), "Default of segment.ms, in hours."),
+        fixed("log.segment.bytes", Int, default("segment.bytes"), "Default of segment.bytes."),
         fixed("message.max.bytes", Int, default("max.message.bytes"), "Default of max.message.bytes."),
         fixed("min.insync.replicas", Int, "1".into(), "The one copy is always in sync."),
         fixed("num.partitions", Int, options.partitions.to_string(), "Partitions of a topic that does not say how many."),
@@ -396,8 +406,13 @@ pub(crate) fn describe_broker(options: &super::Options, groups: &crate::group::O
             "How long offsets of an empty group are kept.",
         ),
         fixed("offsets.topic.replication.factor", Int, "1".into(), "One node keeps one copy."),
-        fixed("producer.id.expiration.ms", Int, "86400000".into(), "How long a producer that does not write is remembered."),
-        fixed("socket.request.max.bytes", Int, "104857600".into(), "The largest request."),
+        fixed(
+            "producer.id.expiration.ms",
+            Int,
+            super::retention::PRODUCER_MS.to_string(),
+            "How long a producer that does not write is remembered.",
+        ),
+        fixed("socket.request.max.bytes", Int, "104857600".into(), "The largest produce request; any other: 4 MiB."),
         fixed(
             "transaction.max.timeout.ms",
             Int,
@@ -406,7 +421,12 @@ pub(crate) fn describe_broker(options: &super::Options, groups: &crate::group::O
         ),
         fixed("transaction.state.log.min.isr", Int, "1".into(), "One node keeps one copy."),
         fixed("transaction.state.log.replication.factor", Int, "1".into(), "One node keeps one copy."),
-        fixed("transactional.id.expiration.ms", Int, "604800000".into(), "How long an unused transactional id is remembered."),
+        fixed(
+            "transactional.id.expiration.ms",
+            Int,
+            crate::transaction::FORGOTTEN_AFTER_MS.to_string(),
+            "How long an unused transactional id is remembered.",
+        ),
         fixed("unclean.leader.election.enable", Boolean, "false".into(), "Nothing that was confirmed is ever given up."),
     ]
 }

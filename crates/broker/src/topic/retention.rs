@@ -8,7 +8,7 @@ use crate::broker::Broker;
 use crate::catalog::Entry;
 
 /// How long a producer that does not write is remembered (Kafka's `producer.id.expiration.ms`), in milliseconds.
-const PRODUCER_MS: i64 = 86_400_000;
+pub(super) const PRODUCER_MS: i64 = 86_400_000;
 /// Partitions looked at in one turn. Few in tests, so that there are turns.
 pub(super) const PARTITIONS_PER_TURN: usize = if cfg!(test) { 4 } else { 1024 };
 
