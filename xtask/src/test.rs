@@ -92,13 +92,14 @@ fn release_build() -> anyhow::Result<()> {
 }
 
 /// Bugs that `cargo xtask torture` can see; the others need a disk that forgets, and only the simulator has one.
-const TORTURED: [Bug; 7] = [
+const TORTURED: [Bug; 8] = [
     Bug::AckNotJournalled,
     Bug::DeliveryNotNoted,
     Bug::BindingNotRecorded,
     Bug::BatchRepeated,
     Bug::OffsetsNotRecorded,
     Bug::AbortShown,
+    Bug::OpenShown,
     Bug::NewestDropped,
 ];
 

@@ -83,9 +83,6 @@ impl Bug {
         Bug::OffsetsUndecided,
     ];
 
-    /// Those that only clients of topics and groups can see.
-    pub const OF_TOPICS: [Bug; 4] = [Bug::BatchRepeated, Bug::OffsetsNotRecorded, Bug::AbortShown, Bug::NewestDropped];
-
     /// The name by which it is chosen.
     #[must_use]
     pub fn name(self) -> &'static str {

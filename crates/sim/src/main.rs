@@ -112,7 +112,7 @@ mod planted {
         let Ok(program) = std::env::current_exe() else { return ExitCode::FAILURE };
         let seeds = format!("{}..{}", arguments.seeds.start, arguments.seeds.end);
         let mut missed = 0;
-        for bug in Bug::ALL.into_iter().filter(|bug| !Bug::OF_TOPICS.contains(bug)) {
+        for bug in Bug::ALL {
             let output = Command::new(&program).args(["--seeds", &seeds, "--failures", "1", "--planted", bug.name()]).output();
             let Ok(output) = output else { return ExitCode::FAILURE };
             let said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
