@@ -609,6 +609,53 @@ fn pitfall_15_what_is_refused_and_with_what() {
     assert_eq!(world.list("t", OffsetAt::Latest, false).0, 0);
 }
 
+/// Reference, section 2, items 19 and 5: a topic of the same name is another topic.
+#[test]
+fn pitfall_19_a_topic_that_is_gone_takes_nothing_and_its_id_is_nobodys() {
+    let mut world = World::new(35);
+    let id = |world: &mut World| {
+        let Reply::Topics(found) = world.ask(Request::DescribeTopics { topic: Some(TopicRef::Name("t")) }).unwrap() else {
+            panic!()
+        };
+        found[0].id
+    };
+    let by_id = |world: &mut World, id| {
+        let partitions = [FetchFrom { topic: TopicKey::Id(id), ..from("", 0, 0) }];
+        let fetch = Fetch { partitions: &partitions, min_bytes: 1, max_bytes: 1 << 20, max_wait_ms: 500, committed_only: false };
+        let Reply::Fetched(fetched) = world.ask(Request::Fetch(fetch)).unwrap() else { panic!("told at once") };
+        fetched[0].failure
+    };
+    let good = batch(&["a"], T0, None, 0);
+    world.create("t", 1, &[]);
+    let old = id(&mut world);
+    world.produce("t", &good).unwrap();
+    world.settle();
+    assert_eq!(by_id(&mut world, old), None);
+    world.ask(Request::DeleteTopic { topic: TopicRef::Id(old) }).unwrap();
+    assert_eq!(refused(world.produce("t", &good)), LogFailure::UnknownTopic);
+    assert_eq!(by_id(&mut world, old), Some(LogFailure::UnknownTopicId));
+    world.create("t", 1, &[]);
+    assert_ne!(id(&mut world), old);
+    assert_eq!(by_id(&mut world, old), Some(LogFailure::UnknownTopicId));
+    assert_eq!(world.produce("t", &good).unwrap().base_offset, 0);
+}
+
+/// Reference, section 2, item 23.
+#[test]
+fn pitfall_23_batches_stay_as_they_came() {
+    let mut world = World::new(36);
+    world.create("t", 1, &[]);
+    let records: Vec<_> = (0..40).map(|key| (key, Some("the same value"))).collect();
+    let sent: Vec<_> = (0..=4).map(|codec| keyed(&records, T0, codec)).collect();
+    let offsets: Vec<_> = sent.iter().map(|batch| world.produce("t", batch).unwrap().base_offset).collect();
+    world.settle();
+    world.crash();
+    for (sent, offset) in sent.iter().zip(offsets) {
+        let kept = world.fetch("t", offset, false).batches.remove(0);
+        assert_eq!((kept.base_offset, &kept.bytes[16..]), (offset, &sent[16..]));
+    }
+}
+
 #[test]
 fn log_append_time_stamps_the_batch() {
     let mut world = World::new(13);

@@ -44,6 +44,20 @@ fn an_unknown_version_of_api_versions_is_answered_in_version_0() {
     assert!(!harness.is_closing());
 }
 
+/// Reference, section 2, item 21: half of the new protocol of groups would be worse than none. A client told to use it finds
+/// out from what is offered, before it asks.
+#[test]
+fn pitfall_21_groups_of_another_protocol_are_not_offered() {
+    let (consumer_groups, share_groups, streams_groups) = (68..=69, 76..=79, 88..=89);
+    for key in consumer_groups.chain(share_groups).chain(streams_groups) {
+        let mut harness = Harness::running();
+        let Response::ApiVersions(told) = harness.ask(4, &api_versions()) else { panic!() };
+        assert!(told.api_keys.iter().all(|told| told.api_key != key), "{key}");
+        harness.receive(&[&[0, 0, 0, 10][..], &key.to_be_bytes(), &[0, 1, 0, 0, 0, 5, 0xff, 0xff]].concat());
+        assert_eq!(harness.closed(), format!("API key {key} is not supported"));
+    }
+}
+
 #[test]
 fn other_unknown_versions_and_keys_end_the_connection() {
     let mut harness = Harness::running();
