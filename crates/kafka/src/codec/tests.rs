@@ -366,3 +366,16 @@ fn lengths_are_judged() {
     <&str>::put_nullable(Some(&long.as_str()), &mut out, plain);
     assert_eq!(<&str>::read(&mut Reader::new(&out), plain), Ok(&long[..32_766]));
 }
+
+/// docs/protocols/kafka.md tells which versions are served.
+#[test]
+fn the_documented_versions_are_those_that_are_served() {
+    let page = include_str!("../../../../docs/protocols/kafka.md");
+    let row = |key: &ApiKey| match key.versions().into_inner() {
+        (first, last) if first == last => format!("| {} | {} | {first} |\n", key.number(), key.name()),
+        (first, last) => format!("| {} | {} | {first} to {last} |\n", key.number(), key.name()),
+    };
+    let table: String =
+        ["| key | API | versions |\n|--:|---|---|\n".to_owned()].into_iter().chain(ApiKey::ALL.iter().map(row)).collect();
+    assert!(page.contains(&format!("\n\n{table}\n")), "write this into the page:\n{table}");
+}

@@ -24,19 +24,22 @@ use crate::config::Flags;
 const EXAMPLES: &str = "\
 Examples:
   yam serve
-      Start a broker: data in ./yam-data, AMQP on 127.0.0.1:5672, user guest, password guest.
-  yam serve --data-dir /var/lib/yam --amqp-listen 0.0.0.0:5672
-      The same for others to use.
+      Start a broker: data in ./yam-data, AMQP on 127.0.0.1:5672, Kafka on 127.0.0.1:9092,
+      user guest, password guest.
+  yam serve --data-dir /var/lib/yam --kafka-listen none
+      Data elsewhere, and AMQP only.
   yam publish --declare --persistent --confirm --routing-key tasks 'hello'
   yam consume --queue tasks --ack --count 1
       A message in, and out again.
+  yam topic create orders --partitions 3
+      A topic for Kafka's clients.
   yam check --data-dir /var/lib/yam
       Verify everything a stopped broker has on disk.
 
 Options of `serve` can also be set by the environment (YAM_DATA_DIR=...) or in a TOML file (--config).
 Documentation: docs/ in the repository, and `yam COMMAND --help`.";
 
-/// A message broker: RabbitMQ programs connect to it unchanged, and what it has confirmed it does not lose.
+/// A message broker: programs for RabbitMQ and Kafka connect to it unchanged, and what it has confirmed it does not lose.
 #[derive(Parser)]
 #[command(name = "yam", version, after_help = EXAMPLES, max_term_width = 110, subcommand_required = true, arg_required_else_help = true)]
 struct Yam {

@@ -21,8 +21,8 @@ Examples:
       Options from a file. A flag beats the environment, the environment beats the file.
   YAM_AMQP_LISTEN=127.0.0.1:5672,[::1]:5672 yam serve
       Two addresses.
-  yam serve --kafka-listen 0.0.0.0:9092 --kafka-advertised broker.example.com:9092
-      Kafka clients come from elsewhere, and find the broker by this name.
+  yam serve --kafka-listen 127.0.0.1:9092 --kafka-advertised localhost:19092
+      Kafka clients come by another port that leads here, and are told to stay with it.
 
 When it is ready it prints a line for each listener on standard output; logs go to standard error.";
 

@@ -216,8 +216,8 @@ pub static SETTINGS: &[Setting] = &[
         value: "fsync|relaxed",
         default: "fsync",
         repeatable: false,
-        doc: "When a confirm is sent. `fsync`: when the message is on the disk (fdatasync); nothing confirmed is lost by a crash \
-              of the process, of the machine, or by a power cut. `relaxed`: when it was handed to the operating system; a \
+        doc: "When a confirm is sent, and a Kafka producer or a commit answered. `fsync`: when it is on the disk (fdatasync); nothing \
+              confirmed is lost by a crash of the process, of the machine, or by a power cut. `relaxed`: when it was handed to the operating system; a \
               crash of the process loses nothing, a crash of the machine or a power cut can lose confirmed messages.",
         apply: |config, values| {
             config.durability = match one(values)? {
