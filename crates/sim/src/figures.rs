@@ -72,8 +72,15 @@ impl fmt::Display for Figures {
         let kafka = &self.kafka;
         writeln!(
             f,
-            "records     {} produced, {} confirmed ({} once more), {} read; {} transactions committed, {} aborted; {} offsets committed",
-            kafka.produced, kafka.confirmed, kafka.repeated, kafka.read, kafka.committed, kafka.aborted, kafka.offsets
+            "records     {} produced, {} confirmed ({} once more), {} read; {} transactions committed, {} aborted; {} offsets committed, {} times a member was handed its part",
+            kafka.produced,
+            kafka.confirmed,
+            kafka.repeated,
+            kafka.read,
+            kafka.committed,
+            kafka.aborted,
+            kafka.offsets,
+            kafka.joined
         )?;
         writeln!(
             f,

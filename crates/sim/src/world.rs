@@ -60,6 +60,7 @@ impl World {
         let mut plan = Plan::new(seed, &mut rng);
         let kafka = Rc::new(if plan.kafka { kafka::Plan::new(&mut rng) } else { kafka::Plan::nothing() });
         plan.node.topics = kafka.options.clone();
+        plan.node.groups = kafka.groups.clone();
         let plan = Rc::new(plan);
         let connections = (0..=plan.clients).map(|_| None).collect();
         let disk = SimulatedDisk::new(rng.random());
@@ -151,7 +152,7 @@ impl World {
     /// A crash finds most while a transaction is being committed, or a file was just removed.
     fn be_tempted(&mut self) -> Outcome {
         let removals = self.watch.removals.load(Ordering::Relaxed);
-        let commits = self.model.commits();
+        let commits = self.model.commits() + self.kafka_model.ends;
         if (removals, commits) != self.seen {
             self.seen = (removals, commits);
             self.tempted_for = 16;

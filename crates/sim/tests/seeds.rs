@@ -41,6 +41,7 @@ fn no_seed_fails() {
         ("aborted transactions", figures.kafka.aborted),
         ("producers shut out", figures.kafka.fenced),
         ("committed offsets", figures.kafka.offsets),
+        ("members", figures.kafka.joined),
         ("compacted records", figures.kafka.compacted),
         ("deleted records", figures.kafka.dropped),
     ] {

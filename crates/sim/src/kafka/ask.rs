@@ -4,7 +4,8 @@ use std::ops::RangeInclusive;
 
 use kafka::codec::{
     ApiKey, Reader, Request, RequestHeader, Response, add_offsets_to_txn, add_partitions_to_txn, create_topics, delete_records,
-    end_txn, fetch, frame, init_producer_id, offset_commit, offset_fetch, produce, txn_offset_commit,
+    end_txn, fetch, frame, heartbeat, init_producer_id, join_group, leave_group, offset_commit, offset_fetch, produce,
+    sync_group, txn_offset_commit,
 };
 
 use super::Model;
@@ -14,6 +15,11 @@ use super::checker::{BatchIx, TxIx};
 use super::plan::{PartitionIx, Plan, Role};
 use crate::checker::Violation;
 use crate::checker::answers::unexpected;
+
+/// The group that all members share.
+const SHARED: &str = "shared";
+const PROTOCOL_TYPE: &str = "consumer";
+const PROTOCOL: &str = "in-turn";
 
 /// A producer's id and epoch.
 pub type Identity = (i64, i16);
@@ -75,6 +81,32 @@ pub enum Ask {
         partition: PartitionIx,
         before: u64,
     },
+    /// `known`: the newest generation of the group, as far as anybody knows.
+    Join {
+        id: String,
+        known: i32,
+    },
+    /// `assignments`: what a leader hands out, by member.
+    Sync {
+        id: String,
+        generation: i32,
+        assignments: Vec<(String, Vec<u8>)>,
+    },
+    /// `stale`: somebody was handed something in a newer generation.
+    Heartbeat {
+        id: String,
+        generation: i32,
+        stale: bool,
+    },
+    MemberCommit {
+        id: String,
+        generation: i32,
+        partition: PartitionIx,
+        stale: bool,
+    },
+    Leave {
+        id: String,
+    },
 }
 
 /// What was answered, in the order of what was asked.
@@ -89,6 +121,18 @@ pub enum Answer {
     /// Offsets and metadata.
     Positions(Vec<Result<(i64, String), i16>>),
     Trimmed(Result<i64, i16>),
+    /// A code, and the id that was told with it.
+    Joined(Result<Joined, (i16, String)>),
+    Synced(Result<Vec<u8>, i16>),
+}
+
+/// A member was let in.
+#[derive(Clone, Debug)]
+pub struct Joined {
+    pub generation: i32,
+    pub id: String,
+    /// Who else was; only the leader is told.
+    pub members: Vec<String>,
 }
 
 #[derive(Clone)]
@@ -140,6 +184,11 @@ impl Ask {
             Ask::Commit { .. } => ApiKey::OffsetCommit,
             Ask::Positions { .. } => ApiKey::OffsetFetch,
             Ask::Trim { .. } => ApiKey::DeleteRecords,
+            Ask::Join { .. } => ApiKey::JoinGroup,
+            Ask::Sync { .. } => ApiKey::SyncGroup,
+            Ask::Heartbeat { .. } => ApiKey::Heartbeat,
+            Ask::MemberCommit { .. } => ApiKey::OffsetCommit,
+            Ask::Leave { .. } => ApiKey::LeaveGroup,
         }
     }
 
@@ -160,6 +209,10 @@ impl Ask {
             Ask::Positions { stable: true, .. } => 7..=7,
             Ask::Positions { .. } => 1..=7,
             Ask::Trim { .. } => 0..=2,
+            Ask::Join { .. } => 1..=9,
+            Ask::Sync { .. } | Ask::Leave { .. } => 0..=5,
+            Ask::Heartbeat { .. } => 0..=4,
+            Ask::MemberCommit { .. } => 2..=9,
         }
     }
 
@@ -325,6 +378,51 @@ impl Ask {
                 let topics = vec![delete_records::RequestTopic { name: &plan.topics[topic].name, partitions }];
                 put(&Request::DeleteRecords(delete_records::Request { topics, timeout_ms: 30_000 }));
             }
+            Ask::Join { id, .. } => put(&Request::JoinGroup(join_group::Request {
+                group_id: SHARED,
+                session_timeout_ms: plan.session_timeout_ms,
+                rebalance_timeout_ms: plan.session_timeout_ms,
+                member_id: id,
+                protocol_type: PROTOCOL_TYPE,
+                protocols: vec![join_group::Protocol { name: PROTOCOL, metadata: b"" }],
+                ..Default::default()
+            })),
+            Ask::Sync { id, generation, assignments } => {
+                let handed = assignments.iter();
+                let assignments = handed.map(|(member_id, assignment)| sync_group::Assignment { member_id, assignment });
+                put(&Request::SyncGroup(sync_group::Request {
+                    group_id: SHARED,
+                    generation_id: *generation,
+                    member_id: id,
+                    protocol_type: Some(PROTOCOL_TYPE),
+                    protocol_name: Some(PROTOCOL),
+                    assignments: assignments.collect(),
+                    ..Default::default()
+                }));
+            }
+            Ask::Heartbeat { id, generation, .. } => put(&Request::Heartbeat(heartbeat::Request {
+                group_id: SHARED,
+                generation_id: *generation,
+                member_id: id,
+                ..Default::default()
+            })),
+            Ask::MemberCommit { id, generation, partition, .. } => {
+                let (topic, index) = plan.partitions[*partition];
+                let partition =
+                    offset_commit::RequestPartition { partition_index: index as i32, committed_offset: 1, ..Default::default() };
+                let name = &plan.topics[topic].name;
+                put(&Request::OffsetCommit(offset_commit::Request {
+                    group_id: SHARED,
+                    generation_id_or_member_epoch: *generation,
+                    member_id: id,
+                    topics: vec![offset_commit::RequestTopic { name, partitions: vec![partition] }],
+                    ..Default::default()
+                }));
+            }
+            Ask::Leave { id } => {
+                let members = vec![leave_group::RequestMember { member_id: id, ..Default::default() }];
+                put(&Request::LeaveGroup(leave_group::Request { group_id: SHARED, member_id: id, members }));
+            }
         }
     }
 
@@ -422,6 +520,30 @@ impl Ask {
                     partitions.map(|told| (topic.name, told.partition_index, result(told.error_code, told.low_watermark)))
                 });
                 Answer::Trimmed(in_order(plan, &[*partition], told)?.pop()?)
+            }
+            (Ask::Join { .. }, Response::JoinGroup(told)) => Answer::Joined(match told.error_code {
+                0 => Ok(Joined {
+                    generation: told.generation_id,
+                    id: told.member_id.to_owned(),
+                    members: told.members.iter().map(|member| member.member_id.to_owned()).collect(),
+                }),
+                code => Err((code, told.member_id.to_owned())),
+            }),
+            (Ask::Sync { .. }, Response::SyncGroup(told)) => Answer::Synced(match told.error_code {
+                0 => Ok(told.assignment.to_vec()),
+                code => Err(code),
+            }),
+            (Ask::Heartbeat { .. }, Response::Heartbeat(told)) => Answer::Codes(vec![told.error_code]),
+            (Ask::MemberCommit { partition, .. }, Response::OffsetCommit(told)) => {
+                let told = told
+                    .topics
+                    .iter()
+                    .flat_map(|topic| topic.partitions.iter().map(|told| (topic.name, told.partition_index, told.error_code)));
+                Answer::Codes(in_order(plan, &[*partition], told)?)
+            }
+            (Ask::Leave { .. }, Response::LeaveGroup(told)) => {
+                let members = told.members.iter().map(|member| member.error_code);
+                Answer::Codes(vec![members.chain([told.error_code]).find(|code| *code != 0).unwrap_or(0)])
             }
             _ => return None,
         })

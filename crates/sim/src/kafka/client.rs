@@ -12,6 +12,7 @@ use super::ask::{Answer, Ask, Asker};
 use super::checker::BatchIx;
 use super::committer::Committer;
 use super::connection::Connection;
+use super::member::Member;
 use super::plan::Role;
 use super::producer::Producer;
 use super::reader::Reader;
@@ -38,6 +39,7 @@ pub enum Part {
     Producer(Producer),
     Reader(Reader),
     Committer(Committer),
+    Member(Member),
 }
 
 pub struct Client {
@@ -57,6 +59,7 @@ impl Client {
             Role::Reader { committed } => Part::Reader(Reader::new(committed)),
             Role::Auditor => Part::Reader(Reader::new(false)),
             Role::Committer => Part::Committer(Committer),
+            Role::Member => Part::Member(Member::new()),
         };
         Client { asker: Asker { client: number, role }, conn: None, part, again: VecDeque::new(), topics_made: false }
     }
@@ -85,6 +88,7 @@ impl Client {
             Part::Producer(producer) => producer.next(self.asker.client, &awaiting, hands),
             Part::Reader(reader) => reader.next(&awaiting, hands),
             Part::Committer(committer) => committer.next(self.asker.client, &awaiting, hands),
+            Part::Member(member) => member.next(&awaiting, hands),
         };
         if let Some(ask) = ask {
             self.ask(ask, hands);
@@ -110,6 +114,7 @@ impl Client {
                 Part::Producer(producer) => producer.heard(self.asker.client, ask, &answer, hands)?,
                 Part::Reader(reader) => reader.heard(ask, &answer, hands)?,
                 Part::Committer(committer) => committer.heard(ask, &answer, hands)?,
+                Part::Member(member) => member.heard(ask, &answer, hands)?,
             };
             if !known {
                 let mut told = format!("{answer:?}");
@@ -149,6 +154,10 @@ impl Client {
         left.append(&mut self.again);
         self.again = match &mut self.part {
             Part::Producer(producer) => producer.lose(left, hands),
+            Part::Member(member) => {
+                member.lose(hands);
+                VecDeque::new()
+            }
             Part::Reader(_) | Part::Committer(_) => VecDeque::new(),
         };
     }

@@ -9,7 +9,7 @@
 //! - [`ask`]: requests, as bytes
 //! - [`connection`]: one connection, and what it waits for
 //! - [`client`]: the clients' common part
-//! - [`producer`], [`reader`], [`committer`]: what they do next, and what they make of the answers
+//! - [`producer`], [`reader`], [`committer`], [`member`]: what they do next, and what they make of the answers
 //! - [`checker`]: what must hold
 
 pub mod ask;
@@ -18,6 +18,7 @@ pub mod checker;
 pub mod client;
 pub mod committer;
 pub mod connection;
+pub mod member;
 pub mod plan;
 pub mod producer;
 pub mod reader;

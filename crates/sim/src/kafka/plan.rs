@@ -39,6 +39,8 @@ pub enum Role {
     Reader { committed: bool },
     /// Commits offsets of a group of its own.
     Committer,
+    /// Joins the group that all members share, and commits for the partitions that it is handed.
+    Member,
     /// Looks at everything, with nobody else there.
     Auditor,
 }
@@ -59,7 +61,10 @@ pub struct Plan {
     /// One in so many actions is a rare one: a deletion of records, a zombie, a repetition.
     pub rare_odds: u32,
     pub transaction_timeout_ms: i32,
+    /// How long a member may be silent.
+    pub session_timeout_ms: i32,
     pub options: node::TopicOptions,
+    pub groups: node::GroupOptions,
 }
 
 fn pick<T: Copy>(rng: &mut StdRng, from: &[T]) -> T {
@@ -80,7 +85,9 @@ impl Plan {
             tombstone_odds: 0,
             rare_odds: 0,
             transaction_timeout_ms: 1,
+            session_timeout_ms: 1,
             options: node::TopicOptions::default(),
+            groups: node::GroupOptions::default(),
         }
     }
 
@@ -90,14 +97,18 @@ impl Plan {
         let partitions = topics.iter().enumerate().flat_map(of_topic).collect();
         let mut roles = vec![Role::Reader { committed: rng.random_ratio(1, 2) }];
         for _ in 0..rng.random_range(1..=5) {
-            roles.push(match rng.random_range(0..10) {
+            roles.push(match rng.random_range(0..11) {
                 0 => Role::Producer,
                 1..=3 => Role::Idempotent,
                 4..=5 => Role::Transactional { implicit: false },
                 6..=7 => Role::Transactional { implicit: true },
                 8 => Role::Committer,
+                9 => Role::Member,
                 _ => Role::Reader { committed: rng.random_ratio(1, 2) },
             });
+        }
+        if rng.random_ratio(1, 4) {
+            roles.extend([Role::Member; 3]);
         }
         roles.push(Role::Auditor);
         let options = node::TopicOptions {
@@ -105,6 +116,11 @@ impl Plan {
             retention_check_ms: pick(rng, &[100, 1_000]),
             compaction_check_ms: pick(rng, &[20, 500]),
             ..node::TopicOptions::default()
+        };
+        let groups = node::GroupOptions {
+            session_timeout_min_ms: 1,
+            initial_rebalance_delay_ms: pick(rng, &[0, 50]),
+            ..node::GroupOptions::default()
         };
         Plan {
             topics,
@@ -115,7 +131,9 @@ impl Plan {
             tombstone_odds: pick(rng, &[0, 4, 10]),
             rare_odds: pick(rng, &[0, 8, 30]),
             transaction_timeout_ms: pick(rng, &[900_000, 900_000, 900_000, 1_000]),
+            session_timeout_ms: pick(rng, &[500, 3_000]),
             options,
+            groups,
         }
     }
 

@@ -98,6 +98,7 @@ impl Producer {
         if open.full {
             let commit = hands.rng.random_ratio(2, 3);
             hands.model.transactions[open.tx].state = State::Ending { commit };
+            hands.model.ends += 1;
             return Some(Ask::End { id, tx: Some(open.tx), commit });
         }
         if hands.one_in(5) {

@@ -10,8 +10,10 @@
 //! - [`transactions`]: readers of committed records see all of a committed transaction and nothing of any other
 //! - [`compaction`]: what may be gone: by compaction, retention or because somebody asked
 //! - [`offsets`]: what a group has committed does not go back
+//! - [`groups`]: no generation of a group has one partition at two members
 
 pub mod compaction;
+pub mod groups;
 pub mod log;
 pub mod offsets;
 #[cfg(test)]
@@ -81,6 +83,8 @@ pub struct Counts {
     pub aborted: u64,
     pub fenced: u64,
     pub offsets: u64,
+    /// How often a member was handed its part.
+    pub joined: u64,
     /// How often a record was found to be gone because something newer has its key, or because it was aborted or old.
     pub compacted: u64,
     /// Records known that are before the beginning of their partition now.
@@ -97,6 +101,7 @@ impl Counts {
         self.aborted += other.aborted;
         self.fenced += other.fenced;
         self.offsets += other.offsets;
+        self.joined += other.joined;
         self.compacted += other.compacted;
         self.dropped += other.dropped;
     }
@@ -115,6 +120,10 @@ pub struct Model {
     by_key: HashMap<(PartitionIx, u32), Vec<RecordId>>,
     /// Who was given which producer id and epoch.
     identities: BTreeMap<Identity, usize>,
+    /// Of the group that members share.
+    pub generations: groups::Generations,
+    /// Ends of transactions that were asked for.
+    pub ends: usize,
     pub counts: Counts,
 }
 
@@ -130,6 +139,8 @@ impl Model {
             positions: BTreeMap::new(),
             by_key: HashMap::new(),
             identities: BTreeMap::new(),
+            generations: groups::Generations::default(),
+            ends: 0,
             counts: Counts::default(),
         }
     }

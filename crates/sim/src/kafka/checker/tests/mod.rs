@@ -1,6 +1,7 @@
 //! Hand-made histories: a good one passes, and one with a single wrong thing in it is named by the checker that is for it.
 
 mod compaction;
+mod groups;
 mod history;
 mod log;
 mod offsets;
