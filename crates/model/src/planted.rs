@@ -53,10 +53,12 @@ pub enum Bug {
     EpochNotRecorded,
     /// Offsets of a transaction count before it is committed.
     OffsetsUndecided,
+    /// A group's new generation is not entered into the catalog.
+    GenerationNotRecorded,
 }
 
 impl Bug {
-    pub const ALL: [Bug; 24] = [
+    pub const ALL: [Bug; 25] = [
         Bug::ConfirmBeforeSync,
         Bug::AckNotJournalled,
         Bug::TornTailAccepted,
@@ -81,6 +83,7 @@ impl Bug {
         Bug::MarkersTorn,
         Bug::EpochNotRecorded,
         Bug::OffsetsUndecided,
+        Bug::GenerationNotRecorded,
     ];
 
     /// The name by which it is chosen.
@@ -111,6 +114,7 @@ impl Bug {
             Bug::MarkersTorn => "markers-torn",
             Bug::EpochNotRecorded => "epoch-not-recorded",
             Bug::OffsetsUndecided => "offsets-undecided",
+            Bug::GenerationNotRecorded => "generation-not-recorded",
         }
     }
 

@@ -237,7 +237,8 @@ impl Broker {
         {
             let generation = Box::new(group.generation(name, now.wall_ms));
             group.recorded = Some(generation.clone());
-            let at = self.record(&Entry::Group(generation));
+            let forgotten = planted::is(Bug::GenerationNotRecorded);
+            let at = if forgotten { self.store.appended() } else { self.record(&Entry::Group(generation)) };
             if let Some(group) = self.groups.groups.get_mut(name) {
                 group.recorded_at = at;
             }
