@@ -14,7 +14,7 @@ use std::collections::VecDeque;
 use kafka::client::decode;
 use kafka::codec::frame::{self, SIZE_BYTES, Split};
 use kafka::codec::sample::{SampleApi as _, Source};
-use kafka::codec::{ApiKey, Reader, Request, RequestHeader, consumer_protocol};
+use kafka::codec::{ApiKey, Reader, Request, RequestHeader, Response, consumer_protocol, create_topics};
 use model::record::{RecordParts, attribute, seal};
 use model::{Now, SessionId, SessionState};
 use node::{Node, Options, Peer, Protocol};
@@ -37,11 +37,15 @@ const WORDS: &[&str] = &[
     "message.timestamp.type",
     "LogAppendTime",
     "max.message.bytes",
-    "member",
+    MEMBER,
     "PLAIN",
     "1",
 ];
-/// Topics that are there from the beginning.
+/// Stands for the member id that was told last.
+const MEMBER: &str = "member";
+/// Stands, as a generation, for the one that was told last.
+const GENERATION: i32 = 1;
+/// Topics that are there from the beginning; the second one is compacted.
 const TOPICS: [&str; 2] = ["a", "b"];
 const CLIENTS: usize = 4;
 /// Rounds without rest that are more than anything can need.
@@ -64,8 +68,9 @@ struct World {
     disk: SimulatedDisk,
     now: Now,
     clients: Vec<Client>,
-    /// The member id and the producer that were told last.
+    /// What was told last.
     member: String,
+    generation: i32,
     producer: (i64, i16),
     sequence: i32,
 }
@@ -75,7 +80,7 @@ fn open(disk: &SimulatedDisk, now: Now) -> Node {
     options.groups.initial_rebalance_delay_ms = 0;
     options.storage.journal.segment_bytes = 64 * 1024;
     options.storage.journal.spare_files = 0;
-    options.storage.journal_bytes = 256 * 1024;
+    options.storage.journal_bytes = 64 * 1024;
     Node::open(options, Box::new(disk.clone()), now).expect("what it wrote it can read")
 }
 
@@ -84,15 +89,27 @@ impl World {
         let now = Now { mono_ms: 1_000, wall_ms: 1_700_000_000_000 };
         let disk = SimulatedDisk::new(1);
         let node = open(&disk, now);
-        let mut world = World { node, disk, now, clients: Vec::new(), member: String::new(), producer: (1000, 0), sequence: 0 };
+        let mut world = World {
+            node,
+            disk,
+            now,
+            clients: Vec::new(),
+            member: String::new(),
+            generation: 1,
+            producer: (1000, 0),
+            sequence: 0,
+        };
         world.clients = (0..CLIENTS).map(|_| world.connect()).collect();
-        let topic = |name| kafka::codec::create_topics::RequestTopic {
+        let [plain, compacted] = TOPICS.map(|name| create_topics::RequestTopic {
             name,
             num_partitions: 2,
             replication_factor: 1,
             ..Default::default()
-        };
-        let request = kafka::codec::create_topics::Request { topics: TOPICS.map(topic).to_vec(), ..Default::default() };
+        });
+        let settings = [("cleanup.policy", "compact"), ("segment.ms", "1"), ("delete.retention.ms", "0")];
+        let configs = settings.map(|(name, value)| create_topics::RequestConfig { name, value: Some(value) }).to_vec();
+        let topics = vec![plain, create_topics::RequestTopic { configs, ..compacted }];
+        let request = create_topics::Request { topics, ..Default::default() };
         world.ask(0, 7, &Request::CreateTopics(request));
         world.turn();
         world
@@ -166,12 +183,15 @@ impl World {
                 let (key, version) = asked.pop_front().expect("an answer that nobody asked for");
                 let (_, response) = decode(body, key, version).expect("an answer that can be read");
                 match response {
-                    kafka::codec::Response::JoinGroup(told) => self.member = told.member_id.to_owned(),
-                    kafka::codec::Response::InitProducerId(told) => {
+                    Response::JoinGroup(told) => {
+                        self.member = told.member_id.to_owned();
+                        self.generation = told.generation_id;
+                    }
+                    Response::InitProducerId(told) => {
                         self.producer = (told.producer_id, told.producer_epoch);
                         self.sequence = 0;
                     }
-                    kafka::codec::Response::EndTxn(told) if told.producer_id >= 0 => {
+                    Response::EndTxn(told) if told.producer_id >= 0 => {
                         self.producer = (told.producer_id, told.producer_epoch);
                         self.sequence = 0;
                     }
@@ -217,14 +237,13 @@ impl World {
         let versions = key.versions();
         let count = i16::from(*version) % (versions.end() - versions.start() + 1);
         let version = versions.end() - count;
-        let (member, mut words) = (self.member.clone(), WORDS.to_vec());
-        if !member.is_empty() {
-            words[15] = &member;
-        }
+        let member = self.member.clone();
+        let words: Vec<&str> = WORDS.iter().map(|word| if *word == MEMBER { &member } else { *word }).collect();
         let source = &mut Source::likely(bytes, &words);
         let mut request = Request::sample(key, source, version);
         let rest = source.rest();
         let (batch, metadata, assignment);
+        let generation = |said: &mut i32| *said = if *said == GENERATION { self.generation } else { *said };
         match &mut request {
             Request::Produce(request) => {
                 batch = self.batch(rest, request.transactional_id.is_some());
@@ -243,7 +262,10 @@ impl World {
                     protocol.metadata = &metadata;
                 }
             }
+            Request::Heartbeat(request) => generation(&mut request.generation_id),
+            Request::OffsetCommit(request) => generation(&mut request.generation_id_or_member_epoch),
             Request::SyncGroup(request) => {
+                generation(&mut request.generation_id);
                 assignment = rest.to_vec();
                 for assigned in &mut request.assignments {
                     assigned.assignment = &assignment;
@@ -273,7 +295,8 @@ impl World {
         let [kind, bytes @ ..] = bytes else { return Vec::new() };
         let mut batch = Vec::new();
         let key = bytes.get(..1).unwrap_or_default();
-        RecordParts { key, value: bytes, ..RecordParts::default() }.encode(self.now.wall_ms, &mut batch);
+        let value = bytes.repeat(if kind & 64 == 64 { 100 } else { 1 });
+        RecordParts { key, value: &value, ..RecordParts::default() }.encode(self.now.wall_ms, &mut batch);
         if transactional || kind & 1 == 1 {
             batch[43..51].copy_from_slice(&self.producer.0.to_be_bytes());
             batch[51..53].copy_from_slice(&self.producer.1.to_be_bytes());
@@ -282,6 +305,10 @@ impl World {
         }
         if transactional {
             batch[21..23].copy_from_slice(&attribute::TRANSACTIONAL.to_be_bytes());
+        }
+        if kind & 32 == 32 {
+            // Compressed, it says.
+            batch[22] |= key.first().map_or(0, |codec| codec & 7);
         }
         if kind & 12 == 12 {
             for pair in bytes.chunks_exact(2) {
