@@ -500,6 +500,12 @@ impl Store {
         self.journal.durable()
     }
 
+    /// What counts as durable was synced; in the relaxed mode a power loss may take it.
+    #[must_use]
+    pub fn is_synced(&self) -> bool {
+        self.options.journal.sync
+    }
+
     /// Publishers must wait: the disk is full, or cannot keep up.
     #[must_use]
     pub fn must_hold(&self) -> bool {

@@ -301,14 +301,20 @@ pub(crate) fn changed(config: &Config, changes: &[ConfigChange], replace: bool) 
     Ok(new)
 }
 
-/// Every setting of a topic as it stands.
-pub(crate) fn describe(config: &Config) -> Vec<ConfigEntry> {
+/// After how many messages there is a sync, as `flush.messages` says it.
+fn flush_messages(synced: bool) -> &'static str {
+    if synced { "1" } else { FOREVER }
+}
+
+/// Every setting of a topic as it stands. `synced`: what is confirmed was synced before.
+pub(crate) fn describe(config: &Config, synced: bool) -> Vec<ConfigEntry> {
     let entry = |setting: &Setting| {
         let set = config.get(setting.name);
+        let default = if setting.name == "flush.messages" { flush_messages(synced) } else { setting.default };
         ConfigEntry {
             name: setting.name,
-            value: Some(set.cloned().unwrap_or_else(|| setting.default.into())),
-            default: Some(setting.default.into()),
+            value: Some(set.cloned().unwrap_or_else(|| default.into())),
+            default: Some(default.into()),
             source: if set.is_some() { ConfigSource::Topic } else { ConfigSource::Default },
             kind: setting.kind,
             read_only: false,
@@ -318,8 +324,8 @@ pub(crate) fn describe(config: &Config) -> Vec<ConfigEntry> {
     SETTINGS.iter().map(entry).collect()
 }
 
-/// What the broker itself is set to, as far as Kafka's tools ask. Read only.
-pub(crate) fn describe_broker(options: &super::Options, groups: &crate::group::Options) -> Vec<ConfigEntry> {
+/// What the broker itself is set to, as far as Kafka's tools ask. Read only. `synced` as in [`describe`].
+pub(crate) fn describe_broker(options: &super::Options, groups: &crate::group::Options, synced: bool) -> Vec<ConfigEntry> {
     let fixed = |name: &'static str, kind: ConfigKind, value: String, documentation: &'static str| ConfigEntry {
         name,
         default: Some(value.clone()),
@@ -365,12 +371,7 @@ pub(crate) fn describe_broker(options: &super::Options, groups: &crate::group::O
         ),
         fixed("log.cleaner.min.compaction.lag.ms", Long, default("min.compaction.lag.ms"), "Default of min.compaction.lag.ms."),
         fixed("log.cleanup.policy", List, default("cleanup.policy"), "Default of cleanup.policy."),
-        fixed(
-            "log.flush.interval.messages",
-            Long,
-            "1".into(),
-            "A batch is synced before it is confirmed, unless the broker's durability is relaxed.",
-        ),
+        fixed("log.flush.interval.messages", Long, flush_messages(synced).into(), "Default of flush.messages."),
         fixed("log.index.interval.bytes", Int, default("index.interval.bytes"), "Every batch is indexed."),
         fixed("log.message.timestamp.type", Text, default("message.timestamp.type"), "Default of message.timestamp.type."),
         fixed("log.retention.bytes", Long, default("retention.bytes"), "Default of retention.bytes."),
@@ -437,10 +438,10 @@ mod tests {
 
     #[test]
     fn what_is_listed_is_accepted_back() {
-        let all: Vec<_> = describe(&Config::new()).into_iter().map(|entry| (entry.name.to_owned(), entry.value)).collect();
+        let all: Vec<_> = describe(&Config::new(), true).into_iter().map(|entry| (entry.name.to_owned(), entry.value)).collect();
         let config = of_creation(&all).unwrap();
         assert_eq!(Settings::new(&config), Settings::new(&Config::new()));
-        let again: Vec<_> = describe(&config).into_iter().map(|entry| entry.value).collect();
+        let again: Vec<_> = describe(&config, true).into_iter().map(|entry| entry.value).collect();
         assert_eq!(again, all.into_iter().map(|(_, value)| value).collect::<Vec<_>>());
         assert!(SETTINGS.is_sorted_by_key(|setting| setting.name));
     }

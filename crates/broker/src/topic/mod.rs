@@ -270,7 +270,7 @@ impl Broker {
         }
         self.check_partitions(partitions as usize)?;
         let config = config::of_creation(create.config)?;
-        let described = config::describe(&config);
+        let described = config::describe(&config, self.store.is_synced());
         let info = TopicInfo { name: create.name.into(), id: TopicId::default(), internal: false, partitions };
         if create.validate_only {
             return Ok(Reply::TopicCreated { topic: info, config: described, durable_at: None });
@@ -374,9 +374,9 @@ impl Broker {
         let config = match of {
             ConfigOf::Topic(name) => {
                 let topic = self.topics.names.get(name).ok_or(LogFailure::UnknownTopic)?;
-                config::describe(&topic.config)
+                config::describe(&topic.config, self.store.is_synced())
             }
-            ConfigOf::Broker => config::describe_broker(&self.options.topics, &self.options.groups),
+            ConfigOf::Broker => config::describe_broker(&self.options.topics, &self.options.groups, self.store.is_synced()),
         };
         Ok(Reply::Config(config))
     }

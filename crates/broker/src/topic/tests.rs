@@ -965,6 +965,16 @@ fn pitfall_16_every_setting_is_listed() {
     for name in ["num.partitions", "default.replication.factor", "auto.create.topics.enable", "log.retention.ms"] {
         assert!(broker.iter().any(|entry| entry.name == name), "{name}");
     }
+    // Tools read from it what an answer promises: a broker that does not wait for the disk may not say that it does.
+    for synced in [true, false] {
+        let mut storage = storage_options();
+        storage.journal.sync = synced;
+        let mut disk = SimulatedDisk::new(15);
+        let broker = Broker::open(options(), storage, &mut disk).unwrap();
+        let Reply::Config(broker) = broker.describe_config(ConfigOf::Broker).unwrap() else { panic!() };
+        let flush = broker.iter().find(|entry| entry.name == "log.flush.interval.messages").unwrap();
+        assert_eq!(flush.value.as_deref() == Some("1"), synced);
+    }
 }
 
 #[test]
