@@ -59,7 +59,7 @@ impl Client {
             Role::Reader { committed } => Part::Reader(Reader::new(committed)),
             Role::Auditor => Part::Reader(Reader::new(false)),
             Role::Committer => Part::Committer(Committer),
-            Role::Member => Part::Member(Member::new()),
+            Role::Member => Part::Member(Member::default()),
         };
         Client { asker: Asker { client: number, role }, conn: None, part, again: VecDeque::new(), topics_made: false }
     }

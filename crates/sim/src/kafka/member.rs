@@ -12,7 +12,9 @@ use super::plan::PartitionIx;
 use crate::checker::Violation;
 
 /// Where a member stands.
+#[derive(Default)]
 enum Stage {
+    #[default]
     Out,
     /// It has been let in, and as a leader has been told who else.
     Joined(Joined),
@@ -20,6 +22,7 @@ enum Stage {
     In(i32, Vec<PartitionIx>),
 }
 
+#[derive(Default)]
 pub struct Member {
     /// Empty: it has none.
     id: String,
@@ -33,10 +36,6 @@ fn hand_out(members: &[String], partitions: usize) -> Vec<(String, Vec<u8>)> {
 }
 
 impl Member {
-    pub fn new() -> Member {
-        Member { id: String::new(), stage: Stage::Out }
-    }
-
     pub fn next(&mut self, awaiting: &[&Ask], hands: &mut Hands<'_>) -> Option<Ask> {
         if !awaiting.is_empty() {
             return None;

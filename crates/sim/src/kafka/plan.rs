@@ -96,7 +96,10 @@ impl Plan {
         let of_topic = |(at, topic): (usize, &TopicPlan)| (0..topic.partitions).map(move |index| (at, index));
         let partitions = topics.iter().enumerate().flat_map(of_topic).collect();
         let mut roles = vec![Role::Reader { committed: rng.random_ratio(1, 2) }];
-        for _ in 0..rng.random_range(1..=5) {
+        if rng.random_ratio(1, 2) {
+            roles.push(Role::Transactional { implicit: rng.random_ratio(1, 2) });
+        }
+        for _ in 0..rng.random_range(1..=4) {
             roles.push(match rng.random_range(0..11) {
                 0 => Role::Producer,
                 1..=3 => Role::Idempotent,
@@ -129,7 +132,7 @@ impl Plan {
             keys: pick(rng, &[1, 3, 10, 40]),
             value_bytes_max: pick(rng, &[10, 300, 4_000, 12_000]),
             tombstone_odds: pick(rng, &[0, 4, 10]),
-            rare_odds: pick(rng, &[0, 8, 30]),
+            rare_odds: pick(rng, &[0, 5, 15]),
             transaction_timeout_ms: pick(rng, &[900_000, 900_000, 900_000, 1_000]),
             session_timeout_ms: pick(rng, &[500, 3_000]),
             options,

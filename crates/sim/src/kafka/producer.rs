@@ -91,7 +91,7 @@ impl Producer {
             self.open = Some(Open { tx, added: BTreeSet::new(), group_added: false, used: false, full: false });
         }
         let open = self.open.as_mut()?;
-        open.full |= open.used && hands.one_in(6);
+        open.full |= open.used && hands.one_in(4);
         if open.full && !awaiting.is_empty() {
             return None;
         }
