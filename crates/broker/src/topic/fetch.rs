@@ -12,6 +12,8 @@ use crate::broker::{Broker, Sink};
 pub(crate) const LEADER_EPOCH: i32 = 0;
 /// How long a read of the disk may keep a fetch waiting beyond its own time, in milliseconds.
 const DISK_PATIENCE_MS: u64 = 30_000;
+/// How often it is looked at meanwhile, in milliseconds.
+const DISK_RETRY_MS: u64 = 100;
 /// Partitions of one request that the disk is asked for at a time. More would push each other out of memory before they are
 /// answered; their turn comes with the next request.
 const READS_MAX: usize = 4;
@@ -319,7 +321,7 @@ impl Broker {
                     && fetch.until_ms <= now.mono_ms
                 {
                     self.topics.due.remove(&(fetch.due_ms, id));
-                    fetch.due_ms = now.mono_ms + 100;
+                    fetch.due_ms = now.mono_ms + DISK_RETRY_MS;
                     self.topics.due.insert((fetch.due_ms, id));
                 }
                 self.topics.waiting.insert(id, waiting);

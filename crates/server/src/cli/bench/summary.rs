@@ -101,7 +101,7 @@ impl fmt::Display for Latency {
 pub fn fsync_state(load: &Load, is_yam: bool) -> String {
     match &load.fsync_state {
         Some(text) => text.clone(),
-        None if is_yam => "fdatasync before each confirm".to_owned(),
+        None if is_yam => "fdatasync before each confirm, unless the broker's durability is relaxed".to_owned(),
         None => "unknown; say it with --fsync-state".to_owned(),
     }
 }
