@@ -2,7 +2,7 @@
 //!
 //! Every setting is listed, taken and given back as it was set. Those without effect say so, and why.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use model::topic::{ConfigChange, ConfigEntry, ConfigKind, ConfigOperation, ConfigSource};
 use model::{Failure, LogFailure, limits};
@@ -216,10 +216,15 @@ fn refuse(text: String) -> Failure {
     Failure::LogBecause { failure: LogFailure::InvalidConfig, text: text.into() }
 }
 
-fn check(setting: &Setting, value: &str) -> Result<(), Failure> {
-    if value.len() > limits::CONFIG_VALUE_BYTES_MAX {
-        return Err(refuse(format!("Invalid value for configuration {}: longer than it may be", setting.name)));
+fn check_length(setting: &Setting, value: &str) -> Result<(), Failure> {
+    if value.len() <= limits::CONFIG_VALUE_BYTES_MAX {
+        return Ok(());
     }
+    Err(refuse(format!("Invalid value for configuration {}: longer than it may be", setting.name)))
+}
+
+fn check(setting: &Setting, value: &str) -> Result<(), Failure> {
+    check_length(setting, value)?;
     let bad = |what: &str| refuse(format!("Invalid value {value} for configuration {}: {what}", setting.name));
     let number = || match setting.kind {
         Int => value.parse::<i32>().map(i64::from).map_err(|_| bad("Not a number of type INT")),
@@ -260,7 +265,13 @@ pub(crate) fn of_creation(asked: &[(String, Option<String>)]) -> Result<Config, 
 /// Change what is set. `replace`: what is not named goes back to its default.
 pub(crate) fn changed(config: &Config, changes: &[ConfigChange], replace: bool) -> Result<Config, Failure> {
     let mut new = if replace { Config::new() } else { config.clone() };
+    let mut seen = HashSet::new();
     for change in changes {
+        // Each costs as much as the list is long, so that a million of them would take for ever.
+        if !replace && !seen.insert(&*change.name) {
+            let text = format!("Error due to duplicate config keys : {}", change.name);
+            return Err(Failure::LogBecause { failure: LogFailure::InvalidRequest, text: text.into() });
+        }
         let Some(setting) = find(&change.name) else {
             return Err(refuse(format!("Unknown topic config name: {}", change.name)));
         };
@@ -268,8 +279,8 @@ pub(crate) fn changed(config: &Config, changes: &[ConfigChange], replace: bool) 
             let now = new.get(&change.name).map_or(setting.default, String::as_str);
             now.split(',').map(str::trim).filter(|part| !part.is_empty()).map(str::to_owned).collect()
         };
-        let needs_list = || match setting.kind {
-            List => Ok(()),
+        let needs_list = |value: &str| match setting.kind {
+            List => check_length(setting, value),
             _ => Err(refuse(format!("Config value append/subtract is not allowed for config key: {}", setting.name))),
         };
         let value = match &change.operation {
@@ -279,7 +290,7 @@ pub(crate) fn changed(config: &Config, changes: &[ConfigChange], replace: bool) 
                 continue;
             }
             ConfigOperation::Append(value) => {
-                needs_list()?;
+                needs_list(value)?;
                 let mut list = listed(&new);
                 for part in value.split(',').map(str::trim).filter(|part| !part.is_empty()) {
                     if !list.iter().any(|other| other == part) {
@@ -289,7 +300,7 @@ pub(crate) fn changed(config: &Config, changes: &[ConfigChange], replace: bool) 
                 list.join(",")
             }
             ConfigOperation::Subtract(value) => {
-                needs_list()?;
+                needs_list(value)?;
                 let mut list = listed(&new);
                 list.retain(|part| !value.split(',').any(|gone| gone.trim() == part));
                 list.join(",")
@@ -465,6 +476,14 @@ mod tests {
         assert!(Settings::new(&both).compact && Settings::new(&both).delete);
         let one = changed(&both, &[set("cleanup.policy", ConfigOperation::Subtract("delete".into()))], false).unwrap();
         assert_eq!(one["cleanup.policy"], "compact");
+        // A list that is compared with another may not be longer than what is kept, and comes once.
+        let throttled = "leader.replication.throttled.replicas";
+        for operation in [ConfigOperation::Append(long.clone()), ConfigOperation::Subtract(long.clone())] {
+            assert!(changed(&both, &[set(throttled, operation)], false).is_err());
+        }
+        let twice = ["1", "2"].map(|value| set(throttled, ConfigOperation::Append(value.into())));
+        let refused = changed(&both, &twice, false);
+        assert!(matches!(refused, Err(Failure::LogBecause { failure: LogFailure::InvalidRequest, .. })));
         let number = changed(&both, &[set("retention.ms", ConfigOperation::Append("1".into()))], false);
         assert!(number.is_err());
         let replaced = changed(&both, &[set("retention.ms", ConfigOperation::Set("5".into()))], true).unwrap();
