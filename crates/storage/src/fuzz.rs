@@ -62,3 +62,17 @@ fn walk(log: &Log) {
         from = found.saturating_add(1);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::readers;
+    use crate::frame;
+
+    /// Found by fuzzing: the id behind the last one was reckoned.
+    #[test]
+    fn a_log_with_the_last_id_of_all_is_none() {
+        for kind in [frame::CREATE_LOG, frame::CREATE_STREAM] {
+            readers(&[3, kind, 4, 0, 0xff, 0xff, 0xff, 0xff]);
+        }
+    }
+}

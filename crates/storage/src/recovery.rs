@@ -253,12 +253,14 @@ pub(crate) fn apply(
         }
         frame::CREATE_LOG => {
             let id = LogId(fields.u32()?);
-            *next_log = (*next_log).max(id.0 + 1);
+            // The last id of all is never given out.
+            *next_log = (*next_log).max(id.0.checked_add(1)?);
             logs.insert(id, Log::new(true));
         }
         frame::CREATE_STREAM => {
             let id = LogId(fields.u32()?);
-            *next_log = (*next_log).max(id.0 + 1);
+            // The last id of all is never given out.
+            *next_log = (*next_log).max(id.0.checked_add(1)?);
             logs.insert(id, Log::new_stream());
         }
         frame::DELETE_LOG => {
