@@ -445,17 +445,13 @@ impl Broker {
         let head = BatchHead::parse(&batch).unwrap_or_else(|error| unreachable!("a marker is a batch: {error}"));
         for log in partitions {
             if self.topics.partitions.get(&log).is_some_and(|partition| partition.is_open(producer_id)) {
-                self.append_batch(log, &batch, &head, Some(commit), !planted::is(Bug::MarkersTorn), now);
+                self.append_batch(log, &batch, &head, Some(commit), !planted::is(Bug::HalfDecided), now);
             }
         }
         let (next_id, epoch) = next;
-        let durable_at = self.record(&Entry::EndTransaction {
-            transactional_id: id.into(),
-            producer_id: next_id,
-            epoch,
-            commit,
-            at_ms: now.wall_ms,
-        });
+        let entry =
+            Entry::EndTransaction { transactional_id: id.into(), producer_id: next_id, epoch, commit, at_ms: now.wall_ms };
+        let durable_at = if planted::is(Bug::HalfDecided) { self.store.appended() } else { self.record(&entry) };
         for group in groups {
             self.groups.end_transaction(&group, producer_id, commit, durable_at);
         }

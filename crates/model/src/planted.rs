@@ -47,8 +47,8 @@ pub enum Bug {
     ProducerForgotten,
     /// A commit of offsets is answered before it is synced.
     OffsetsBeforeSync,
-    /// A transaction's markers do not belong together with its outcome.
-    MarkersTorn,
+    /// A transaction's markers are entered into the logs, and its outcome is not into the catalog.
+    HalfDecided,
     /// A producer's new epoch is not entered into the catalog.
     EpochNotRecorded,
     /// Offsets of a transaction count before it is committed.
@@ -80,7 +80,7 @@ impl Bug {
         Bug::OpenShown,
         Bug::ProducerForgotten,
         Bug::OffsetsBeforeSync,
-        Bug::MarkersTorn,
+        Bug::HalfDecided,
         Bug::EpochNotRecorded,
         Bug::OffsetsUndecided,
         Bug::GenerationNotRecorded,
@@ -111,7 +111,7 @@ impl Bug {
             Bug::OpenShown => "open-shown",
             Bug::ProducerForgotten => "producer-forgotten",
             Bug::OffsetsBeforeSync => "offsets-before-sync",
-            Bug::MarkersTorn => "markers-torn",
+            Bug::HalfDecided => "half-decided",
             Bug::EpochNotRecorded => "epoch-not-recorded",
             Bug::OffsetsUndecided => "offsets-undecided",
             Bug::GenerationNotRecorded => "generation-not-recorded",

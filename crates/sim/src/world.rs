@@ -155,11 +155,11 @@ impl World {
         let commits = self.model.commits() + self.kafka_model.ends;
         if (removals, commits) != self.seen {
             self.seen = (removals, commits);
-            self.tempted_for = 16;
+            self.tempted_for = 20;
         }
         if self.tempted_for > 0 && self.wild && self.plan.fault_odds > 0 {
             self.tempted_for -= 1;
-            if self.one_in(200) {
+            if self.one_in(80) {
                 return self.crash();
             }
         }
