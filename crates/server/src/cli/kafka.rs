@@ -47,7 +47,7 @@ impl fmt::Display for Place {
 #[derive(Debug, Clone, clap::Args)]
 pub struct At {
     /// Where the broker listens for Kafka clients
-    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:9092", env = "YAM_KAFKA")]
+    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:9092", env = "YAM_KAFKA", global = true)]
     pub kafka: Place,
 }
 
