@@ -124,8 +124,9 @@ impl Broker {
         let (mut bytes, mut failed, mut reads) = (0, false, 0);
         for from in fetch.partitions {
             let mut fetched = Fetched { high_watermark: -1, last_stable: -1, log_start: -1, ..Fetched::default() };
-            let most = if reads < READS_MAX { left } else { 0 };
-            match self.read_partition(from, fetch.committed_only, most, most > 0 && bytes == 0, &mut fetched) {
+            let may_read = reads < READS_MAX;
+            let most = if may_read { left } else { 0 };
+            match self.read_partition(from, fetch.committed_only, most, may_read && bytes == 0, &mut fetched) {
                 Ok(Read::Done) => {}
                 Ok(Read::Soon) => reads += 1,
                 Err(failure) => {

@@ -245,7 +245,7 @@ fn pitfall_02_the_first_batch_is_returned_whatever_its_size() {
     world.produce("t", &batch(&[&long, &long], T0, None, 0)).unwrap();
     world.produce("t", &batch(&[&long], T0, None, 0)).unwrap();
     world.settle();
-    for (max_bytes, partition_max) in [(1, 1 << 20), (1 << 20, 1), (1, 0)] {
+    for (max_bytes, partition_max) in [(1, 1 << 20), (1 << 20, 1), (1, 0), (0, 1 << 20)] {
         let partitions = [FetchFrom { max_bytes: partition_max, ..from("t", 0, 0) }];
         let fetch = Fetch { partitions: &partitions, min_bytes: 1, max_bytes, max_wait_ms: 0, committed_only: false };
         let Reply::Fetched(fetched) = world.ask(Request::Fetch(fetch)).unwrap() else { panic!("at once") };
