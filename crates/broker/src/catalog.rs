@@ -93,6 +93,9 @@ pub(crate) enum Entry {
         epoch: i16,
         commit: bool,
         at_ms: u64,
+        /// Its producer was shut out: nobody knows of the new epoch.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        fenced: bool,
     },
     /// The members of a group after a rebalance; none: the last has left.
     Group(Box<group::Generation>),

@@ -43,7 +43,7 @@ struct Transaction {
     used_ms: u64,
     partitions: BTreeSet<LogId>,
     groups: BTreeSet<String>,
-    /// Its producer was shut out, because the transaction was open for too long.
+    /// Whoever wrote the last transaction was shut out of it, and may not go on from its end.
     fenced: bool,
     /// Its last change is safe from here on.
     end: Lsn,
@@ -60,6 +60,16 @@ impl Transaction {
         let groups: usize = self.groups.iter().map(|group| GROUP_BYTES + group.len()).sum();
         ID_BYTES + name.len() + self.partitions.len() * PARTITION_BYTES + groups
     }
+}
+
+/// How a transaction ends.
+#[derive(Clone, Copy)]
+struct Ending {
+    commit: bool,
+    /// Who may write from here on.
+    next: (i64, i16),
+    /// That is nobody yet: its producer is shut out, and is not told of `next`.
+    fenced: bool,
 }
 
 /// All transactional ids.
@@ -90,8 +100,8 @@ impl Transactions {
             Entry::TransactionAdd { transactional_id, started_ms, partitions, groups } => {
                 self.add(&transactional_id, started_ms, partitions.into_iter().map(LogId), groups);
             }
-            Entry::EndTransaction { transactional_id, epoch, producer_id, commit, at_ms } => {
-                self.end(&transactional_id, (producer_id, epoch), commit, at_ms, Lsn(0));
+            Entry::EndTransaction { transactional_id, epoch, producer_id, commit, at_ms, fenced } => {
+                self.end(&transactional_id, Ending { commit, next: (producer_id, epoch), fenced }, at_ms, Lsn(0));
             }
             other => return Some(other),
         }
@@ -124,7 +134,8 @@ impl Transactions {
                 }),
                 TransactionState::CompleteCommit | TransactionState::CompleteAbort => {
                     let commit = transaction.state == TransactionState::CompleteCommit;
-                    entries.push(Entry::EndTransaction { transactional_id, producer_id, epoch, commit, at_ms });
+                    let fenced = transaction.fenced;
+                    entries.push(Entry::EndTransaction { transactional_id, producer_id, epoch, commit, at_ms, fenced });
                 }
             }
         }
@@ -172,11 +183,11 @@ impl Transactions {
         }
     }
 
-    fn end(&mut self, id: &str, (producer_id, epoch): (i64, i16), commit: bool, at_ms: u64, end: Lsn) {
+    fn end(&mut self, id: &str, ending: Ending, at_ms: u64, end: Lsn) {
         let Some(transaction) = self.ids.get_mut(id) else { return };
         self.bytes -= transaction.bytes(id);
-        transaction.state = if commit { TransactionState::CompleteCommit } else { TransactionState::CompleteAbort };
-        (transaction.producer_id, transaction.epoch) = (producer_id, epoch);
+        transaction.state = if ending.commit { TransactionState::CompleteCommit } else { TransactionState::CompleteAbort };
+        ((transaction.producer_id, transaction.epoch), transaction.fenced) = (ending.next, ending.fenced);
         (transaction.used_ms, transaction.end) = (at_ms, end);
         transaction.partitions.clear();
         transaction.groups.clear();
@@ -301,7 +312,8 @@ impl Broker {
         {
             // The abort carries an epoch that shuts out whoever had it open.
             let fence = found.epoch.saturating_add(1);
-            self.finish_transaction(name, false, fence, (found.producer_id, fence), now);
+            let ending = Ending { commit: false, next: (found.producer_id, fence), fenced: true };
+            self.finish_transaction(name, ending, fence, now);
         }
         let entry = Entry::Producer { transactional_id: name.into(), producer_id, epoch, timeout_ms, at_ms: now.wall_ms };
         let forgotten = planted::is(Bug::EpochNotRecorded) && epoch > 0;
@@ -432,13 +444,14 @@ impl Broker {
             (true, Some(next)) => ((producer_id, next), next),
             (true, None) => ((self.new_producer_id(), 0), i16::MAX),
         };
-        let durable_at = self.finish_transaction(id, commit, marker, next, now);
+        let durable_at = self.finish_transaction(id, Ending { commit, next, fenced: false }, marker, now);
         Ok(Reply::Producer { id: next.0, epoch: next.1, durable_at })
     }
 
     /// Decide a transaction in all its partitions and groups, as one atomic group of the journal. `marker`: the epoch that
-    /// the markers carry; `next`: the producer id and epoch from here on.
-    fn finish_transaction(&mut self, id: &str, commit: bool, marker: i16, next: (i64, i16), now: Now) -> Lsn {
+    /// the markers carry.
+    fn finish_transaction(&mut self, id: &str, ending: Ending, marker: i16, now: Now) -> Lsn {
+        let Ending { commit, next: (next_id, epoch), fenced } = ending;
         let Some(found) = self.transactions.ids.get(id) else { return self.catalog_end };
         let (producer_id, partitions, groups) = (found.producer_id, found.partitions.clone(), found.groups.clone());
         let batch = record::marker(producer_id, marker, commit, now.wall_ms);
@@ -448,14 +461,13 @@ impl Broker {
                 self.append_batch(log, &batch, &head, Some(commit), !planted::is(Bug::HalfDecided), now);
             }
         }
-        let (next_id, epoch) = next;
-        let entry =
-            Entry::EndTransaction { transactional_id: id.into(), producer_id: next_id, epoch, commit, at_ms: now.wall_ms };
+        let (transactional_id, at_ms) = (id.into(), now.wall_ms);
+        let entry = Entry::EndTransaction { transactional_id, producer_id: next_id, epoch, commit, at_ms, fenced };
         let durable_at = if planted::is(Bug::HalfDecided) { self.store.appended() } else { self.record(&entry) };
         for group in groups {
             self.groups.end_transaction(&group, producer_id, commit, durable_at);
         }
-        self.transactions.end(id, next, commit, now.wall_ms, durable_at);
+        self.transactions.end(id, ending, now.wall_ms, durable_at);
         durable_at
     }
 
@@ -493,10 +505,7 @@ impl Broker {
                 Some(epoch) => (found.producer_id, epoch),
                 None => (self.new_producer_id(), 0),
             };
-            self.finish_transaction(&id, false, fence, next, now);
-            if let Some(found) = self.transactions.ids.get_mut(&id) {
-                found.fenced = true;
-            }
+            self.finish_transaction(&id, Ending { commit: false, next, fenced: true }, fence, now);
         }
         if now.mono_ms >= self.transactions.next_sweep_ms {
             self.transactions.next_sweep_ms = now.mono_ms + 3_600_000;

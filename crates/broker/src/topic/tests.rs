@@ -535,6 +535,38 @@ fn pitfall_09_transactions() {
     assert_eq!(world.list("t", OffsetAt::Latest, true).0, all, "nothing is open any more");
 }
 
+/// KIP-890: whoever repeats the end of its transaction is told of the next epoch. One that was shut out because its
+/// transaction was open for too long must not be let in again that way, and was after a restart.
+#[test]
+fn whoever_was_shut_out_of_a_transaction_stays_out_after_a_restart() {
+    for checkpoint in [false, true] {
+        let mut world = World::new(37);
+        world.create("t", 1, &[]);
+        let me = world.init(None).unwrap();
+        let records = batch(&["a"], T0, Some((me.0, me.1, 0)), attribute::TRANSACTIONAL);
+        let produce =
+            Produce { topic: TopicRef::Name("t"), partition: 0, records: &records, transactional_id: Some("tx"), implicit: true };
+        world.ask(Request::Produce(produce)).unwrap();
+        world.now.wall_ms += 60_000;
+        world.settle();
+        for restart in 0..3 {
+            assert_eq!(refused(world.end(me, false, true)), LogFailure::ProducerFenced, "after {restart} restarts");
+            assert_eq!(refused(world.end(me, true, true)), LogFailure::ProducerFenced, "after {restart} restarts");
+            if checkpoint {
+                world.broker.checkpoint();
+                world.settle();
+            }
+            world.crash();
+        }
+        // Whoever begins anew is not.
+        let next = world.init(None).unwrap();
+        let bumped = world.end(next, false, true).unwrap();
+        world.settle();
+        world.crash();
+        assert_eq!(world.end(next, false, true).unwrap(), bumped, "the answer was lost");
+    }
+}
+
 /// A producer that was told that its partition is in the transaction wrote to it after a crash, and was refused: the broker
 /// knew of no transaction.
 #[test]
