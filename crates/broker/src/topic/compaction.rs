@@ -36,6 +36,15 @@ pub(super) enum Cleaning {
     Compact(Box<Compaction>),
 }
 
+impl Cleaning {
+    /// Whether the stretch that begins there is being looked through.
+    #[cfg(test)]
+    pub fn looks_through(&self, entry: Offset) -> bool {
+        let Cleaning::Compact(compaction) = self else { return false };
+        matches!(&compaction.phase, Phase::Filter(filter) if filter.stretch.entry == entry)
+    }
+}
+
 /// The partition is looked for with the largest part that is not compacted.
 pub(super) struct Search {
     /// Those still to be looked at.
@@ -284,8 +293,10 @@ impl Broker {
         self.store.stretches(log).find(|now| now.entry == was.entry && now.entry_end == was.entry_end)
     }
 
+    /// The first with something at or behind `from`. Paging may have put what comes before into the same stretch: that is looked
+    /// through once more.
     fn next_stretch(&self, log: LogId, from: Offset, end: u64) -> Option<Stretch> {
-        self.store.stretches(log).find(|stretch| stretch.entry >= from && !stretch.open).filter(|stretch| stretch.base < end)
+        self.store.stretches(log).find(|stretch| stretch.entry_end > from && !stretch.open).filter(|stretch| stretch.base < end)
     }
 
     /// Go on behind a stretch; `false`: all is done.
