@@ -37,7 +37,7 @@ mod tests;
 mod verify;
 
 pub use frame::{LogId, Tag};
-pub use reading::{Available, RecordRef};
+pub use reading::{Available, RecordRef, Wanted};
 pub use recovery::{OpenError, Recovery};
 pub use store::{Options, Sizes, Statistics, Stopped, Store};
 pub use stream::{Batch, BatchAppended, Sought, Stretch};

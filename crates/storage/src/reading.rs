@@ -15,8 +15,8 @@ use crate::log::{Block, Entry, Home, Place, Run};
 use crate::segment;
 use crate::store::Store;
 
-/// Bytes fetched by one cold read when many logs are read at once.
-const READ_BYTES_CROWDED: usize = 64 * 1024;
+/// Bytes fetched by one cold read at least, and no more when many logs are read at once.
+const READ_BYTES_MIN: usize = 64 * 1024;
 /// Bytes of read segments in memory at which reads become short.
 const WINDOW_BYTES_CROWDED: usize = 64 * 1024 * 1024;
 /// Reads handed to the disk at a time; the others wait here.
@@ -46,6 +46,20 @@ pub enum Available {
     Gone,
     /// It cannot be read; the text says what and where.
     Damaged(String),
+}
+
+/// What a reader will want behind the record that it asks for.
+#[derive(Clone, Copy, Debug)]
+pub struct Wanted {
+    /// Bytes that it takes now, with that record: what is read from the disk in one go.
+    pub bytes: usize,
+    /// It comes back soon for what follows, which is read meanwhile.
+    pub more: bool,
+}
+
+impl Wanted {
+    /// It reads on and on.
+    pub const ALL: Wanted = Wanted { bytes: usize::MAX, more: true };
 }
 
 /// Stretches of the journal, from where to where, in order.
@@ -122,6 +136,11 @@ impl Store {
 
     /// See that a record is in memory, or have it read.
     pub fn locate(&mut self, id: LogId, offset: Offset) -> Available {
+        self.locate_for(id, offset, Wanted::ALL)
+    }
+
+    /// As [`Store::locate`], for a reader that says what it will want.
+    pub(crate) fn locate_for(&mut self, id: LogId, offset: Offset, wanted: Wanted) -> Available {
         let Some(log) = self.logs.get_mut(&id) else { return Available::Gone };
         let Some(index) = log.run_index(offset.0) else { return Available::Gone };
         let run = &log.runs[index];
@@ -129,31 +148,32 @@ impl Store {
             return Available::Gone;
         }
         if let Home::Segment(_) = run.home {
-            return self.locate_in_segment(id, index, offset);
+            return self.locate_in_segment(id, index, offset, wanted);
         }
         let Some(&Entry { place, tag, len }) = run.entry(offset.0) else { return Available::Gone };
         let found = Available::Now(RecordRef { log: id, offset, place, len, tag });
         let Some(position) = place.as_journal() else { return found };
         let Some(bytes) = self.journal.cached(Lsn(position), len as usize) else {
-            return self.read_journal(Some(id), id, index, offset, position, len);
+            return self.read_journal(Some(id), (id, index, offset), position, len, wanted);
         };
         if bytes.cold {
             if record::verify(bytes.bytes) != Ok(len as usize) {
                 return Available::Damaged(format!("the record at journal position {position:#x} fails its checksum"));
             }
-            // The first one of what a read brought: who reads a stream will want what follows.
-            if log.stream.is_some()
+            // The first one of what a read brought.
+            if wanted.more
+                && log.stream.is_some()
                 && let Some(part) = bytes.buffer.filter(|part| part.as_ptr() == bytes.bytes.as_ptr())
             {
                 let part = position..position + part.len() as u64;
-                self.read_ahead_in_journal(id, offset, &part);
+                self.read_ahead_in_journal(id, offset, &part, wanted);
             }
         }
         found
     }
 
     /// Have read what follows `offset` in the log behind this part of the journal, if not much else is being read.
-    fn read_ahead_in_journal(&mut self, id: LogId, offset: Offset, part: &Range<u64>) {
+    fn read_ahead_in_journal(&mut self, id: LogId, offset: Offset, part: &Range<u64>, wanted: Wanted) {
         if self.reads.pending.len() >= READS_AHEAD_MAX {
             return;
         }
@@ -167,7 +187,7 @@ impl Store {
             if position + u64::from(entry.len) > part.end {
                 let len = entry.len;
                 if self.journal.cached(Lsn(position), len as usize).is_none() {
-                    self.read_journal(None, id, index, Offset(at), position, len);
+                    self.read_journal(None, (id, index, Offset(at)), position, len, wanted);
                 }
                 return;
             }
@@ -175,15 +195,14 @@ impl Store {
         }
     }
 
-    /// Read one record of a log and what lies behind it, for `waiting`.
+    /// Read one record (of a log's run) and what lies behind it, for `waiting`.
     fn read_journal(
         &mut self,
         waiting: Option<LogId>,
-        id: LogId,
-        run: usize,
-        offset: Offset,
+        (id, run, offset): (LogId, usize, Offset),
         position: u64,
         len: u32,
+        wanted: Wanted,
     ) -> Available {
         let end = position + u64::from(len);
         for read in self.reads.pending.values_mut() {
@@ -198,28 +217,28 @@ impl Store {
         if let Some((.., error)) = self.reads.unreadable.iter().find(|(start, end, _)| *start <= position && position < *end) {
             return Available::Damaged(format!("cannot read the journal at position {position:#x}: {error}"));
         }
-        let ahead = self.read_bytes();
-        let Some((extent, start)) = self.journal.extent(Lsn(position), len as usize, ahead) else {
+        let bytes = self.read_bytes(wanted);
+        let Some((extent, start)) = self.journal.extent(Lsn(position), len as usize, bytes) else {
             return Available::Damaged(format!("the journal no longer holds position {position:#x}"));
         };
         let plain = || (vec![(start.0, start.0 + extent.len as u64)], Job::Read(extent));
-        let (parts, job) = self.scattered(id, run, offset, ahead).unwrap_or_else(plain);
+        let (parts, job) = self.scattered(id, run, offset, bytes).unwrap_or_else(plain);
         self.submit_read(Reading::Journal(parts), job, waiting);
         Available::Soon
     }
 
-    /// Of a stream, the batches from `offset` on that `ahead` bytes hold, where they lie so far apart in the journal that most
-    /// of a plain read would be of others.
-    fn scattered(&self, id: LogId, run: usize, offset: Offset, ahead: usize) -> Option<(Parts, Job)> {
+    /// Of a stream, the batches from `offset` on that `most` bytes hold, one at least, where they lie so far apart in the
+    /// journal that most of a plain read would be of others.
+    fn scattered(&self, id: LogId, run: usize, offset: Offset, most: usize) -> Option<(Parts, Job)> {
         let log = self.logs.get(&id).filter(|log| log.stream.is_some())?;
         let run = log.runs.get(run)?;
         let (mut parts, mut extents, mut bytes) = (Vec::new(), Vec::new(), 0);
         let mut next = Some(offset.0);
-        while let Some(at) = next.filter(|_| bytes < ahead) {
+        while let Some(at) = next {
             let Some(entry) = run.entry(at) else { break };
             let (Some(position), len) = (entry.place.as_journal(), entry.len as usize) else { break };
             // What is in memory need not be read.
-            if self.journal.cached(Lsn(position), len).is_some() {
+            if (bytes + len > most && bytes > 0) || self.journal.cached(Lsn(position), len).is_some() {
                 break;
             }
             extents.push(self.journal.extent(Lsn(position), len, 0)?.0);
@@ -233,9 +252,10 @@ impl Store {
         (ascend && span > 2 * bytes as u64).then_some((parts, Job::Gather(extents)))
     }
 
-    fn read_bytes(&self) -> usize {
+    fn read_bytes(&self, wanted: Wanted) -> usize {
         let most = self.options.sizes.read_bytes;
-        if self.reads.window_bytes > WINDOW_BYTES_CROWDED { READ_BYTES_CROWDED.min(most) } else { most }
+        let crowded = self.reads.window_bytes > WINDOW_BYTES_CROWDED;
+        most.min(if crowded { READ_BYTES_MIN } else { wanted.bytes.max(READ_BYTES_MIN) })
     }
 
     fn submit_read(&mut self, what: Reading, job: Job, waiting: Option<LogId>) {
@@ -244,7 +264,7 @@ impl Store {
         self.reads.jobs.push_back((token, job));
     }
 
-    fn locate_in_segment(&mut self, id: LogId, index: usize, offset: Offset) -> Available {
+    fn locate_in_segment(&mut self, id: LogId, index: usize, offset: Offset, wanted: Wanted) -> Available {
         self.want_index(id, index);
         // A log that is read through will want the next segment's index soon.
         self.want_index(id, index + 1);
@@ -273,11 +293,13 @@ impl Store {
                 Available::Damaged(format!("the record at byte {position} of {path} fails its checksum"))
             }
             Some((block_end, true)) => {
-                self.read_ahead(id, index, block_end, position);
+                if wanted.more {
+                    self.read_ahead(id, index, block_end, position, wanted);
+                }
                 Available::Now(RecordRef { log: id, offset, place, len, tag })
             }
             None => {
-                self.want_block(id, index, position, len, position);
+                self.want_block(id, index, position, len, position, wanted);
                 self.wait_for(id, |what| matches!(what, Reading::Block { of, .. } if *of == segment));
                 Available::Soon
             }
@@ -313,8 +335,8 @@ impl Store {
 
     /// Ask for the block that begins at `position`, where it is not in memory or asked for. What holds the byte at `kept`
     /// stays in memory.
-    fn want_block(&mut self, id: LogId, index: usize, position: u64, len: u32, kept: u64) {
-        let ahead = self.read_bytes();
+    fn want_block(&mut self, id: LogId, index: usize, position: u64, len: u32, kept: u64, wanted: Wanted) {
+        let bytes = self.read_bytes(wanted);
         let Some(run) = self.logs.get_mut(&id).and_then(|log| log.runs.get_mut(index)) else { return };
         let first = run.first;
         let Home::Segment(home) = &mut run.home else { return };
@@ -322,7 +344,7 @@ impl Store {
             return;
         }
         let end = segment::HEADER_BYTES + home.data_len;
-        let len = ahead.max(len as usize).min(end.saturating_sub(position) as usize);
+        let len = bytes.max(len as usize).min(end.saturating_sub(position) as usize);
         if home.window.len() >= WINDOW_BLOCKS_MAX
             && let Some(at) = home.window.iter().position(|block| block.bytes.is_some() && !block.holds(kept))
             && let Some(block) = home.window.remove(at)
@@ -338,7 +360,7 @@ impl Store {
     }
 
     /// Ask for what follows a block that is being read, up to one block ahead. The block being read holds the byte at `kept`.
-    fn read_ahead(&mut self, id: LogId, index: usize, block_end: u64, kept: u64) {
+    fn read_ahead(&mut self, id: LogId, index: usize, block_end: u64, kept: u64, wanted: Wanted) {
         let Some(run) = self.logs.get(&id).and_then(|log| log.runs.get(index)) else { return };
         let Home::Segment(home) = &run.home else { return };
         if home.window.back().is_none_or(|block| block.start >= block_end) || block_end >= segment::HEADER_BYTES + home.data_len {
@@ -351,7 +373,7 @@ impl Store {
         if let Some(position) = entry.place.as_segment()
             && home.window.iter().all(|block| block.start != position)
         {
-            self.want_block(id, index, position, entry.len, kept);
+            self.want_block(id, index, position, entry.len, kept, wanted);
         }
     }
 

@@ -13,7 +13,7 @@ use model::{Lsn, Offset};
 
 use crate::frame::{self, LogId, Tag};
 use crate::log::{Entry, Home, Log, Place};
-use crate::reading::Available;
+use crate::reading::{Available, Wanted};
 use crate::store::Store;
 
 /// Bytes of segments of streams in memory, beyond which the one touched longest ago is forgotten.
@@ -214,11 +214,12 @@ impl Store {
         }
     }
 
-    /// The batch of the entry `at`, or of the first after it that there still is.
-    pub fn batch_at(&mut self, id: LogId, at: Offset) -> Batch {
+    /// The batch of the entry `at`, or of the first after it that there still is. `wanted`: what of the stream is asked of the
+    /// disk with it.
+    pub fn batch_at(&mut self, id: LogId, at: Offset, wanted: Wanted) -> Batch {
         let Some(entry) = self.logs.get(&id).and_then(|log| log.next_live(at.0)).map(Offset) else { return Batch::End };
         self.touch(id, entry.0);
-        match self.locate(id, entry) {
+        match self.locate_for(id, entry, wanted) {
             Available::Now(found) => {
                 let Some(stored) = self.record(&found) else { return Batch::Soon };
                 let bytes = stored.share(stored.batch).unwrap_or_else(|| Bytes::copy_from_slice(stored.batch));

@@ -6,6 +6,7 @@ use model::{Header, Now, Offset, RecordParts, RecordView};
 use vfs::Vfs;
 use vfs::simulated::SimulatedDisk;
 
+use crate::reading::Wanted;
 use crate::{Available, Batch, LogId, Options, Recovery, Sizes, Sought, Store, Tag};
 
 mod late;
@@ -268,7 +269,7 @@ impl World {
                 }
                 Sought::Damaged(damage) => panic!("{damage}"),
             };
-            match self.store.batch_at(stream, at) {
+            match self.store.batch_at(stream, at, Wanted::ALL) {
                 Batch::Here { base, bytes, .. } => return Some((base, bytes[16..].to_vec())),
                 Batch::End => return None,
                 Batch::Soon => self.turn(),
@@ -360,7 +361,7 @@ impl World {
             let mut left = Vec::new();
             let mut at = stretch.entry;
             while at < stretch.entry_end {
-                match self.store.batch_at(stream, at) {
+                match self.store.batch_at(stream, at, Wanted::ALL) {
                     Batch::Here { entry, base, .. } if entry < stretch.entry_end => {
                         at = entry.next();
                         let batches = model.get_mut(&stream).unwrap();

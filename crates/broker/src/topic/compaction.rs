@@ -12,7 +12,7 @@ use foldhash::fast::RandomState;
 use model::planted::{self, Bug};
 use model::record::{self, BatchHead, Records, attribute};
 use model::{Now, Offset};
-use storage::{Batch, LogId, Sought, Stretch};
+use storage::{Batch, LogId, Sought, Stretch, Wanted};
 
 use super::records::{self, Packing};
 use super::retention::PARTITIONS_PER_TURN;
@@ -206,7 +206,7 @@ impl Broker {
                         return false;
                     }
                 },
-                Phase::Map => match self.store.batch_at(log, compaction.next) {
+                Phase::Map => match self.store.batch_at(log, compaction.next, Wanted::ALL) {
                     Batch::Here { entry, base, bytes } if base < compaction.end => {
                         compaction.next = entry.next();
                         compaction.phase = Phase::Map;
@@ -225,7 +225,7 @@ impl Broker {
                         None => return false,
                     },
                 },
-                Phase::Filter(mut filter) => match self.store.batch_at(log, compaction.next) {
+                Phase::Filter(mut filter) => match self.store.batch_at(log, compaction.next, Wanted::ALL) {
                     Batch::Here { entry, base, bytes } if entry < filter.stretch.entry_end => {
                         compaction.next = entry.next();
                         let (kept, seen) = self.filter_batch(compaction, base, &bytes, now);

@@ -1,10 +1,12 @@
 //! Reading partitions: at once, or when there is more; and finding offsets by time.
 
+use std::ops::Range;
+
 use model::planted::{self, Bug};
 use model::record::BatchHead;
 use model::topic::{Fetch, FetchFrom, Fetched, FetchedBatch, ListedOffset, OffsetAt, TopicRef};
 use model::{Event, Failure, LogFailure, Now, Offset, Reply, SessionId};
-use storage::{Batch, LogId, Sought};
+use storage::{Batch, LogId, Sought, Wanted};
 
 use crate::broker::{Broker, Sink};
 
@@ -83,6 +85,16 @@ enum Read {
     Soon,
 }
 
+/// How much is read of a partition.
+#[derive(Clone, Copy)]
+struct Asked {
+    /// Batches as far as they fit into so many bytes ...
+    most: usize,
+    /// ... and the first one whatever its size.
+    first: bool,
+    read_ahead: bool,
+}
+
 fn check_epoch(current: Option<i32>) -> Result<(), LogFailure> {
     match current {
         Some(epoch) if epoch > LEADER_EPOCH => Err(LogFailure::UnknownLeaderEpoch),
@@ -125,8 +137,13 @@ impl Broker {
         for from in fetch.partitions {
             let mut fetched = Fetched { high_watermark: -1, last_stable: -1, log_start: -1, ..Fetched::default() };
             let may_read = reads < READS_MAX;
-            let most = if may_read { left } else { 0 };
-            match self.read_partition(from, fetch.committed_only, most, may_read && bytes == 0, &mut fetched) {
+            // Of many partitions each has its turn long after what was read ahead for it is forgotten.
+            let asked = Asked {
+                most: if may_read { from.max_bytes.min(left) } else { 0 },
+                first: may_read && bytes == 0,
+                read_ahead: fetch.partitions.len() <= READS_MAX,
+            };
+            match self.read_partition(from, fetch.committed_only, asked, &mut fetched) {
                 Ok(Read::Done) => {}
                 Ok(Read::Soon) => reads += 1,
                 Err(failure) => {
@@ -150,8 +167,7 @@ impl Broker {
         &mut self,
         from: &FetchFrom,
         committed_only: bool,
-        left: usize,
-        first: bool,
+        asked: Asked,
         fetched: &mut Fetched,
     ) -> Result<Read, LogFailure> {
         let log = self.topics.partition_log(from.topic.as_ref(), from.partition)?;
@@ -169,11 +185,10 @@ impl Broker {
             return Err(LogFailure::OffsetOutOfRange);
         }
         let end = if committed_only { stable } else { high };
-        let most = from.max_bytes.min(left);
-        if offset >= end || (most == 0 && !first) {
+        if offset >= end || (asked.most == 0 && !asked.first) {
             return Ok(Read::Done);
         }
-        let (read, to) = read_batches(&mut self.store, log, offset, end, most, first, &mut fetched.batches)?;
+        let (read, to) = read_batches(&mut self.store, log, offset..end, asked, &mut fetched.batches)?;
         if committed_only && !fetched.batches.is_empty() {
             let Some(partition) = self.topics.partitions.get(&log) else { return Ok(read) };
             fetched.aborted = partition.aborted(offset, to);
@@ -242,7 +257,7 @@ impl Broker {
             }
         };
         for _ in 0..SCAN_BATCHES_MAX {
-            match self.store.batch_at(log, scan.next) {
+            match self.store.batch_at(log, scan.next, Wanted::ALL) {
                 Batch::Here { entry, base, bytes } => {
                     if base >= scan.end {
                         return Ok(Listed::Found(none));
@@ -373,15 +388,12 @@ impl Broker {
     }
 }
 
-/// Read batches from `offset` up to `end`, as far as they fit into `most` bytes; the first whatever its size, if `first`.
-/// Also returns the offset after the last one.
+/// Read batches of these offsets. Also returns the offset after the last one.
 fn read_batches(
     store: &mut storage::Store,
     log: LogId,
-    offset: u64,
-    end: u64,
-    most: usize,
-    first: bool,
+    Range { start: offset, end }: Range<u64>,
+    asked: Asked,
     batches: &mut Vec<FetchedBatch>,
 ) -> Result<(Read, u64), LogFailure> {
     let mut to = offset;
@@ -396,7 +408,8 @@ fn read_batches(
     };
     let mut bytes_read = 0;
     loop {
-        match store.batch_at(log, at) {
+        let wanted = Wanted { bytes: asked.most - bytes_read, more: asked.read_ahead };
+        match store.batch_at(log, at, wanted) {
             Batch::Here { entry, base, bytes } => {
                 if base >= end {
                     return Ok((Read::Done, to));
@@ -407,13 +420,13 @@ fn read_batches(
                 if after <= offset {
                     continue;
                 }
-                if bytes_read + bytes.len() > most && !(first && batches.is_empty()) {
+                if bytes_read + bytes.len() > asked.most && !(asked.first && batches.is_empty()) {
                     return Ok((Read::Done, to));
                 }
                 bytes_read += bytes.len();
                 to = after;
                 batches.push(FetchedBatch { base_offset: base as i64, bytes });
-                if bytes_read >= most {
+                if bytes_read >= asked.most {
                     return Ok((Read::Done, to));
                 }
             }

@@ -9,7 +9,7 @@ use model::record::{BatchHead, Records, StoredRecord, attribute};
 use model::request::Subscribe;
 use model::topic::OffsetAt;
 use model::{Event, Failure, LogFailure, Now, Offset, Reply, SessionId, Subject, SubscriptionId, limits};
-use storage::{Batch, LogId, Sought};
+use storage::{Batch, LogId, Sought, Wanted};
 
 use super::arguments::{self, Begin};
 use super::fetch::{Listed, WaitingList};
@@ -273,7 +273,7 @@ impl Broker {
                     Sought::Damaged(damage) => return Err(damage),
                 },
             };
-            let (entry, base, batch) = match self.store.batch_at(log, at) {
+            let (entry, base, batch) = match self.store.batch_at(log, at, Wanted::ALL) {
                 Batch::Here { entry, base, bytes } => (entry, base, bytes),
                 Batch::End | Batch::Soon => return Ok(Stop::Rest),
                 Batch::Damaged(damage) => return Err(damage),
@@ -347,7 +347,7 @@ impl Broker {
                 },
             };
             *at = Some(entry);
-            let base = match self.store.batch_at(log, entry) {
+            let base = match self.store.batch_at(log, entry, Wanted::ALL) {
                 Batch::Here { base, bytes, .. } if base < end && self.shown(log, base, &bytes).is_some() => {
                     return Ok(Some(base.max(start)));
                 }
