@@ -46,11 +46,11 @@ pub(crate) struct Cache {
 }
 
 impl Cache {
-    /// `bytes_max`: of everything in here; what is not durable yet stays even beyond it. Cold reads get a quarter
-    /// at most, but never less than they need, buffers for reuse another one.
+    /// `bytes_max`: of everything in here; what is not durable yet stays even beyond it. Cold reads get half of it
+    /// at most, but never less than they need, buffers for reuse a quarter.
     pub fn new(bytes_max: usize) -> Cache {
         let cold =
-            Cold { parts: BTreeMap::new(), order: VecDeque::new(), bytes: 0, bytes_max: (bytes_max / 4).max(COLD_BYTES_MIN) };
+            Cold { parts: BTreeMap::new(), order: VecDeque::new(), bytes: 0, bytes_max: (bytes_max / 2).max(COLD_BYTES_MIN) };
         Cache { recent: VecDeque::new(), recent_bytes: 0, bytes_max, spare: Vec::new(), spare_bytes: 0, cold }
     }
 

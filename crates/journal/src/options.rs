@@ -17,6 +17,6 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Options {
-        Options { segment_bytes: limits::JOURNAL_SEGMENT_BYTES, spare_files: 6, cache_bytes: 64 * 1024 * 1024, sync: true }
+        Options { segment_bytes: limits::JOURNAL_SEGMENT_BYTES, spare_files: 6, cache_bytes: 32 * 1024 * 1024, sync: true }
     }
 }

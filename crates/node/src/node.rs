@@ -45,7 +45,7 @@ impl Default for Options {
             topics: broker::TopicOptions::default(),
             groups: broker::GroupOptions::default(),
             sync: true,
-            cache_bytes: 64 * 1024 * 1024,
+            cache_bytes: 32 * 1024 * 1024,
             transient_bytes: 64 * 1024 * 1024,
             disk_free_limit_bytes: 50 * 1024 * 1024,
             cluster_name: "yam".into(),

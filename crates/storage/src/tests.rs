@@ -6,10 +6,10 @@ use model::{Header, Now, Offset, RecordParts, RecordView};
 use vfs::Vfs;
 use vfs::simulated::SimulatedDisk;
 
-use crate::reading::Wanted;
-use crate::{Available, Batch, LogId, Options, Recovery, Sizes, Sought, Store, Tag};
+use crate::{Available, Batch, LogId, Options, Recovery, Sizes, Sought, Store, Tag, Wanted};
 
 mod late;
+mod turns;
 
 struct NoCatalog;
 

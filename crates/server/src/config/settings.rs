@@ -243,10 +243,11 @@ pub static SETTINGS: &[Setting] = &[
     Setting {
         name: "cache-size",
         value: "SIZE",
-        default: "64MiB",
+        default: "32MiB",
         repeatable: false,
         doc: "Memory that keeps the newest part of the journal, from which messages are delivered without reading the disk. A \
-              backlog beyond it is read back from disk. A number of bytes, or one with KiB, MiB, GiB; at least 1MiB.",
+              backlog beyond it is read back from the files, for the most part out of the system's page cache; what was read \
+              back takes half of this memory at most. A number of bytes, or one with KiB, MiB, GiB; at least 1MiB.",
         apply: |config, values| {
             let bytes = size(one(values)?)?;
             if bytes < MIB {
