@@ -25,6 +25,8 @@ const RESERVED_IDS: i64 = 1000;
 pub(crate) const FORGOTTEN_AFTER_MS: u64 = 7 * 86_400_000;
 /// Transactions that are aborted in one turn because they are open for too long. Few in tests, so that there are turns.
 const ABORTED_PER_TURN: usize = if cfg!(test) { 4 } else { 256 };
+/// Aborted transactions that all partitions remember, beyond which no more records are written in transactions. Few in tests.
+const ABORTED_MAX: usize = if cfg!(test) { 100 } else { limits::ABORTED_TRANSACTIONS_MAX };
 /// What a transactional id takes in memory beside its name, about, in bytes; and each partition and group of its transaction.
 const ID_BYTES: usize = 256;
 const PARTITION_BYTES: usize = 16;
@@ -376,6 +378,9 @@ impl Broker {
     /// `LimitReached`.
     fn extend_transaction(&mut self, id: &str, partition: Option<LogId>, group: Option<&str>, now: Now) -> Result<(), Failure> {
         self.transactions.check_room()?;
+        if partition.is_some() && self.topics.aborted >= ABORTED_MAX {
+            return Err(Failure::LimitReached(format!("{ABORTED_MAX} aborted transactions lie in the partitions, the limit")));
+        }
         let groups: Vec<String> = group.into_iter().map(str::to_owned).collect();
         self.record(&Entry::TransactionAdd {
             transactional_id: id.into(),

@@ -39,6 +39,8 @@ pub const PRODUCERS_PER_PARTITION_MAX: usize = 2_000;
 pub const TRANSACTIONAL_IDS_MAX: usize = 100_000;
 /// What all transactional ids of one node may take in memory, about, in bytes, with what belongs to their open transactions.
 pub const TRANSACTIONS_BYTES_MAX: usize = 256 * 1024 * 1024;
+/// Aborted transactions whose records all partitions of one node hold: each is remembered, in 32 bytes, for each partition.
+pub const ABORTED_TRANSACTIONS_MAX: usize = 8_000_000;
 /// What one connection may have remembered of what it reads, about, in bytes.
 pub const FETCH_SESSION_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// Consumer groups of one node.

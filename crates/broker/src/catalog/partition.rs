@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use model::Lsn;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
 /// A batch that its producer may send again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -28,14 +28,29 @@ pub(crate) struct Producer {
     pub last_ms: i64,
 }
 
-/// A transaction that has ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// A transaction that has ended. There may be very many: they are written as lists, without the names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 pub(crate) struct Ended {
     pub producer_id: i64,
     pub first: u64,
     /// The offset of its marker.
     pub marker: u64,
     pub committed: bool,
+}
+
+const _: () = assert!(size_of::<Ended>() <= 32);
+
+impl Ended {
+    /// Offsets from its beginning to its marker.
+    pub fn span(&self) -> u64 {
+        self.marker.saturating_sub(self.first)
+    }
+}
+
+impl Serialize for Ended {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        (self.producer_id, self.first, self.marker, self.committed).serialize(serializer)
+    }
 }
 
 /// A partition's state without its records.

@@ -322,6 +322,12 @@ impl Broker {
         self.topics.next_compaction_ms = 0;
     }
 
+    /// No aborted record is left below this offset, and no crash brings one back.
+    pub(super) fn cleaned(&self, log: LogId) -> u64 {
+        let compacted = self.topics.partitions.get(&log).filter(|found| self.store.is_checkpointed(found.compacted_at));
+        compacted.map_or(0, |partition| partition.compacted)
+    }
+
     /// Note the latest offset of every key, up to the first that does not fit: there the compaction ends. Returns how many
     /// bytes were looked at.
     fn map_batch(&self, compaction: &mut Compaction, base: u64, batch: &[u8]) -> usize {

@@ -84,6 +84,8 @@ pub(crate) struct Topics {
     pub names: HashMap<Arc<str>, Topic, RandomState>,
     ids: HashMap<TopicId, Arc<str>, RandomState>,
     pub partitions: HashMap<LogId, Partition, foldhash::fast::FixedState>,
+    /// Aborted transactions that all of them remember.
+    pub aborted: usize,
     /// Fetches that wait, at most one for each session.
     waiting: HashMap<SessionId, Waiting, foldhash::fast::FixedState>,
     /// When fetches are answered at the latest: (mono ms, session).
@@ -157,6 +159,7 @@ impl Topics {
         self.ids.remove(&topic.id);
         for log in &topic.partitions {
             if let Some(partition) = self.partitions.remove(log) {
+                self.aborted -= partition.aborted_count();
                 self.woken.extend(partition.waiting);
             }
         }
@@ -179,9 +182,7 @@ impl Topics {
                 }
             }
             Entry::Partition { log, state } => {
-                if let Some(partition) = self.partitions.get_mut(&LogId(log)) {
-                    partition.restore(*state);
-                }
+                self.change_partition(LogId(log), |partition| partition.restore(*state));
             }
             other => return Some(other),
         }
@@ -190,9 +191,15 @@ impl Topics {
 
     /// Take in a producer's batch that was read back at recovery.
     pub fn note(&mut self, log: LogId, base: u64, head: &BatchHead, marker: Option<bool>) {
-        if let Some(partition) = self.partitions.get_mut(&log) {
-            partition.note(base, head, marker, Lsn(0), partition::BEFORE_THE_START);
-        }
+        self.change_partition(log, |partition| partition.note(base, head, marker, Lsn(0), partition::BEFORE_THE_START));
+    }
+
+    /// Change a partition in a way that may change which transactions it remembers.
+    fn change_partition(&mut self, log: LogId, change: impl FnOnce(&mut Partition)) {
+        let Some(partition) = self.partitions.get_mut(&log) else { return };
+        let before = partition.aborted_count();
+        change(partition);
+        self.aborted = self.aborted + partition.aborted_count() - before;
     }
 
     /// All topics are as recovery has found them, and the clock is known.

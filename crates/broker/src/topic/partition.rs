@@ -39,6 +39,10 @@ pub(crate) struct Partition {
     ended: VecDeque<Ended>,
     /// As many as there may be before some are forgotten.
     ended_max: usize,
+    /// How many of them were aborted.
+    aborted: usize,
+    /// The most offsets from the beginning of one of them to its marker.
+    ended_span: u64,
     /// Fetches that wait for more.
     pub waiting: BTreeSet<SessionId>,
 }
@@ -76,6 +80,8 @@ impl Partition {
             open: BTreeMap::new(),
             ended: VecDeque::new(),
             ended_max: ENDED_MIN,
+            aborted: 0,
+            ended_span: 0,
             waiting: BTreeSet::new(),
         }
     }
@@ -91,6 +97,20 @@ impl Partition {
         self.open = snapshot.producers.iter().filter_map(|(id, producer)| Some((producer.open?, *id))).collect();
         self.producers = snapshot.producers.into_iter().filter(|_| !planted::is(Bug::ProducerForgotten)).collect();
         self.ended = snapshot.ended.into();
+        self.count_ended();
+    }
+
+    /// Those that ended have become fewer, or others.
+    fn count_ended(&mut self) {
+        self.aborted = self.ended.iter().filter(|ended| !ended.committed).count();
+        self.ended_span = self.ended.iter().map(Ended::span).max().unwrap_or(0);
+        self.ended_max = ENDED_MIN.max(self.ended.len() * 2);
+        self.ended.shrink_to(self.ended_max);
+    }
+
+    /// Aborted transactions that are remembered.
+    pub fn aborted_count(&self) -> usize {
+        self.aborted
     }
 
     /// Whether a producer's batch may be appended (KIP-98, "Idempotent Producer").
@@ -149,7 +169,10 @@ impl Partition {
             if let Some(first) = producer.open.take() {
                 let committed = committed || planted::is(Bug::AbortShown);
                 self.open.remove(&first);
-                self.ended.push_back(Ended { producer_id: head.producer_id, first, marker: base, committed });
+                let ended = Ended { producer_id: head.producer_id, first, marker: base, committed };
+                self.aborted += usize::from(!committed);
+                self.ended_span = self.ended_span.max(ended.span());
+                self.ended.push_back(ended);
             }
             return;
         }
@@ -181,15 +204,22 @@ impl Partition {
     pub fn aborted(&self, from: u64, to: u64) -> Vec<(i64, i64)> {
         let behind = self.ended.partition_point(|ended| ended.marker < from);
         let touches = |ended: &&Ended| !ended.committed && ended.first < to;
-        self.ended.range(behind..).filter(touches).map(|ended| (ended.producer_id, ended.first as i64)).collect()
+        let near = self.ended_from(behind, to);
+        near.filter(touches).map(|ended| (ended.producer_id, ended.first as i64)).collect()
     }
 
     /// Whether what this producer wrote at `base` was aborted.
     pub fn is_aborted(&self, producer_id: i64, base: u64) -> bool {
         // A producer has one transaction at a time: of those that ended behind `base` its first is the one.
         let behind = self.ended.partition_point(|ended| ended.marker <= base);
-        let found = self.ended.range(behind..).find(|ended| ended.producer_id == producer_id);
+        let found = self.ended_from(behind, base).find(|ended| ended.producer_id == producer_id);
         found.is_some_and(|ended| !ended.committed && ended.first <= base)
+    }
+
+    /// Ended transactions from that place on, as far as they may begin at or before `offset`: there may be millions behind.
+    fn ended_from(&self, index: usize, offset: u64) -> impl Iterator<Item = &Ended> {
+        let last = offset.saturating_add(self.ended_span);
+        self.ended.range(index..).take_while(move |ended| ended.marker <= last)
     }
 
     /// Whether the marker at `base` ends a transaction that readers are told was aborted.
@@ -199,18 +229,18 @@ impl Partition {
             .is_ok_and(|index| self.ended.get(index).is_some_and(|ended| !ended.committed))
     }
 
-    /// Forget ended transactions that nobody needs to hear of any more, where there are twice as many as the last time.
-    pub fn forget_some_ended(&mut self, high_watermark: u64) {
+    /// As [`Partition::forget_ended`], where there are twice as many as the last time.
+    pub fn forget_some_ended(&mut self, high_watermark: u64, cleaned: u64) {
         if self.ended.len() >= self.ended_max {
-            self.forget_ended(high_watermark);
+            self.forget_ended(high_watermark, cleaned);
         }
     }
 
-    /// Forget ended transactions that nobody needs to hear of any more.
-    pub fn forget_ended(&mut self, high_watermark: u64) {
-        let start = self.start;
+    /// Forget ended transactions that nobody needs to hear of any more. `cleaned`: nothing that was aborted is left below.
+    pub fn forget_ended(&mut self, high_watermark: u64, cleaned: u64) {
+        let start = self.start.max(cleaned);
         self.ended.retain(|ended| ended.marker >= high_watermark || (!ended.committed && ended.marker >= start));
-        self.ended_max = ENDED_MIN.max(self.ended.len() * 2);
+        self.count_ended();
     }
 
     /// Forget producers that have not written for long and have nothing open.
@@ -344,10 +374,10 @@ mod tests {
         partition.note(3, &transactional(2, -1), Some(true), Lsn(0), 0);
         assert_eq!(partition.last_stable(4), 4);
         assert_eq!(partition.aborted(0, 4), [(1, 0)]);
-        partition.forget_ended(4);
+        partition.forget_ended(4, 2);
         assert_eq!(partition.aborted(0, 4), [(1, 0)], "aborted records are still there");
         partition.start = 4;
-        partition.forget_ended(4);
+        partition.forget_ended(4, 0);
         assert_eq!(partition.aborted(0, 4), []);
     }
 
@@ -385,9 +415,35 @@ mod tests {
             partition.note(2 * round, &transactional, None, Lsn(0), 0);
             partition.note(2 * round + 1, &transactional, Some(round % 10 > 0), Lsn(0), 0);
             // The last ten markers are not durable yet.
-            partition.forget_some_ended((2 * round).saturating_sub(20));
+            partition.forget_some_ended((2 * round).saturating_sub(20), 0);
         }
         assert_eq!(partition.aborted(0, 2_000).len(), 100, "aborted records are all there");
         assert!(partition.ended.len() < 300, "{}", partition.ended.len());
+    }
+
+    #[test]
+    fn an_aborted_transaction_takes_tens_of_bytes_and_gives_them_back() {
+        let mut partition = partition();
+        let transactional = BatchHead { attributes: attribute::TRANSACTIONAL, ..head(1, 0, -1, 1) };
+        let all = 100_000;
+        for round in 0..all {
+            partition.note(2 * round, &transactional, None, Lsn(0), 0);
+            partition.note(2 * round + 1, &transactional, Some(false), Lsn(0), 0);
+            partition.forget_some_ended(2 * round, 0);
+        }
+        let bytes = |partition: &Partition| partition.ended.capacity() * size_of::<Ended>();
+        assert_eq!(partition.aborted_count() as u64, all);
+        assert!(bytes(&partition) as u64 <= 2 * 32 * all, "{} of {all}", bytes(&partition));
+        let kept = serde_json::to_string(&partition.snapshot()).unwrap().len();
+        assert!(kept as u64 <= 32 * all, "in a checkpoint {kept} of {all}");
+        // Those that a fetch is told of are found wherever they are.
+        assert_eq!(partition.aborted(100_000, 100_004), [(1, 100_000), (1, 100_002)]);
+        assert!(partition.is_aborted(1, 100_000) && !partition.is_aborted(1, 100_001));
+        partition.start = 2 * all - 10;
+        partition.forget_ended(2 * all, 0);
+        assert_eq!((partition.aborted_count(), partition.aborted(0, 2 * all).len()), (5, 5));
+        assert!(bytes(&partition) <= 4 * 1024, "{}", bytes(&partition));
+        partition.forget_ended(2 * all, 2 * all - 4);
+        assert_eq!(partition.aborted_count(), 2, "compaction has taken away the others");
     }
 }

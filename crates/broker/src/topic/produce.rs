@@ -74,10 +74,11 @@ impl Broker {
         now: Now,
     ) -> Option<(i64, Lsn)> {
         let appended = self.store.append_batch(log, batch, 0, group)?;
-        let partition = self.topics.partitions.get_mut(&log)?;
-        partition.note(appended.base, head, marker, appended.end, now.wall_ms as i64);
+        let now_ms = now.wall_ms as i64;
+        self.topics.change_partition(log, |partition| partition.note(appended.base, head, marker, appended.end, now_ms));
         if marker.is_some() {
-            partition.forget_some_ended(self.store.stream_end(log));
+            let (high, cleaned) = (self.store.stream_end(log), self.cleaned(log));
+            self.topics.change_partition(log, |partition| partition.forget_some_ended(high, cleaned));
         }
         self.statistics.published += u64::from(head.offsets);
         Some((appended.base as i64, appended.end))

@@ -38,11 +38,14 @@ impl Broker {
         self.record(&Entry::LogStart { log: log.0, offset: start });
         self.store.drop_before(log, start);
         self.store.flush_settles();
-        let high = self.store.stream_end(log);
-        if let Some(partition) = self.topics.partitions.get_mut(&log) {
-            partition.forget_ended(high);
-        }
+        self.forget_ended(log);
         self.wake_readers(log);
+    }
+
+    /// Forget transactions of the partition that ended and that nobody needs to hear of any more.
+    fn forget_ended(&mut self, log: LogId) {
+        let (high, cleaned) = (self.store.stream_end(log), self.cleaned(log));
+        self.topics.change_partition(log, |partition| partition.forget_ended(high, cleaned));
     }
 
     /// From time to time, drop what the topics' settings say is too old, too much or superseded.
@@ -60,9 +63,8 @@ impl Broker {
             if let Some(start) = self.retained_from(log, now) {
                 self.move_start(log, start);
             }
-            let high = self.store.stream_end(log);
+            self.forget_ended(log);
             if let Some(partition) = self.topics.partitions.get_mut(&log) {
-                partition.forget_ended(high);
                 partition.forget_producers(now.wall_ms as i64 - PRODUCER_MS);
             }
         }

@@ -1008,6 +1008,69 @@ fn no_crash_brings_back_what_a_tombstone_covered() {
 }
 
 #[test]
+fn aborted_transactions_are_bounded_and_forgotten_with_their_records() {
+    for way in ["DeleteRecords", "retention", "compaction", "deletion"] {
+        let mut world = World::new(39);
+        let compacted = [("cleanup.policy", "compact"), ("segment.ms", "100"), ("delete.retention.ms", "0")];
+        let deleted = [("retention.ms", "1000"), ("message.timestamp.before.max.ms", "1000"), ("segment.ms", "100")];
+        world.create("t", 1, if way == "compaction" { &compacted } else { &deleted });
+        let me = world.init(None).unwrap();
+        for sequence in 0..100 {
+            world.add(me, "t").unwrap();
+            let mut records = keyed(&[(sequence as u8, Some("x"))], T0, 0);
+            let producer = batch(&["x"], T0, Some((me.0, me.1, sequence)), attribute::TRANSACTIONAL);
+            records[21..23].copy_from_slice(&producer[21..23]);
+            records[43..57].copy_from_slice(&producer[43..57]);
+            model::record::seal(&mut records);
+            world.produce("t", &records).unwrap();
+            world.end(me, false, false).unwrap();
+        }
+        assert!(matches!(world.add(me, "t"), Err(Failure::LimitReached(_))));
+        world.settle();
+        for restart in [false, true] {
+            assert_eq!(world.broker.topics.aborted, 100, "restarted: {restart}");
+            world.broker.checkpoint();
+            world.settle();
+            world.crash();
+        }
+        match way {
+            "DeleteRecords" => {
+                world.ask(Request::DeleteRecords { topic: "t", partition: 0, before: Some(190) }).unwrap();
+                assert_eq!(world.broker.topics.aborted, 5);
+                world.ask(Request::DeleteRecords { topic: "t", partition: 0, before: None }).unwrap();
+            }
+            "deletion" => {
+                world.ask(Request::DeleteTopic { topic: TopicRef::Name("t") }).unwrap();
+                world.create("t", 1, &[]);
+            }
+            _ => {
+                world.now.wall_ms += 10_000;
+                world.now.mono_ms += 300_000;
+                for _ in 0..200 {
+                    world.turn();
+                }
+                assert!(way == "retention" || world.broker.topics.aborted == 100, "a crash would bring the records back");
+                world.broker.checkpoint();
+                world.settle();
+                world.now.mono_ms += 300_000;
+                world.settle();
+            }
+        }
+        assert_eq!(world.broker.topics.aborted, 0, "{way}");
+        world.add(me, "t").unwrap();
+        world.broker.checkpoint();
+        world.settle();
+        world.crash();
+        world.settle();
+        assert_eq!(world.broker.topics.aborted, 0, "{way}");
+        let start = world.list("t", OffsetAt::Earliest, false).0;
+        let left = world.fetch("t", start, false);
+        let data = |batch: &&model::topic::FetchedBatch| !BatchHead::parse(&batch.bytes).unwrap().is(attribute::CONTROL);
+        assert_eq!(left.batches.iter().filter(data).count(), 0, "{way}");
+    }
+}
+
+#[test]
 fn old_records_are_looked_for_in_every_partition_some_of_them_a_turn() {
     let mut world = World::new(31);
     world.create("t", 10, &[("retention.ms", "1000")]);
