@@ -45,12 +45,23 @@ impl Cleaning {
     }
 }
 
-/// The partition is looked for with the largest part that is not compacted.
+/// The partition is looked for with something overdue, or else with the largest part that is not compacted.
 pub(super) struct Search {
     /// Those still to be looked at.
     left: Vec<LogId>,
-    /// What part of the best one is not compacted, and where its compaction would end.
-    best: Option<(f64, LogId, u64)>,
+    best: Option<(Uncompacted, LogId)>,
+}
+
+/// What is not compacted of a partition, and can be.
+struct Uncompacted {
+    /// Something of it must not wait for longer.
+    overdue: bool,
+    /// What part of the partition it is.
+    ratio: f64,
+    /// Where it ends.
+    end: u64,
+    /// Its latest time stamp: wall ms.
+    newest_ms: u64,
 }
 
 /// A partition that is being compacted.
@@ -66,6 +77,8 @@ pub(super) struct Compaction {
     tombstones: bool,
     /// Records below this are looked at.
     end: u64,
+    /// That is all that was to be compacted: none of it is younger than this, in wall ms.
+    newest_ms: Option<u64>,
     /// The next batch.
     next: Offset,
     /// The latest offset of every key between `dirty` and `end`.
@@ -128,21 +141,21 @@ impl Broker {
         };
     }
 
-    /// Look at some partitions; of all, the one with the largest part that is not compacted comes next, where that is large
-    /// enough.
+    /// Look at some partitions; of all, one with something overdue comes next, or else the one with the largest part that is
+    /// not compacted, where that is large enough.
     fn search_some(&mut self, mut search: Search, now: Now) -> Cleaning {
         for log in search.left.split_off(search.left.len().saturating_sub(PARTITIONS_PER_TURN)) {
-            if let Some((ratio, end)) = self.uncompacted(log, now)
-                && search.best.is_none_or(|(best, ..)| ratio > best)
+            if let Some(found) = self.uncompacted(log, now)
+                && search.best.as_ref().is_none_or(|(best, _)| (found.overdue, found.ratio) > (best.overdue, best.ratio))
             {
-                search.best = Some((ratio, log, end));
+                search.best = Some((found, log));
             }
         }
         if !search.left.is_empty() {
             return Cleaning::Search(search);
         }
-        let found = search.best.and_then(|(_, log, end)| Some((log, end, self.topics.partitions.get(&log)?)));
-        found.map_or(Cleaning::Nothing, |(log, end, partition)| {
+        let found = search.best.and_then(|(found, log)| Some((log, found, self.topics.partitions.get(&log)?)));
+        found.map_or(Cleaning::Nothing, |(log, Uncompacted { end, newest_ms, .. }, partition)| {
             Cleaning::Compact(Box::new(Compaction {
                 log,
                 start: partition.start,
@@ -150,6 +163,7 @@ impl Broker {
                 tombstones: false,
                 settled: self.store.is_checkpointed(partition.compacted_at),
                 end,
+                newest_ms: Some(newest_ms),
                 next: Offset(0),
                 latest: HashMap::default(),
                 key_bytes: 0,
@@ -158,29 +172,35 @@ impl Broker {
         })
     }
 
-    /// What part of a partition is not compacted, if that is enough, and up to where it can be.
-    fn uncompacted(&mut self, log: LogId, now: Now) -> Option<(f64, u64)> {
+    /// What of a partition is not compacted and can be, if that is enough.
+    fn uncompacted(&mut self, log: LogId, now: Now) -> Option<Uncompacted> {
         let settings = self.topics.settings_of(log).filter(|settings| settings.compact)?;
         let (ratio_min, lag_ms) = (settings.dirty_ratio, settings.min_compaction_lag_ms);
         let (segment_bytes, segment_ms) = (settings.segment_bytes, settings.segment_ms);
-        let full = |stretch: &Stretch| {
-            stretch.open && (stretch.bytes >= segment_bytes || now.wall_ms.saturating_sub(stretch.newest_ms) >= segment_ms)
-        };
-        if self.store.stretches(log).any(|stretch| full(&stretch)) {
+        let partition = self.topics.partitions.get(&log)?;
+        let waited_ms = now.wall_ms.saturating_sub(partition.uncompacted_ms);
+        let overdue = u64::try_from(settings.max_compaction_lag_ms).is_ok_and(|lag_ms| waited_ms > lag_ms);
+        let full =
+            |stretch: &Stretch| stretch.bytes >= segment_bytes || now.wall_ms.saturating_sub(stretch.newest_ms) >= segment_ms;
+        // What is overdue lies in the first.
+        let first = self.store.stretches(log).find(|stretch| stretch.end > partition.compacted);
+        let late = overdue && first.is_some_and(|first| first.open);
+        if late || self.store.stretches(log).any(|stretch| stretch.open && full(&stretch)) {
             self.store.close_stretch(log);
         }
         let partition = self.topics.partitions.get(&log)?;
         let stable = partition.last_stable(self.store.stream_end(log));
         let youngest_ms = now.wall_ms.saturating_sub(u64::try_from(lag_ms).unwrap_or(0));
         let fit = |stretch: &Stretch| !stretch.open && stretch.end <= stable && stretch.newest_ms <= youngest_ms;
-        let (mut clean, mut dirty, mut end) = (0u64, 0u64, None);
+        let (mut clean, mut dirty, mut end, mut newest_ms) = (0u64, 0u64, None, 0);
         for stretch in self.store.stretches(log).take_while(fit) {
             *(if stretch.end <= partition.compacted { &mut clean } else { &mut dirty }) += stretch.bytes;
             end = Some(stretch.end);
+            newest_ms = stretch.newest_ms.max(newest_ms);
         }
         let end = end.filter(|_| dirty > 0)?;
         let ratio = dirty as f64 / (clean + dirty) as f64;
-        (ratio >= ratio_min).then_some((ratio, end))
+        (overdue || ratio >= ratio_min).then_some(Uncompacted { overdue, ratio, end, newest_ms })
     }
 
     /// Whether there is more to do.
@@ -314,6 +334,8 @@ impl Broker {
         if let Some(partition) = self.topics.partitions.get_mut(&compaction.log) {
             partition.compacted = compaction.end;
             partition.compacted_at = self.store.appended();
+            // What came later is hardly older; and one that follows at once says it itself.
+            partition.uncompacted_ms = compaction.newest_ms.unwrap_or(partition.uncompacted_ms);
         }
         if compaction.tombstones {
             self.store.want_checkpoint();
@@ -348,7 +370,7 @@ impl Broker {
             let key_bytes = compaction.key_bytes + key.len() + KEY_OVERHEAD;
             // One always fits, so that each time some more is compacted.
             if key_bytes > KEY_BYTES_MAX && !compaction.latest.is_empty() {
-                compaction.end = offset;
+                (compaction.end, compaction.newest_ms) = (offset, None);
                 break;
             }
             compaction.key_bytes = key_bytes;

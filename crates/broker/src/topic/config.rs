@@ -76,7 +76,13 @@ static SETTINGS: &[Setting] = &[
     setting("leader.replication.throttled.replicas", List, "", Rule::Any, "Without effect: one node has no followers."),
     setting("local.retention.bytes", Long, "-2", Rule::From(-2), "Without effect: nothing is tiered."),
     setting("local.retention.ms", Long, "-2", Rule::From(-2), "Without effect: nothing is tiered."),
-    setting("max.compaction.lag.ms", Long, FOREVER, Rule::From(1), "Without effect: min.cleanable.dirty.ratio decides."),
+    setting(
+        "max.compaction.lag.ms",
+        Long,
+        FOREVER,
+        Rule::From(1),
+        "How long a record stays uncompacted at most, whatever min.cleanable.dirty.ratio says.",
+    ),
     setting(
         "max.message.bytes",
         Int,
@@ -172,6 +178,7 @@ pub(crate) struct Settings {
     pub retention_bytes: i64,
     pub tombstone_ms: i64,
     pub min_compaction_lag_ms: i64,
+    pub max_compaction_lag_ms: i64,
     /// How much of a partition must be uncompacted before it is compacted.
     pub dirty_ratio: f64,
     /// The newest stretch of a compacted topic is closed at this size, or at this age.
@@ -205,6 +212,7 @@ impl Settings {
             retention_bytes: number("retention.bytes"),
             tombstone_ms: number("delete.retention.ms"),
             min_compaction_lag_ms: number("min.compaction.lag.ms"),
+            max_compaction_lag_ms: number("max.compaction.lag.ms"),
             dirty_ratio: text("min.cleanable.dirty.ratio").parse().unwrap_or(0.5),
             segment_bytes: u64::try_from(number("segment.bytes")).unwrap_or(u64::MAX),
             segment_ms: u64::try_from(number("segment.ms")).unwrap_or(u64::MAX),
@@ -250,6 +258,16 @@ fn check(setting: &Setting, value: &str) -> Result<(), Failure> {
     }
 }
 
+/// Whether the values of a topic's settings go together.
+fn check_together(config: &Config) -> Result<(), Failure> {
+    let settings = Settings::new(config);
+    let (min, max) = (settings.min_compaction_lag_ms, settings.max_compaction_lag_ms);
+    if min <= max {
+        return Ok(());
+    }
+    Err(refuse(format!("min.compaction.lag.ms ({min}) is greater than max.compaction.lag.ms ({max})")))
+}
+
 /// Set what a creation asks for. No value: the default.
 pub(crate) fn of_creation(asked: &[(String, Option<String>)]) -> Result<Config, Failure> {
     let mut config = Config::new();
@@ -259,6 +277,7 @@ pub(crate) fn of_creation(asked: &[(String, Option<String>)]) -> Result<Config, 
         check(setting, value)?;
         config.insert(name.clone(), value.clone());
     }
+    check_together(&config)?;
     Ok(config)
 }
 
@@ -309,6 +328,7 @@ pub(crate) fn changed(config: &Config, changes: &[ConfigChange], replace: bool) 
         check(setting, &value)?;
         new.insert(change.name.clone(), value);
     }
+    check_together(&new)?;
     Ok(new)
 }
 
@@ -380,6 +400,7 @@ pub(crate) fn describe_broker(options: &super::Options, groups: &crate::group::O
             default("min.cleanable.dirty.ratio"),
             "Default of min.cleanable.dirty.ratio.",
         ),
+        fixed("log.cleaner.max.compaction.lag.ms", Long, default("max.compaction.lag.ms"), "Default of max.compaction.lag.ms."),
         fixed("log.cleaner.min.compaction.lag.ms", Long, default("min.compaction.lag.ms"), "Default of min.compaction.lag.ms."),
         fixed("log.cleanup.policy", List, default("cleanup.policy"), "Default of cleanup.policy."),
         fixed("log.flush.interval.messages", Long, flush_messages(synced).into(), "Default of flush.messages."),
@@ -476,6 +497,11 @@ mod tests {
         assert!(Settings::new(&both).compact && Settings::new(&both).delete);
         let one = changed(&both, &[set("cleanup.policy", ConfigOperation::Subtract("delete".into()))], false).unwrap();
         assert_eq!(one["cleanup.policy"], "compact");
+        // Nothing may have to wait for longer than it can.
+        let lag = |name: &str, value: &str| set(name, ConfigOperation::Set(value.into()));
+        let waits = changed(&both, &[lag("min.compaction.lag.ms", "5"), lag("max.compaction.lag.ms", "5")], false).unwrap();
+        assert!(changed(&waits, &[lag("max.compaction.lag.ms", "4")], false).is_err());
+        assert!(changed(&waits, &[lag("min.compaction.lag.ms", "6")], false).is_err());
         // A list that is compared with another may not be longer than what is kept, and comes once.
         let throttled = "leader.replication.throttled.replicas";
         for operation in [ConfigOperation::Append(long.clone()), ConfigOperation::Subtract(long.clone())] {

@@ -31,6 +31,8 @@ pub(crate) struct Partition {
     pub compacted: u64,
     /// How long the journal was then.
     pub compacted_at: Lsn,
+    /// No record that was not compacted is older, in wall ms; 0 after a restart: nobody knows.
+    pub uncompacted_ms: u64,
     producers: HashMap<i64, Producer, FixedState>,
     /// Open transactions by their first offset.
     open: BTreeMap<u64, i64>,
@@ -76,6 +78,7 @@ impl Partition {
             start: 0,
             compacted: 0,
             compacted_at: Lsn(0),
+            uncompacted_ms: 0,
             producers: HashMap::default(),
             open: BTreeMap::new(),
             ended: VecDeque::new(),

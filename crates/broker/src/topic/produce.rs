@@ -75,6 +75,11 @@ impl Broker {
     ) -> Option<(i64, Lsn)> {
         let appended = self.store.append_batch(log, batch, 0, group)?;
         let now_ms = now.wall_ms as i64;
+        if let Some(partition) = self.topics.partitions.get_mut(&log)
+            && partition.compacted == appended.base
+        {
+            partition.uncompacted_ms = u64::try_from(head.max_timestamp_ms).unwrap_or(now.wall_ms);
+        }
         self.topics.change_partition(log, |partition| partition.note(appended.base, head, marker, appended.end, now_ms));
         if marker.is_some() {
             let (high, cleaned) = (self.store.stream_end(log), self.cleaned(log));

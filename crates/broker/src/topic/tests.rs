@@ -924,6 +924,58 @@ fn compaction_goes_on_where_it_stopped_and_takes_turns() {
     assert!(turns >= 2 * 40 * 60 * 28 / (16 * 1024), "all records are looked at twice or more, 16 KiB a turn: {turns}");
 }
 
+#[test]
+fn no_record_waits_for_longer_than_max_compaction_lag_ms() {
+    let mut world = World::new(42);
+    let lag = [("cleanup.policy", "compact"), ("max.compaction.lag.ms", "60000"), ("min.cleanable.dirty.ratio", "0.9")];
+    world.create("t", 1, &lag);
+    let pass = |world: &mut World, ms: u64| {
+        world.now.wall_ms += ms;
+        world.now.mono_ms += ms;
+        for _ in 0..50 {
+            world.turn();
+        }
+    };
+    let write = |world: &mut World, key: u8| {
+        world.produce("t", &keyed(&[(key, Some("x"))], world.now.wall_ms as i64, 0)).unwrap().base_offset
+    };
+    let count = |world: &mut World| all_records(world, "t").len();
+    let keys = || 0..100;
+    for key in keys().chain([0]) {
+        write(&mut world, key);
+    }
+    pass(&mut world, 60_000);
+    assert_eq!(count(&mut world), 101, "it may wait for so long");
+    pass(&mut world, 15_000);
+    assert_eq!(count(&mut world), 100);
+    // What comes later is little beside the rest, and waits until it is as old.
+    pass(&mut world, 300_000);
+    write(&mut world, 0);
+    pass(&mut world, 59_000);
+    assert_eq!(count(&mut world), 101);
+    pass(&mut world, 16_000);
+    assert_eq!(count(&mut world), 100);
+    // One that is written again and again leaves nothing older than that and the time between a few looks, and is not
+    // compacted all the time.
+    let (mut written, mut before, mut compacted) = (Vec::new(), 0, 0);
+    for round in 0..200u64 {
+        written.push((write(&mut world, 0), round));
+        pass(&mut world, 1_000);
+        let all = all_records(&mut world, "t");
+        let old = |(offset, round_of): &&(i64, u64)| round > round_of + 91 && all.iter().any(|(found, ..)| found == offset);
+        assert_eq!(written.iter().find(old), None, "in round {round}");
+        compacted += usize::from(all.len() < before);
+        before = all.len();
+    }
+    assert!((2..=5).contains(&compacted), "{compacted} times");
+    world.settle();
+    world.crash();
+    for ms in [15_000, 60_000, 15_000] {
+        pass(&mut world, ms);
+    }
+    assert_eq!(count(&mut world), 100);
+}
+
 /// Paging makes one stretch of several. Where it did so while the first of them was looked through, the others counted as
 /// compacted without having been looked at: what they held of a key came back when its tombstone went.
 #[test]
