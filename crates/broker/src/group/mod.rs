@@ -17,15 +17,17 @@ pub(crate) mod requests;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Bound;
 use std::sync::Arc;
 
+use foldhash::fast::RandomState;
 use model::planted::{self, Bug};
 use model::{Event, Failure, Lsn, Now, Reply, SessionId, limits};
 
 use crate::broker::{Broker, Sink};
 use crate::catalog::Entry;
+use crate::catalog::group::RecordedOffset;
 use rebalance::{Answer, Effects, Group};
 
 /// Groups whose offsets are looked at in one call, when those that expired are looked for.
@@ -72,6 +74,7 @@ impl Default for Options {
 #[derive(Default)]
 pub(crate) struct Groups {
     groups: BTreeMap<Arc<str>, Group>,
+    holders: Holders,
     /// When groups want to be looked at: (mono ms, group).
     timers: BTreeSet<(u64, Arc<str>)>,
     /// Answers to be handed out.
@@ -83,6 +86,25 @@ pub(crate) struct Groups {
     next_sweep_ms: u64,
     /// The last group that was looked at, where a sweep goes on.
     swept: Option<Arc<str>>,
+}
+
+/// The groups that have committed something of a topic, or will with a transaction. Invariant: those for which
+/// [`offsets::Offsets::holds`] says so, and no others.
+#[derive(Default)]
+struct Holders(HashMap<Arc<str>, BTreeSet<Arc<str>>, RandomState>);
+
+impl Holders {
+    fn insert(&mut self, topic: &Arc<str>, group: &Arc<str>) {
+        self.0.entry(topic.clone()).or_default().insert(group.clone());
+    }
+
+    fn remove(&mut self, topic: &str, group: &str) {
+        let Some(groups) = self.0.get_mut(topic) else { return };
+        groups.remove(group);
+        if groups.is_empty() {
+            self.0.remove(topic);
+        }
+    }
 }
 
 impl Groups {
@@ -114,11 +136,21 @@ impl Groups {
             }
             Entry::CommitOffsets(commit) => {
                 let group = self.groups.entry(commit.group.clone()).or_insert_with(|| Group::new(commit.at_ms));
+                for RecordedOffset(topic, ..) in &commit.offsets {
+                    if !group.offsets.holds(topic) {
+                        self.holders.insert(topic, &commit.group);
+                    }
+                }
                 group.offsets.commit(&commit);
             }
-            Entry::DeleteOffsets { group, offsets } => {
-                if let Some(group) = self.groups.get_mut(&*group) {
-                    offsets.iter().for_each(|(topic, partition)| group.offsets.delete(topic, *partition));
+            Entry::DeleteOffsets { group: name, offsets } => {
+                if let Some(group) = self.groups.get_mut(&*name) {
+                    for (topic, partition) in &offsets {
+                        group.offsets.delete(topic, *partition);
+                        if !group.offsets.holds(topic) {
+                            self.holders.remove(topic, &name);
+                        }
+                    }
                 }
             }
             Entry::DeleteGroup { group } => self.remove(&group),
@@ -129,10 +161,13 @@ impl Groups {
 
     /// A producer's transaction has ended: what it committed for the group counts from now on, or is dropped. That is safe
     /// from `at` on. This follows from the entry that ends the transaction, live and at recovery.
-    pub fn end_transaction(&mut self, group: &str, producer_id: i64, commit: bool, at: Lsn) {
-        if let Some(group) = self.groups.get_mut(group)
-            && group.offsets.end_transaction(producer_id, commit)
+    pub fn end_transaction(&mut self, name: &str, producer_id: i64, commit: bool, at: Lsn) {
+        if let Some(group) = self.groups.get_mut(name)
+            && let Some(topics) = group.offsets.end_transaction(producer_id, commit)
         {
+            for topic in topics.iter().filter(|topic| !group.offsets.holds(topic)) {
+                self.holders.remove(topic, name);
+            }
             group.committed_at = at;
             recount(&mut self.bytes, group);
         }
@@ -140,7 +175,8 @@ impl Groups {
 
     /// A topic is gone, and the offsets in it. This follows from the entry that deletes it, live and at recovery.
     pub fn topic_deleted(&mut self, topic: &str) {
-        for group in self.groups.values_mut() {
+        for name in self.holders.0.remove(topic).unwrap_or_default() {
+            let Some(group) = self.groups.get_mut(&name) else { continue };
             group.offsets.topic_deleted(topic);
             recount(&mut self.bytes, group);
         }
@@ -149,6 +185,7 @@ impl Groups {
     fn remove(&mut self, name: &str) {
         let Some(group) = self.groups.remove(name) else { return };
         self.bytes -= group.counted;
+        group.offsets.topics().for_each(|topic| self.holders.remove(topic, name));
         if let Some(at) = group.scheduled {
             self.timers.remove(&(at, name.into()));
         }

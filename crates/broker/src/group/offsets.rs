@@ -93,9 +93,10 @@ impl Offsets {
         }
     }
 
-    /// The producer's transaction has ended. True: there was something to be done.
-    pub fn end_transaction(&mut self, producer_id: i64, commit: bool) -> bool {
-        let Some(pending) = self.pending.remove(&producer_id) else { return false };
+    /// The producer's transaction has ended. Returns the topics that it was about, where there was something to be done.
+    pub fn end_transaction(&mut self, producer_id: i64, commit: bool) -> Option<Vec<Arc<str>>> {
+        let pending = self.pending.remove(&producer_id)?;
+        let topics = pending.keys().cloned().collect();
         for (topic, partitions) in pending {
             for (partition, position) in partitions {
                 let later = get(&self.committed, &topic, partition).is_some_and(|other| other.sequence > position.sequence);
@@ -106,7 +107,7 @@ impl Offsets {
                 }
             }
         }
-        true
+        Some(topics)
     }
 
     pub fn delete(&mut self, topic: &str, partition: u32) {
@@ -123,6 +124,16 @@ impl Offsets {
             self.bytes -= dropped(positions);
         }
         self.pending.retain(|_, positions| !positions.is_empty());
+    }
+
+    /// Whether there is anything about a topic.
+    pub fn holds(&self, topic: &str) -> bool {
+        self.committed.contains_key(topic) || self.pending.values().any(|positions| positions.contains_key(topic))
+    }
+
+    /// The topics of which there is something, some of them more than once.
+    pub fn topics(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.committed.keys().chain(self.pending.values().flat_map(BTreeMap::keys))
     }
 
     pub fn contains(&self, topic: &str, partition: u32) -> bool {

@@ -1,5 +1,7 @@
 //! What groups commit, and how they are looked after.
 
+use std::collections::BTreeSet;
+
 use model::group::TransactionRef;
 use model::topic::TopicRef;
 
@@ -352,6 +354,21 @@ fn a_commit_of_very_many_offsets_is_one_answer() {
     assert_eq!(world.committed("g"), 1_996);
 }
 
+impl World {
+    /// A topic that goes finds those groups that hold something of it, and no others.
+    fn check_holders(&self) {
+        let groups = &self.broker.groups;
+        let mut expected = BTreeMap::<_, BTreeSet<_>>::new();
+        for (name, group) in &groups.groups {
+            for topic in group.offsets.topics() {
+                expected.entry(topic).or_default().insert(name.clone());
+            }
+        }
+        let holders: BTreeMap<_, _> = groups.holders.0.iter().map(|(topic, names)| (topic, names.clone())).collect();
+        assert_eq!(holders, expected);
+    }
+}
+
 /// What is recovered is what there was, whatever was done and wherever a checkpoint fell: the entries that would make it
 /// afresh are the same.
 #[test]
@@ -394,6 +411,7 @@ fn groups_are_the_same_after_a_restart() {
                 _ => {}
             }
             world.now.wall_ms += 1;
+            world.check_holders();
         }
         world.settle();
         let entries = |world: &World| {
@@ -404,11 +422,13 @@ fn groups_are_the_same_after_a_restart() {
         let before = entries(&world);
         world.crash();
         assert_eq!(entries(&world), before, "seed {seed}");
+        world.check_holders();
         members.iter().for_each(|member| assert!(matches!(world.leave(member), Ok(Reply::DurableAt(_)))));
         for group in ["a", "b", "g"] {
             drop(world.ask(0, Request::DeleteGroup { group }));
         }
         assert_eq!(entries(&world), [], "seed {seed}");
+        assert!(world.broker.groups.holders.0.is_empty(), "seed {seed}");
         assert_eq!(world.broker.groups.bytes, 0, "seed {seed}: nothing is left, and nothing is counted");
     }
 }
