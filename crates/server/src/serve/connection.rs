@@ -170,10 +170,12 @@ impl Connection {
 
     /// So much is held that it is not copied: read into the buffer, add that, and offer all of it.
     fn read_behind_held(&mut self, node: &mut Node, buffer: &mut [u8], limit: usize, now: Now) -> Result<(), End> {
-        let to = READ_BYTES.min(limit).min(buffer.len());
-        let count = self.receive(&mut buffer[..to])?;
-        self.held.extend_from_slice(&buffer[..count]);
         let needed = node.input_needed(self.session);
+        // What comes behind the frame would only make the room for it too small.
+        let missing = needed.checked_sub(self.held.len()).filter(|missing| *missing > 0).unwrap_or(READ_BYTES);
+        let to = READ_BYTES.min(limit).min(buffer.len()).min(missing);
+        let count = self.receive(&mut buffer[..to])?;
+        hold(&mut self.held, &buffer[..count], needed);
         if self.held.len() >= needed {
             let held = std::mem::take(&mut self.held);
             let used = node.receive(self.session, &held, now);
@@ -294,6 +296,39 @@ impl Connection {
             && let Some(output) = node.output(self.session)
         {
             output.shrink();
+        }
+    }
+}
+
+/// Hold more input. There is room for the `needed` bytes of a frame as they come, and never for more than twice of what has
+/// arrived: what a frame says of its length is not believed.
+fn hold(held: &mut Vec<u8>, more: &[u8], needed: usize) {
+    let len = held.len() + more.len();
+    if len > held.capacity() {
+        let room = needed.clamp(len, 2 * len);
+        held.reserve_exact(room - held.len());
+    }
+    held.extend_from_slice(more);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn there_is_room_for_a_frame_as_it_comes_and_no_more() {
+        let frame = vec![7; 12 << 20];
+        for needed in [frame.len(), 100 << 20, 0] {
+            let (mut held, mut moves) = (Vec::new(), 0);
+            for part in frame.chunks(READ_BYTES) {
+                let before = held.capacity();
+                hold(&mut held, part, needed);
+                moves += usize::from(held.capacity() != before);
+                let room = held.capacity();
+                assert!(room <= 2 * held.len() && room <= needed.max(held.len()), "{room} for {} of {needed}", held.len());
+            }
+            assert_eq!(held, frame);
+            assert!(needed == 0 || moves <= 8, "moved {moves} times");
         }
     }
 }
