@@ -158,7 +158,7 @@ impl Store {
         };
         if bytes.cold {
             if record::verify(bytes.bytes) != Ok(len as usize) {
-                return Available::Damaged(format!("the record at journal position {position:#x} fails its checksum"));
+                return Available::Damaged(format!("the record at {} fails its checksum", self.place_in_journal(position)));
             }
             // The first one of what a read brought.
             if wanted.more
@@ -170,6 +170,14 @@ impl Store {
             }
         }
         found
+    }
+
+    /// Where a position of the journal is, for people.
+    fn place_in_journal(&self, position: u64) -> String {
+        match self.journal.extent(Lsn(position), 0, 0) {
+            Some((Extent { path, offset, .. }, _)) => format!("byte {offset} of {path}"),
+            None => format!("position {position} of the journal"),
+        }
     }
 
     /// Have read what follows `offset` in the log behind this part of the journal, if not much else is being read.
@@ -215,7 +223,7 @@ impl Store {
             }
         }
         if let Some((.., error)) = self.reads.unreadable.iter().find(|(start, end, _)| *start <= position && position < *end) {
-            return Available::Damaged(format!("cannot read the journal at position {position:#x}: {error}"));
+            return Available::Damaged(format!("cannot read {}: {error}", self.place_in_journal(position)));
         }
         let bytes = self.read_bytes(wanted);
         let Some((extent, start)) = self.journal.extent(Lsn(position), len as usize, bytes) else {

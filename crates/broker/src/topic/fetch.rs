@@ -188,12 +188,27 @@ impl Broker {
         if offset >= end || (asked.most == 0 && !asked.first) {
             return Ok(Read::Done);
         }
-        let (read, to) = read_batches(&mut self.store, log, offset..end, asked, &mut fetched.batches)?;
+        let (read, to) = match read_batches(&mut self.store, log, offset..end, asked, &mut fetched.batches) {
+            Ok(read) => read,
+            Err(damage) => {
+                self.tell_damage(log, offset, &damage);
+                return Err(LogFailure::Damaged);
+            }
+        };
         if committed_only && !fetched.batches.is_empty() {
             let Some(partition) = self.topics.partitions.get(&log) else { return Ok(read) };
             fetched.aborted = partition.aborted(offset, to);
         }
         Ok(read)
+    }
+
+    /// Log that a partition cannot be read: once for each place, for its clients try again and again.
+    fn tell_damage(&mut self, log: LogId, offset: u64, damage: &str) {
+        let Some(partition) = self.topics.partitions.get_mut(&log) else { return };
+        if partition.damage_told.replace(offset) != Some(offset) {
+            let (topic, index) = (&partition.topic, partition.index);
+            tracing::error!("partition {index} of topic '{topic}' cannot be read from offset {offset} on: {damage}");
+        }
     }
 
     pub(crate) fn list_offset(
@@ -388,23 +403,20 @@ impl Broker {
     }
 }
 
-/// Read batches of these offsets. Also returns the offset after the last one.
+/// Read batches of these offsets. Also returns the offset after the last one. An error says what cannot be read.
 fn read_batches(
     store: &mut storage::Store,
     log: LogId,
     Range { start: offset, end }: Range<u64>,
     asked: Asked,
     batches: &mut Vec<FetchedBatch>,
-) -> Result<(Read, u64), LogFailure> {
+) -> Result<(Read, u64), String> {
     let mut to = offset;
     let mut at = match store.seek(log, offset) {
         Sought::At(entry) => entry,
         Sought::End => return Ok((Read::Done, to)),
         Sought::Soon => return Ok((Read::Soon, to)),
-        Sought::Damaged(damage) => {
-            tracing::error!("{damage}");
-            return Err(LogFailure::Damaged);
-        }
+        Sought::Damaged(damage) => return Err(damage),
     };
     let mut bytes_read = 0;
     loop {
@@ -433,10 +445,7 @@ fn read_batches(
             Batch::End => return Ok((Read::Done, to)),
             Batch::Soon => return Ok((Read::Soon, to)),
             Batch::Damaged(_) if !batches.is_empty() => return Ok((Read::Done, to)),
-            Batch::Damaged(damage) => {
-                tracing::error!("{damage}");
-                return Err(LogFailure::Damaged);
-            }
+            Batch::Damaged(damage) => return Err(damage),
         }
     }
 }

@@ -47,6 +47,8 @@ pub(crate) struct Partition {
     ended_span: u64,
     /// Fetches that wait for more.
     pub waiting: BTreeSet<SessionId>,
+    /// The offset at which a fetch met damage that was logged last.
+    pub damage_told: Option<u64>,
 }
 
 /// What a checked batch is to its producer.
@@ -86,6 +88,7 @@ impl Partition {
             aborted: 0,
             ended_span: 0,
             waiting: BTreeSet::new(),
+            damage_told: None,
         }
     }
 
