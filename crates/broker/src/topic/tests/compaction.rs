@@ -1,0 +1,237 @@
+//! Of every key only the latest record.
+
+use super::*;
+
+#[test]
+fn pitfall_14_compaction_keeps_the_latest_of_every_key_at_its_offset() {
+    for codec in 0..5 {
+        let mut world = World::new(20 + codec as u64);
+        let config = [
+            ("cleanup.policy", "compact"),
+            ("delete.retention.ms", "1000"),
+            ("segment.ms", "100"),
+            ("min.cleanable.dirty.ratio", "0"),
+        ];
+        world.create("t", 1, &config);
+        assert_eq!(refused(world.produce("t", &batch(&["no key"], T0, None, 0))), LogFailure::InvalidRecord);
+        let mut latest = std::collections::BTreeMap::new();
+        for round in 0..400i64 {
+            let now = world.now.wall_ms as i64;
+            let text = format!("value {round}");
+            let (a, b) = (world.now.mono_ms as u8 ^ round as u8, (round % 17) as u8);
+            let base =
+                world.produce("t", &keyed(&[(a, Some(&text)), (b, Some(&text)), (200, None)], now, codec)).unwrap().base_offset;
+            latest.insert(a, (base, Some(text.clone().into_bytes())));
+            latest.insert(b, (base + 1, Some(text.into_bytes())));
+            latest.insert(200, (base + 2, None));
+            world.turn();
+        }
+        world.settle();
+        let stored =
+            |world: &World| world.broker.store().stream_bytes(world.broker.topics.partition_log(TopicRef::Name("t"), 0).unwrap());
+        let (before, end) = (stored(&world), world.list("t", OffsetAt::Latest, false));
+        let expected = |latest: &std::collections::BTreeMap<u8, (i64, Option<Vec<u8>>)>| {
+            let mut all: Vec<_> = latest.iter().map(|(key, (offset, value))| (*offset, *key, value.clone())).collect();
+            all.sort_unstable();
+            all
+        };
+        let run = |world: &mut World| {
+            for _ in 0..4 {
+                world.now.mono_ms += 15_000;
+                for _ in 0..200 {
+                    world.now.mono_ms += 1;
+                    world.turn();
+                }
+                world.settle();
+            }
+        };
+        world.now.wall_ms += 500;
+        run(&mut world);
+        assert_eq!(all_records(&mut world, "t"), expected(&latest), "codec {codec}");
+        assert!(stored(&world) < before * 2 / 3, "{} of {before}", stored(&world));
+        assert_eq!(world.list("t", OffsetAt::Latest, false), end);
+        // A tombstone goes when it is old enough, and all of it survives a crash.
+        world.now.wall_ms += 1_000;
+        let last = world.produce("t", &keyed(&[(201, Some("x"))], world.now.wall_ms as i64, codec)).unwrap().base_offset;
+        latest.insert(201, (last, Some(b"x".to_vec())));
+        world.settle();
+        world.now.wall_ms += 500;
+        latest.remove(&200);
+        run(&mut world);
+        assert_eq!(all_records(&mut world, "t"), expected(&latest), "codec {codec}");
+        world.crash();
+        assert_eq!(all_records(&mut world, "t"), expected(&latest), "codec {codec}");
+    }
+}
+
+/// Where the first batch alone had more keys than memory is spent on, nothing was ever compacted; and where all keys of the
+/// topic were more, nothing behind the first of them.
+#[test]
+fn compaction_goes_on_where_it_stopped_and_takes_turns() {
+    let mut world = World::new(30);
+    let config = [("cleanup.policy", "compact"), ("segment.ms", "100"), ("min.cleanable.dirty.ratio", "0")];
+    world.create("t", 1, &config);
+    let log = world.broker.topics.partition_log(TopicRef::Name("t"), 0).unwrap();
+    let mut latest = std::collections::BTreeMap::new();
+    let value = "x".repeat(20);
+    for round in 0..40u8 {
+        let keys: Vec<u8> = (0..60).map(|key| if round < 20 { key } else { 100 + key }).collect();
+        let records: Vec<_> = keys.iter().map(|key| (*key, Some(&*value))).collect();
+        let base = world.produce("t", &keyed(&records, world.now.wall_ms as i64, 0)).unwrap().base_offset;
+        latest.extend(keys.iter().enumerate().map(|(at, key)| (*key, base + at as i64)));
+        world.turn();
+    }
+    world.settle();
+    world.now.wall_ms += 500;
+    let mut turns = 0;
+    // Paging may come between, so that it is looked at once more.
+    for _ in 0..3 {
+        world.now.mono_ms += 15_000;
+        while world.broker.poll_timeout(world.now).is_some_and(|at| at <= world.now.mono_ms + 1) {
+            world.turn();
+            turns += 1;
+        }
+        world.settle();
+    }
+    let mut expected: Vec<i64> = latest.into_values().collect();
+    expected.sort_unstable();
+    let offsets: Vec<i64> = all_records(&mut world, "t").into_iter().map(|(offset, ..)| offset).collect();
+    assert_eq!(offsets, expected);
+    assert_eq!(world.broker.topics.partitions[&log].compacted, 40 * 60);
+    assert!(turns >= 2 * 40 * 60 * 28 / (16 * 1024), "all records are looked at twice or more, 16 KiB a turn: {turns}");
+}
+
+#[test]
+fn no_record_waits_for_longer_than_max_compaction_lag_ms() {
+    let mut world = World::new(42);
+    let lag = [("cleanup.policy", "compact"), ("max.compaction.lag.ms", "60000"), ("min.cleanable.dirty.ratio", "0.9")];
+    world.create("t", 1, &lag);
+    let pass = |world: &mut World, ms: u64| {
+        world.now.wall_ms += ms;
+        world.now.mono_ms += ms;
+        for _ in 0..50 {
+            world.turn();
+        }
+    };
+    let write = |world: &mut World, key: u8| {
+        world.produce("t", &keyed(&[(key, Some("x"))], world.now.wall_ms as i64, 0)).unwrap().base_offset
+    };
+    let count = |world: &mut World| all_records(world, "t").len();
+    let keys = || 0..100;
+    for key in keys().chain([0]) {
+        write(&mut world, key);
+    }
+    pass(&mut world, 60_000);
+    assert_eq!(count(&mut world), 101, "it may wait for so long");
+    pass(&mut world, 15_000);
+    assert_eq!(count(&mut world), 100);
+    // What comes later is little beside the rest, and waits until it is as old.
+    pass(&mut world, 300_000);
+    write(&mut world, 0);
+    pass(&mut world, 59_000);
+    assert_eq!(count(&mut world), 101);
+    pass(&mut world, 16_000);
+    assert_eq!(count(&mut world), 100);
+    // One that is written again and again leaves nothing older than that and the time between a few looks, and is not
+    // compacted all the time.
+    let (mut written, mut before, mut compacted) = (Vec::new(), 0, 0);
+    for round in 0..200u64 {
+        written.push((write(&mut world, 0), round));
+        pass(&mut world, 1_000);
+        let all = all_records(&mut world, "t");
+        let old = |(offset, round_of): &&(i64, u64)| round > round_of + 91 && all.iter().any(|(found, ..)| found == offset);
+        assert_eq!(written.iter().find(old), None, "in round {round}");
+        compacted += usize::from(all.len() < before);
+        before = all.len();
+    }
+    assert!((2..=5).contains(&compacted), "{compacted} times");
+    world.settle();
+    world.crash();
+    for ms in [15_000, 60_000, 15_000] {
+        pass(&mut world, ms);
+    }
+    assert_eq!(count(&mut world), 100);
+}
+
+/// Paging makes one stretch of several. Where it did so while the first of them was looked through, the others counted as
+/// compacted without having been looked at: what they held of a key came back when its tombstone went.
+#[test]
+fn paging_in_the_middle_of_a_compaction_leaves_nothing_out() {
+    let mut world = World::new(38);
+    let config = [("cleanup.policy", "compact"), ("segment.ms", "100"), ("min.cleanable.dirty.ratio", "0")];
+    world.create("t", 1, &config);
+    world.create("u", 1, &[]);
+    let log = world.broker.topics.partition_log(TopicRef::Name("t"), 0).unwrap();
+    for _ in 0..4 {
+        for key in 0..40 {
+            world.produce("t", &keyed(&[(key, Some("x"))], T0, 0)).unwrap();
+        }
+        world.broker.store_mut().close_stretch(log);
+    }
+    world.settle();
+    world.now.wall_ms += 500;
+    world.now.mono_ms += 15_000;
+    while !world.broker.topics.cleaning.looks_through(Offset(0)) {
+        world.turn();
+    }
+    let page = "x".repeat(50);
+    for _ in 0..10_000 {
+        if world.broker.store().stretches(log).count() == 1 {
+            break;
+        }
+        world.produce("u", &batch(&[&*page; 16], T0, None, 0)).unwrap();
+        while let Some(completion) = world.disk.poll() {
+            world.broker.store_mut().completed(completion).unwrap();
+        }
+        if world.broker.store().wants_checkpoint() {
+            world.broker.checkpoint();
+        }
+        world.broker.store_mut().poll(&mut world.disk);
+        world.disk.step();
+    }
+    assert_eq!(world.broker.store().stretches(log).count(), 1);
+    assert!(world.broker.topics.cleaning.looks_through(Offset(0)));
+    for _ in 0..1_000 {
+        world.turn();
+    }
+    let offsets: Vec<i64> = all_records(&mut world, "t").into_iter().map(|(offset, ..)| offset).collect();
+    assert_eq!(offsets, (120..160).collect::<Vec<_>>());
+}
+
+/// What was written anew comes back as it was if a crash comes before the next checkpoint, and what was settled does not.
+#[test]
+fn no_crash_brings_back_what_a_tombstone_covered() {
+    let mut gone = 0;
+    for turns in 0..60 {
+        let mut world = World::new(40 + turns);
+        let config = [
+            ("cleanup.policy", "compact"),
+            ("segment.ms", "100"),
+            ("min.cleanable.dirty.ratio", "0"),
+            ("delete.retention.ms", "0"),
+        ];
+        world.create("t", 1, &config);
+        let pass = |world: &mut World, records: &[(u8, Option<&str>)]| {
+            world.produce("t", &keyed(records, world.now.wall_ms as i64, 0)).unwrap();
+            world.settle();
+            world.now.wall_ms += 500;
+            world.now.mono_ms += 15_000;
+        };
+        pass(&mut world, &[(1, Some("a")), (2, Some("b"))]);
+        pass(&mut world, &[(1, None)]);
+        for round in 0..turns {
+            world.turn();
+            world.now.mono_ms += 1;
+            // Something must be new, or nothing is compacted.
+            if round == 20 {
+                pass(&mut world, &[(3, Some("c"))]);
+            }
+        }
+        world.crash();
+        let left = all_records(&mut world, "t");
+        let has = |tombstone: bool| left.iter().any(|(_, key, value)| *key == 1 && value.is_none() == tombstone);
+        assert!(has(true) || !has(false), "after {turns} turns the key is back: {left:?}");
+        gone += usize::from(!has(true));
+    }
+    assert!(gone > 10, "tombstones stay for ever: {gone}");
+}

@@ -1,0 +1,151 @@
+//! Reading by offset and by time.
+
+use super::*;
+
+#[test]
+fn pitfall_01_a_fetch_inside_a_batch_returns_the_whole_batch() {
+    let mut world = World::new(1);
+    world.create("t", 1, &[]);
+    world.produce("t", &batch(&["a", "b", "c"], T0, None, 0)).unwrap();
+    let sent = batch(&["d", "e"], T0, None, 0);
+    assert_eq!(world.produce("t", &sent).unwrap().base_offset, 3);
+    assert!(world.fetch("t", 0, false).batches.is_empty(), "nothing is shown before it is durable");
+    world.settle();
+    for offset in [3, 4] {
+        let fetched = world.fetch("t", offset, false);
+        assert_eq!((fetched.batches.len(), fetched.high_watermark), (1, 5));
+        assert_eq!(fetched.batches[0].base_offset, 3);
+        assert_eq!(fetched.batches[0].bytes[16..], sent[16..], "as the producer wrote it");
+    }
+    assert_eq!(world.fetch("t", 5, false).failure, None);
+    assert_eq!(world.fetch("t", 6, false).failure, Some(LogFailure::OffsetOutOfRange));
+}
+
+#[test]
+fn pitfall_02_the_first_batch_is_returned_whatever_its_size() {
+    let mut world = World::new(2);
+    world.create("t", 2, &[]);
+    let long = "x".repeat(50);
+    world.produce("t", &batch(&[&long, &long], T0, None, 0)).unwrap();
+    world.produce("t", &batch(&[&long], T0, None, 0)).unwrap();
+    world.settle();
+    for (max_bytes, partition_max) in [(1, 1 << 20), (1 << 20, 1), (1, 0), (0, 1 << 20)] {
+        let partitions = [FetchFrom { max_bytes: partition_max, ..from("t", 0, 0) }];
+        let fetch = Fetch { partitions: &partitions, min_bytes: 1, max_bytes, max_wait_ms: 0, committed_only: false };
+        let Reply::Fetched(fetched) = world.ask(Request::Fetch(fetch)).unwrap() else { panic!("at once") };
+        assert_eq!(fetched[0].batches.len(), 1, "{max_bytes} {partition_max}");
+    }
+}
+
+#[test]
+fn pitfall_03_a_fetch_waits_for_the_sum_of_its_partitions() {
+    let mut world = World::new(3);
+    world.create("t", 1, &[]);
+    world.create("u", 1, &[]);
+    let size = batch(&["a"], T0, None, 0).len();
+    let partitions = [from("t", 0, 0), from("u", 0, 0)];
+    let fetch =
+        || Fetch { partitions: &partitions, min_bytes: 2 * size, max_bytes: 1 << 20, max_wait_ms: 500, committed_only: false };
+    assert_eq!(world.ask(Request::Fetch(fetch())).unwrap(), Reply::Pending);
+    world.produce("t", &batch(&["a"], T0, None, 0)).unwrap();
+    world.settle();
+    assert!(world.told.answers.is_empty(), "one of two is not enough");
+    world.produce("u", &batch(&["b"], T0, None, 0)).unwrap();
+    let Reply::Fetched(fetched) = world.answer().unwrap() else { panic!() };
+    assert_eq!(fetched.iter().map(|fetched| fetched.batches.len()).collect::<Vec<_>>(), [1, 1]);
+    // Time is up: what there is.
+    let partitions = [from("t", 0, 1), from("u", 0, 0)];
+    let fetch =
+        Fetch { partitions: &partitions, min_bytes: 2 * size, max_bytes: 1 << 20, max_wait_ms: 500, committed_only: false };
+    assert_eq!(world.ask(Request::Fetch(fetch)).unwrap(), Reply::Pending);
+    world.settle();
+    assert!(world.told.answers.is_empty());
+    assert!(world.broker.poll_timeout(world.now).is_some_and(|at| at <= world.now.mono_ms + 500));
+    world.now.mono_ms += 500;
+    let Reply::Fetched(fetched) = world.answer().unwrap() else { panic!() };
+    assert_eq!(fetched.iter().map(|fetched| fetched.batches.len()).collect::<Vec<_>>(), [0, 1]);
+    // An error of one of them is answered at once.
+    let partitions = [from("t", 0, 1), from("no", 0, 0)];
+    let fetch = Fetch { partitions: &partitions, min_bytes: 9, max_bytes: 9, max_wait_ms: 500, committed_only: false };
+    let Reply::Fetched(fetched) = world.ask(Request::Fetch(fetch)).unwrap() else { panic!() };
+    assert_eq!(fetched[1].failure, Some(LogFailure::UnknownTopic));
+    // A topic that goes while a fetch waits for it answers too.
+    let partitions = [from("t", 0, 1)];
+    let fetch = Fetch { partitions: &partitions, min_bytes: 9, max_bytes: 9, max_wait_ms: 500, committed_only: false };
+    assert_eq!(world.ask(Request::Fetch(fetch)).unwrap(), Reply::Pending);
+    world.ask(Request::DeleteTopic { topic: TopicRef::Name("t") }).unwrap();
+    let Reply::Fetched(fetched) = world.answer().unwrap() else { panic!() };
+    assert_eq!(fetched[0].failure, Some(LogFailure::UnknownTopic));
+}
+
+#[test]
+fn pitfall_05_the_epoch_of_an_offset() {
+    let mut world = World::new(5);
+    world.create("t", 1, &[]);
+    assert_eq!(world.list("t", OffsetAt::Latest, false), (0, -1, -1), "an empty partition has no epoch");
+    world.produce("t", &batch(&["a", "b", "c"], T0, None, 0)).unwrap();
+    world.settle();
+    assert_eq!(world.list("t", OffsetAt::Latest, false), (3, -1, 0));
+    assert_eq!(world.list("t", OffsetAt::Earliest, false), (0, -1, 0));
+    let end = world.ask(Request::EpochEnd { topic: "t", partition: 0, epoch: 0, current_epoch: Some(0) }).unwrap();
+    assert_eq!(end, Reply::EpochEnd { epoch: 0, end: 3 });
+    // Made anew, a topic has another identity.
+    let id = |world: &mut World| match world.ask(Request::DescribeTopics { topic: Some(TopicRef::Name("t")) }).unwrap() {
+        Reply::Topics(topics) => topics[0].id,
+        other => panic!("{other:?}"),
+    };
+    let old = id(&mut world);
+    world.ask(Request::DeleteTopic { topic: TopicRef::Id(old) }).unwrap();
+    world.create("t", 1, &[]);
+    assert_ne!(id(&mut world), old);
+    let stale = Produce {
+        topic: TopicRef::Id(old),
+        partition: 0,
+        records: &batch(&["a"], T0, None, 0),
+        transactional_id: None,
+        implicit: false,
+    };
+    assert_eq!(refused(world.ask(Request::Produce(stale))), LogFailure::UnknownTopicId);
+    assert_eq!(world.list("t", OffsetAt::Latest, false), (0, -1, -1));
+}
+
+#[test]
+fn pitfall_06_a_newer_epoch_is_not_known() {
+    let mut world = World::new(6);
+    world.create("t", 1, &[]);
+    for (epoch, expected) in [(None, None), (Some(0), None), (Some(1), Some(LogFailure::UnknownLeaderEpoch))] {
+        let partitions = [FetchFrom { current_epoch: epoch, ..from("t", 0, 0) }];
+        let fetch = Fetch { partitions: &partitions, min_bytes: 0, max_bytes: 9, max_wait_ms: 0, committed_only: false };
+        let Reply::Fetched(fetched) = world.ask(Request::Fetch(fetch)).unwrap() else { panic!() };
+        assert_eq!(fetched[0].failure, expected);
+    }
+}
+
+#[test]
+fn offsets_are_found_by_time_inside_batches_and_in_segments() {
+    let mut world = World::new(7);
+    world.create("t", 1, &[]);
+    let value = "v".repeat(50);
+    for round in 0..2_000 {
+        world.produce("t", &batch(&[&value, &value], T0 + round * 10, None, 0)).unwrap();
+        world.turn();
+    }
+    world.settle();
+    assert!(!world.disk.list("segments").unwrap().is_empty());
+    assert_eq!(world.list("t", OffsetAt::Timestamp(T0 - 5), false), (0, T0, 0));
+    assert_eq!(world.list("t", OffsetAt::Timestamp(T0 + 1), false), (1, T0 + 1, 0));
+    assert_eq!(world.list("t", OffsetAt::Timestamp(T0 + 12_341), false), (2_469, T0 + 12_341, 0));
+    assert_eq!(world.list("t", OffsetAt::Timestamp(T0 + 12_342), false), (2_470, T0 + 12_350, 0));
+    assert_eq!(world.list("t", OffsetAt::MaxTimestamp, false), (3_999, T0 + 19_991, 0));
+    assert_eq!(world.list("t", OffsetAt::Timestamp(T0 + 20_000), false), (-1, -1, -1));
+    // All of it is read back, from wherever it lies.
+    let mut offset = 0;
+    while offset < 4_000 {
+        let fetched = world.fetch("t", offset, false);
+        assert_eq!(fetched.failure, None);
+        for batch in &fetched.batches {
+            assert_eq!(batch.base_offset, offset);
+            offset += 2;
+        }
+    }
+}
