@@ -4,15 +4,22 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use kafka::codec::describe_configs::RequestResource;
-use kafka::codec::{Request, create_topics, delete_topics, describe_configs, error_code, metadata};
+use kafka::codec::{Request, create_topics, delete_records, delete_topics, describe_configs, error_code, metadata, produce};
+use model::RecordParts;
 
 use super::options::Options;
 use crate::cli::dial::{now, pause};
 use crate::cli::kafka::{EARLIEST, LATEST, Link, refused};
+use crate::clock::Clock;
 
 /// How long a broker may take to make or delete a topic, or to be ready after its start.
 pub const PATIENCE: Duration = Duration::from_secs(120);
 pub const BETWEEN_LOOKS: Duration = Duration::from_millis(50);
+
+/// Partitions that are opened with one request.
+const OPENED_AT_ONCE: usize = 20;
+/// As much as Kafka writes to a partition before it begins an index (index.interval.bytes).
+const INDEXED_BYTES: usize = 4096;
 
 /// Makes the topic, or sees that it is there with --reuse, and waits until all partitions can be used.
 pub fn make(link: &mut Link, options: &Options) -> Result<()> {
@@ -37,11 +44,50 @@ pub fn make(link: &mut Link, options: &Options) -> Result<()> {
     }
     loop {
         match offsets(link, options, LATEST) {
-            Ok(_) => return Ok(()),
+            Ok(_) => break,
             Err(error) if now() > deadline => return Err(error),
             Err(_) => pause(BETWEEN_LOOKS),
         }
     }
+    let compacted = options.topic_config.iter().any(|setting| setting.starts_with("cleanup.policy=compact"));
+    // Of a compacted topic nothing can be deleted by its offset.
+    if !options.load.reuse && !compacted {
+        open(link, options).with_context(|| format!("opening the partitions of topic '{}'", options.topic))?;
+    }
+    Ok(())
+}
+
+/// Writes two records to each partition and deletes them again. A broker may take long for the first ones of each (Apache
+/// Kafka makes its files then, and with the first record beyond [`INDEXED_BYTES`] the pages of its indexes: a minute for 2,000
+/// partitions), and that is not what is to be measured.
+fn open(link: &mut Link, options: &Options) -> Result<()> {
+    let mut batch = Vec::new();
+    let value = vec![b'o'; INDEXED_BYTES];
+    RecordParts { value: &value, ..RecordParts::default() }.encode(Clock::start().now().wall_ms, &mut batch);
+    let partitions: Vec<i32> = (0..options.partitions).collect();
+    for partitions in partitions.chunks(OPENED_AT_ONCE) {
+        for _ in 0..2 {
+            let write = |&index: &i32| produce::RequestPartition { index, records: Some(&batch) };
+            let written = produce::RequestTopic {
+                name: &options.topic,
+                partitions: partitions.iter().map(write).collect(),
+                ..produce::RequestTopic::default()
+            };
+            let request = produce::Request { acks: -1, timeout_ms: 60_000, topics: vec![written], ..Default::default() };
+            let answer: produce::Response<'_> = link.ask(&Request::Produce(request))?;
+            for partition in answer.topics.iter().flat_map(|topic| &topic.partitions) {
+                refused(partition.error_code, partition.error_message)?;
+            }
+        }
+        let delete = |&partition_index: &i32| delete_records::RequestPartition { partition_index, offset: -1 };
+        let deleted = delete_records::RequestTopic { name: &options.topic, partitions: partitions.iter().map(delete).collect() };
+        let request = delete_records::Request { topics: vec![deleted], timeout_ms: 60_000 };
+        let answer: delete_records::Response<'_> = link.ask(&Request::DeleteRecords(request))?;
+        for partition in answer.topics.iter().flat_map(|topic| &topic.partitions) {
+            refused(partition.error_code, None)?;
+        }
+    }
+    Ok(())
 }
 
 /// Returns the error code, if there is one.
