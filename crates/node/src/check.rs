@@ -3,6 +3,9 @@
 use broker::Broker;
 use vfs::Vfs;
 
+/// Where a node's files lie, below its disk's root. It looks at nothing else there.
+pub const DIRECTORIES: [&str; 3] = ["journal", "checkpoint", "segments"];
+
 /// Something that is not as it should be.
 #[derive(Clone, Debug)]
 pub struct Finding {

@@ -17,7 +17,7 @@ mod tests;
 pub use broker::GroupOptions;
 pub use broker::TopicOptions;
 pub use broker::User;
-pub use check::{CheckError, Finding, Summary, check};
+pub use check::{CheckError, DIRECTORIES, Finding, Summary, check};
 pub use kafka::SessionOptions as KafkaOptions;
 pub use node::{Node, Options, Statistics};
 pub use sessions::{Peer, Protocol};

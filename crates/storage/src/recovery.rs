@@ -110,19 +110,19 @@ impl Store {
         }
     }
 
-    /// Remove what a crash left behind: segments that no log knows, older checkpoints.
+    /// Remove what a crash left behind: segments that no log knows, older checkpoints. What is not named as the broker
+    /// names its files is somebody else's.
     fn sweep(&mut self, vfs: &mut dyn Vfs, segments: &[(String, u64)]) -> Result<(), OpenError> {
         for (name, _) in segments {
-            let known = segment::parse_name(name).is_some_and(|(id, file)| {
-                let runs = self.logs.get(&id).into_iter().flat_map(|log| &log.runs);
-                runs.into_iter().any(|run| matches!(&run.home, Home::Segment(home) if home.file == file))
-            });
+            let Some((id, file)) = segment::parse_name(name) else { continue };
+            let runs = self.logs.get(&id).into_iter().flat_map(|log| &log.runs);
+            let known = runs.into_iter().any(|run| matches!(&run.home, Home::Segment(home) if home.file == file));
             if !known {
                 self.removals.push_back((Lsn(0), format!("segments/{name}")));
             }
         }
         for (name, _) in list(vfs, "checkpoint")? {
-            if checkpoint::parse_name(&name) != self.paging.newest_checkpoint {
+            if checkpoint::parse_name(&name).is_some_and(|at| Some(at) != self.paging.newest_checkpoint) {
                 self.removals.push_back((Lsn(0), format!("checkpoint/{name}")));
             }
         }

@@ -34,7 +34,7 @@ pub fn verify(
     }
     let files = journal(vfs, above, &mut logs, from, &mut seen, report);
     let segments = list(vfs, "segments")?;
-    for (name, size) in &segments {
+    for (name, size) in segments.iter().filter(|(name, _)| segment::parse_name(name).is_some()) {
         seen.count_file(*size);
         verify_segment(vfs, name, *size, &mut seen, report);
     }
@@ -65,7 +65,7 @@ fn checkpoints(
     report: &mut dyn FnMut(String, String),
 ) -> Result<Option<Lsn>, OpenError> {
     let mut newest = None;
-    for (name, size) in list(vfs, "checkpoint")?.into_iter().rev() {
+    for (name, size) in list(vfs, "checkpoint")?.into_iter().rev().filter(|(name, _)| checkpoint::parse_name(name).is_some()) {
         let path = format!("checkpoint/{name}");
         seen.count_file(size);
         let bytes = match read_file(vfs, &path, size) {
@@ -144,7 +144,7 @@ fn verify_segment(vfs: &mut dyn Vfs, name: &str, size: u64, seen: &mut Verified,
     let Some((log, _, count, data_len)) = segment::parse_header(&bytes) else {
         return report("its header fails its checksum".into());
     };
-    if segment::parse_name(name).is_none_or(|(named, _)| named != log) {
+    if segment::parse_name(name).is_some_and(|(named, _)| named != log) {
         report(format!("it holds records of log {}, not of the one that it is named after", log.0));
     }
     let index_at = usize::try_from(segment::HEADER_BYTES.saturating_add(data_len)).unwrap_or(usize::MAX);

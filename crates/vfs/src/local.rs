@@ -50,16 +50,19 @@ pub struct LocalDisk {
 }
 
 impl LocalDisk {
-    /// Open the directory, created where it is missing, and take its lock. `waker` is called after
-    /// every completion.
+    /// Open the directory, created where it is missing, and take its lock. What an earlier process left half made in
+    /// one of `directories` is removed; whatever else lies in the directory (`lost+found`, a file of the user's) is
+    /// none of the broker's business. `waker` is called after every completion.
     ///
     /// # Errors
     /// [`OpenError`]; then nothing in the directory was touched.
-    pub fn open(dir: &Path, waker: Waker) -> Result<LocalDisk, OpenError> {
+    pub fn open(dir: &Path, directories: &[&str], waker: Waker) -> Result<LocalDisk, OpenError> {
         let lock = lock::acquire(dir)?;
-        let failed = |source| OpenError::Io { dir: dir.to_owned(), source };
+        let failed = |error| OpenError::Io { dir: dir.to_owned(), error };
         let worker = Arc::new(Worker::new(dir));
-        worker.sweep().map_err(failed)?;
+        for directory in directories {
+            worker.sweep(directory).map_err(failed)?;
+        }
         let (done, completions) = channel();
         let [a, b, c] = LANES.map(|lane| spawn(lane, &worker, &done, &waker));
         let lanes = [a.map_err(failed)?, b.map_err(failed)?, c.map_err(failed)?];

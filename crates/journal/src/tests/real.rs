@@ -12,7 +12,7 @@ fn what_was_confirmed_is_read_back_from_a_real_directory() {
     let mut expected = Vec::new();
     for life in 0..3u8 {
         let (wake, woken) = mpsc::channel();
-        let mut disk = LocalDisk::open(dir.path(), Arc::new(move || wake.send(()).unwrap_or_default())).unwrap();
+        let mut disk = LocalDisk::open(dir.path(), &[], Arc::new(move || wake.send(()).unwrap_or_default())).unwrap();
         let mut found = Vec::new();
         let recovered = recover(&mut disk, None, &mut |entry| found.push(entry.payload.to_vec())).unwrap();
         assert!(found == expected, "life {life}");

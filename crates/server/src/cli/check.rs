@@ -29,7 +29,11 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     if !dir.is_dir() {
         bail!("there is no data directory {}: name one with --data-dir", dir.display());
     }
-    let disk = LocalDisk::open(dir, Arc::new(|| {}))?;
+    // Nor must it leave a lock file in a directory that is none of a broker's.
+    if !holds_data(dir).with_context(|| format!("cannot read {}", dir.display()))? {
+        bail!("no Yam data in {}: name the directory that `yam serve` was given", dir.display());
+    }
+    let disk = LocalDisk::open(dir, &node::DIRECTORIES, Arc::new(|| {}))?;
     let bar = ProgressBar::new(size(dir).with_context(|| format!("cannot read {}", dir.display()))?);
     if let Ok(style) = ProgressStyle::with_template("{bar:40} {bytes}/{total_bytes} {bytes_per_sec} eta {eta}") {
         bar.set_style(style);
@@ -52,15 +56,38 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     Ok(if damaged == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// Bytes of all files below the directory.
+/// What a broker's files end in: those of its journal, its checkpoints and its segments.
+const ENDINGS: [&str; 3] = ["jnl", "ckp", "seg"];
+
+/// Whether a broker has ever written here.
+fn holds_data(dir: &Path) -> io::Result<bool> {
+    let ours = |path: &Path| path.extension().is_some_and(|ending| ENDINGS.iter().any(|known| ending == *known));
+    Ok(files(dir)?.iter().any(|(path, _)| ours(path)))
+}
+
+/// Bytes of all of a broker's files.
 fn size(dir: &Path) -> io::Result<u64> {
-    let mut bytes = 0;
-    for entry in std::fs::read_dir(dir)? {
-        let entry = entry?;
-        let facts = entry.metadata()?;
-        bytes += if facts.is_dir() { size(&entry.path())? } else { facts.len() };
+    Ok(files(dir)?.iter().map(|(_, bytes)| bytes).sum())
+}
+
+/// The files where a broker's lie, with their sizes in bytes.
+fn files(dir: &Path) -> io::Result<Vec<(PathBuf, u64)>> {
+    let mut files = Vec::new();
+    for directory in node::DIRECTORIES {
+        let entries = match std::fs::read_dir(dir.join(directory)) {
+            Ok(entries) => entries,
+            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => continue,
+            Err(error) => return Err(error),
+        };
+        for entry in entries {
+            let entry = entry?;
+            let facts = entry.metadata()?;
+            if facts.is_file() {
+                files.push((entry.path(), facts.len()));
+            }
+        }
     }
-    Ok(bytes)
+    Ok(files)
 }
 
 /// A disk that shows how much was read.

@@ -41,7 +41,7 @@ pub fn run(flags: &Flags) -> anyhow::Result<()> {
     let addresses: Vec<_> = listeners.addresses().collect();
 
     let clock = Clock::start();
-    let disk = vfs::local::LocalDisk::open(&config.data_dir, event_loop.waker())?;
+    let disk = vfs::local::LocalDisk::open(&config.data_dir, &node::DIRECTORIES, event_loop.waker())?;
     let node = node::Node::open(options(&config), Box::new(disk), clock.now())?;
     tracing::info!(
         data_dir = %config.data_dir.display(),

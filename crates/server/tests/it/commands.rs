@@ -1,11 +1,13 @@
 //! The commands beside `serve`.
 
+use std::fs;
 use std::io::Write as _;
+use std::path::Path;
 use std::process::{Output, Stdio};
 
 use tempfile::tempdir;
 
-use crate::yam::{Yam, command, output, refused};
+use crate::yam::{Yam, command, contents, output, refused};
 
 fn out(output: &Output) -> String {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
@@ -103,6 +105,29 @@ fn check_does_not_create_what_it_checks() {
     let words = refused(&output(&["check", "--data-dir", data.to_str().unwrap()]));
     assert!(words.contains("--data-dir"), "{words}");
     assert!(!data.exists());
+}
+
+/// Any directory used to be "sound", and had a lock file afterwards.
+#[test]
+fn check_says_where_there_is_nothing_of_yams_and_leaves_nothing_there() {
+    let dir = tempdir().unwrap();
+    let check = || refused(&output(&["check", "--data-dir", dir.path().to_str().unwrap()]));
+    let expected = format!("yam: no Yam data in {}: name the directory that `yam serve` was given", dir.path().display());
+    assert_eq!(check(), expected);
+    assert_eq!(contents(dir.path()), []);
+    // Somebody else's journal and checkpoints, and those who call a file so.
+    for path in ["journal/system.journal", "checkpoint/model.pt", "segments"] {
+        put(&dir.path().join(path), "not Yam's");
+    }
+    let before = contents(dir.path());
+    assert_eq!(check(), expected);
+    assert_eq!(contents(dir.path()), before);
+}
+
+/// A file in a directory that is made where it is missing.
+fn put(path: &Path, text: &str) {
+    fs::DirBuilder::new().recursive(true).create(path.parent().unwrap()).unwrap();
+    fs::File::create_new(path).unwrap().write_all(text.as_bytes()).unwrap();
 }
 
 #[test]

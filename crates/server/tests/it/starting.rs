@@ -111,6 +111,31 @@ fn a_file_in_the_directorys_place_is_refused() {
     assert_eq!(fs::read_to_string(&data).unwrap(), "mine");
 }
 
+/// A data directory may be a file system of its own with its lost+found, or the folder somebody happened to be in.
+#[test]
+fn what_lies_beside_the_data_is_left_alone() {
+    let dir = tempdir().unwrap();
+    let foreign = ["notes.txt", "half.partial", "lost+found/a.partial", "checkpoint/model.pt", "segments/a.txt", "journal/b.log"];
+    for name in foreign {
+        let path = dir.path().join(name);
+        fs::DirBuilder::new().recursive(true).create(path.parent().unwrap()).unwrap();
+        fs::File::create_new(path).unwrap().write_all(b"mine").unwrap();
+    }
+    // Two starts: the second one recovers, and removes what is left over of the first.
+    for _ in 0..2 {
+        let yam = Yam::start(dir.path());
+        yam.assert_serves();
+        assert!(yam.terminate().success());
+    }
+    for name in foreign {
+        assert_eq!(fs::read_to_string(dir.path().join(name)).unwrap_or_default(), "mine", "{name}");
+    }
+    let mut entries: Vec<_> = fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    entries.sort();
+    assert_eq!(entries, ["LOCK", "checkpoint", "half.partial", "journal", "lost+found", "notes.txt", "segments"]);
+    assert!(output(&["check", "--data-dir", dir.path().to_str().unwrap()]).status.success());
+}
+
 #[test]
 fn a_damaged_directory_is_refused_and_named_by_check() {
     let dir = tempdir().unwrap();

@@ -18,8 +18,8 @@ pub enum OpenError {
     NotADirectory { dir: PathBuf },
     #[error("no permission to use the data directory {}: change its owner, or choose another with --data-dir", dir.display())]
     Denied { dir: PathBuf },
-    #[error("the data directory {} cannot be used: {source}", dir.display())]
-    Io { dir: PathBuf, source: io::Error },
+    #[error("the data directory {} cannot be used: {error}: choose another with --data-dir", dir.display())]
+    Io { dir: PathBuf, error: io::Error },
 }
 
 fn process(pid: Option<u32>) -> String {
@@ -28,10 +28,10 @@ fn process(pid: Option<u32>) -> String {
 
 /// Create the directory where it is missing, take its lock, and write this process's id into it.
 pub(super) fn acquire(dir: &Path) -> Result<File, OpenError> {
-    let failed = |source: io::Error| match source.kind() {
+    let failed = |error: io::Error| match error.kind() {
         io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => OpenError::Denied { dir: dir.to_owned() },
         io::ErrorKind::NotADirectory | io::ErrorKind::AlreadyExists => OpenError::NotADirectory { dir: dir.to_owned() },
-        _ => OpenError::Io { dir: dir.to_owned(), source },
+        _ => OpenError::Io { dir: dir.to_owned(), error },
     };
     match fs::metadata(dir) {
         Ok(found) if !found.is_dir() => return Err(OpenError::NotADirectory { dir: dir.to_owned() }),

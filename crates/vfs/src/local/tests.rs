@@ -9,7 +9,7 @@ use crate::Extent;
 
 fn open(dir: &Path) -> (LocalDisk, mpsc::Receiver<()>) {
     let (wake, woken) = mpsc::channel();
-    let disk = LocalDisk::open(dir, Arc::new(move || wake.send(()).unwrap_or_default())).unwrap();
+    let disk = LocalDisk::open(dir, &["journal"], Arc::new(move || wake.send(()).unwrap_or_default())).unwrap();
     (disk, woken)
 }
 
@@ -93,7 +93,7 @@ fn more_parts_than_one_system_call_takes_are_written() {
 fn the_second_process_is_refused_and_told_whose_directory_it_is() {
     let dir = tempfile::tempdir().unwrap();
     let (disk, _woken) = open(dir.path());
-    let refused = LocalDisk::open(dir.path(), Arc::new(|| {}));
+    let refused = LocalDisk::open(dir.path(), &[], Arc::new(|| {}));
     let Err(error @ OpenError::InUse { .. }) = refused else { panic!("not refused") };
     assert!(error.to_string().contains(&std::process::id().to_string()), "{error}");
     drop(disk);
@@ -101,7 +101,7 @@ fn the_second_process_is_refused_and_told_whose_directory_it_is() {
     let file = dir.path().join("file");
     std::fs::write(&file, "x").unwrap();
     for dir in [file.clone(), file.join("below")] {
-        assert!(matches!(LocalDisk::open(&dir, Arc::new(|| {})), Err(OpenError::NotADirectory { .. })));
+        assert!(matches!(LocalDisk::open(&dir, &[], Arc::new(|| {})), Err(OpenError::NotADirectory { .. })));
     }
 }
 
@@ -110,8 +110,15 @@ fn what_was_half_made_is_swept_and_what_was_handed_in_is_finished() {
     let dir = tempfile::tempdir().unwrap();
     std::fs::create_dir(dir.path().join("journal")).unwrap();
     std::fs::write(dir.path().join("journal/a.partial"), "x").unwrap();
+    // Not the broker's: somebody's download beside it.
+    std::fs::create_dir(dir.path().join("downloads")).unwrap();
+    let foreign = ["film.partial", "downloads/film.partial"].map(|name| dir.path().join(name));
+    for path in &foreign {
+        std::fs::write(path, "half a film").unwrap();
+    }
     let (mut disk, _woken) = open(dir.path());
     assert_eq!(disk.list("journal").unwrap(), []);
+    assert!(foreign.iter().all(|path| path.exists()));
     disk.submit(Lane::Background, 1, Job::Replace { path: "b".into(), parts: vec![Bytes::from_static(b"kept")] });
     drop(disk);
     assert_eq!(std::fs::read(dir.path().join("b")).unwrap(), b"kept");

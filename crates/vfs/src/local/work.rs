@@ -23,8 +23,6 @@ const PARTS_PER_WRITE_MAX: usize = 1024;
 static ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];
 /// What is not complete yet has this behind its name.
 const PARTIAL: &str = ".partial";
-/// How deep the data directory is.
-const DEPTH_MAX: usize = 4;
 
 pub(super) struct Worker {
     root: PathBuf,
@@ -83,9 +81,14 @@ impl Worker {
         Ok(found.f_bavail.saturating_mul(found.f_frsize))
     }
 
-    /// Remove what an earlier process left half made.
-    pub fn sweep(&self) -> io::Result<()> {
-        sweep(&self.root, DEPTH_MAX)
+    /// Remove what an earlier process left half made in this directory.
+    pub fn sweep(&self, directory: &str) -> io::Result<()> {
+        for (name, _) in self.list(directory)? {
+            if name.ends_with(PARTIAL) {
+                fs::remove_file(self.root.join(directory).join(name))?;
+            }
+        }
+        Ok(())
     }
 
     fn open_files(&self) -> std::sync::MutexGuard<'_, Vec<(String, Arc<File>)>> {
@@ -284,17 +287,4 @@ fn sync_directory_of(path: &Path) -> io::Result<()> {
         Some(parent) => File::open(parent)?.sync_all(),
         None => Ok(()),
     }
-}
-
-fn sweep(directory: &Path, depth: usize) -> io::Result<()> {
-    for entry in fs::read_dir(directory)? {
-        let entry = entry?;
-        let kind = entry.file_type()?;
-        if kind.is_dir() && depth > 1 {
-            sweep(&entry.path(), depth - 1)?;
-        } else if kind.is_file() && entry.file_name().to_string_lossy().ends_with(PARTIAL) {
-            fs::remove_file(entry.path())?;
-        }
-    }
-    Ok(())
 }
