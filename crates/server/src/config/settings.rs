@@ -4,6 +4,8 @@
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
 
+use tracing_subscriber::filter::LevelFilter;
+
 /// One option.
 pub struct Setting {
     /// The flag without its dashes: `amqp-listen`. Key and variable are made of it.
@@ -282,8 +284,7 @@ pub static SETTINGS: &[Setting] = &[
               `info,amqp=debug`.",
         apply: |config, values| {
             let text = one(values)?;
-            tracing_subscriber::EnvFilter::try_new(text)
-                .map_err(|error| format!("'{text}' is no log level ({error}): write error, warn, info, debug or trace"))?;
+            log_filter(text)?;
             config.log_level = text.to_owned();
             Ok(())
         },
@@ -310,6 +311,29 @@ fn one(values: &[String]) -> Result<&str, String> {
         [value] => Ok(value),
         _ => Err(format!("takes one value, was given {}", values.len())),
     }
+}
+
+/// What log lines begin with: the crates that write any.
+pub(super) const LOG_TARGETS: [&str; 10] =
+    ["yam", "amqp", "broker", "journal", "kafka", "mio", "model", "node", "storage", "vfs"];
+
+/// Whether this filter lets through what it seems to. To `EnvFilter` every word may be a crate's name, and a level that is
+/// mistyped would silence all logs.
+fn log_filter(text: &str) -> Result<(), String> {
+    let wrong = |part: &str, why: String| {
+        format!(
+            "'{part}' is no log level{why}: write error, warn, info, debug or trace, or a filter by crate, such as info,amqp=debug"
+        )
+    };
+    // Filters by span and field are for those who know what they do.
+    for part in text.split(',').map(str::trim).filter(|part| !part.is_empty() && !text.contains('[')) {
+        let (target, level) = part.split_once('=').unwrap_or((part, "info"));
+        let known = LOG_TARGETS.contains(&target.split("::").next().unwrap_or_default());
+        if level.parse::<LevelFilter>().is_err() || (part.parse::<LevelFilter>().is_err() && !known) {
+            return Err(wrong(part, String::new()));
+        }
+    }
+    tracing_subscriber::EnvFilter::try_new(text).map(|_| ()).map_err(|error| wrong(text, format!(" ({error})")))
 }
 
 fn addresses(values: &[String]) -> Result<Vec<SocketAddr>, String> {

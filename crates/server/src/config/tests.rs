@@ -107,6 +107,37 @@ fn the_file_refuses_what_it_does_not_know() {
     assert!(error.contains(":1: data_dir: a array is not expected") || error.contains("data_dir"), "{error}");
 }
 
+/// `--log-level inof` was the crate `inof` at level trace, and nothing else.
+#[test]
+fn a_log_level_that_is_none_is_refused() {
+    let level = |text: &str| load(&Flags::of(&[("log-level", &[text])], None), &nothing).map(|config| config.log_level);
+    let right =
+        ["info", "WARN", "off", "info,amqp=debug", "yam::serve=trace, warn", "kafka", "error,journal", "[span{a=b}]=info", "2"];
+    for text in right {
+        assert_eq!(level(text).unwrap(), text);
+    }
+    for (text, named) in [("inof", "inof"), ("zork", "zork"), ("info,ampq=debug", "ampq=debug"), ("info,amqp=loud", "amqp=loud")]
+    {
+        let error = level(text).unwrap_err().to_string();
+        assert!(error.starts_with(&format!("--log-level: '{named}' is no log level")), "{error}");
+        assert!(error.contains("write error, warn, info, debug or trace"), "{error}");
+    }
+}
+
+/// Every crate whose code runs in the broker is known to `--log-level`.
+#[test]
+fn the_targets_of_logs_are_the_crates() {
+    let crates = std::fs::read_dir(PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..")).unwrap();
+    let mut crates: Vec<_> = crates.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    // The simulator is another roof, the server's crate is called as its binary, and mio is not ours.
+    crates.retain(|name| !matches!(name.as_str(), "clippy.toml" | "sim" | "server"));
+    crates.extend(["yam".to_owned(), "mio".to_owned()]);
+    let mut known = super::settings::LOG_TARGETS.to_vec();
+    known.sort_unstable();
+    crates.sort();
+    assert_eq!(known, crates);
+}
+
 #[test]
 fn a_wrong_value_is_reported_even_where_a_flag_overrides_it() {
     let flags = Flags::of(&[("durability", &["fsync"])], None);
