@@ -9,6 +9,7 @@ use model::planted::Bug;
 use crate::{processes, root, tidy};
 
 #[derive(clap::Args)]
+#[command(after_help = format!("Steps: {}", names()))]
 pub struct Arguments {
     /// Only the steps whose names contain one of these.
     #[arg(long, value_delimiter = ',')]
@@ -52,14 +53,38 @@ const STEPS: &[Step] = &[
     },
 ];
 
+/// Their names, in order.
+fn names() -> String {
+    STEPS.iter().map(|step| step.name).collect::<Vec<_>>().join(", ")
+}
+
+/// The steps that were asked for.
+///
+/// # Errors
+/// A name that no step has: whoever mistypes it is not told that all is well.
+fn chosen(arguments: &Arguments) -> Result<Vec<&'static Step>, String> {
+    let named = |step: &Step, part: &String| step.name.contains(part.as_str());
+    let mut parts = arguments.only.iter().chain(&arguments.skip);
+    if let Some(unknown) = parts.find(|part| part.is_empty() || !STEPS.iter().any(|step| named(step, part))) {
+        return Err(format!("no such step as '{unknown}'; there are: {}", names()));
+    }
+    let of = |step: &Step, list: &[String]| list.iter().any(|part| named(step, part));
+    let wanted = |step: &&Step| (arguments.only.is_empty() || of(step, &arguments.only)) && !of(step, &arguments.skip);
+    let chosen: Vec<_> = STEPS.iter().filter(wanted).collect();
+    if chosen.is_empty() { Err(format!("no step is left; there are: {}", names())) } else { Ok(chosen) }
+}
+
 pub fn run(arguments: &Arguments) -> ExitCode {
     let mut count = Count::default();
     let start = Instant::now();
-    for step in STEPS {
-        let named = |list: &[String]| list.iter().any(|part| step.name.contains(part.as_str()));
-        if (!arguments.only.is_empty() && !named(&arguments.only)) || named(&arguments.skip) {
-            continue;
+    let steps = match chosen(arguments) {
+        Ok(steps) => steps,
+        Err(error) => {
+            eprintln!("cargo xtask: {error}");
+            return ExitCode::FAILURE;
         }
+    };
+    for step in steps {
         println!("==> {}", step.name);
         let begin = Instant::now();
         let outcome = (step.run)(&mut count);
@@ -167,7 +192,24 @@ fn counted(line: &str) -> (u64, u64) {
 
 #[cfg(test)]
 mod tests {
-    use super::counted;
+    use super::{Arguments, STEPS, chosen, counted};
+
+    /// `--only zork` ran nothing, and passed.
+    #[test]
+    fn steps_that_do_not_exist_are_refused() {
+        let list = |list: &[&str]| list.iter().map(|&name| name.to_owned()).collect();
+        let names = |only: &[&str], skip: &[&str]| {
+            let steps = chosen(&Arguments { only: list(only), skip: list(skip) })?;
+            Ok::<_, String>(steps.iter().map(|step| step.name).collect::<Vec<_>>())
+        };
+        assert_eq!(names(&[], &[]).unwrap().len(), STEPS.len());
+        assert_eq!(names(&["house", "clippy"], &["clippy"]).unwrap(), ["house rules"]);
+        for (only, skip) in [(&["zork"][..], &[][..]), (&["clippy", "zork"], &[]), (&[], &["zork"]), (&[""], &[])] {
+            let error = names(only, skip).unwrap_err();
+            assert!(error.contains("no such step") && error.ends_with("torture, clients"), "{error}");
+        }
+        assert!(names(&["clippy"], &["clippy"]).unwrap_err().contains("no step is left"));
+    }
 
     #[test]
     fn results_of_test_binaries_are_added_up() {
