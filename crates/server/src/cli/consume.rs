@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use amqp::client::{ClientEvent, Message};
 use amqp::codec::{Method, RawTable, basic, field, queue};
-use anyhow::bail;
+use anyhow::{anyhow, bail};
 use model::{Table, Value};
 use serde_json::{Map, json};
 
-use super::link::Link;
+use super::link::{Link, Refused};
+use super::moment;
 use super::url::{self, Url};
 
 const EXAMPLES: &str = "\
@@ -21,7 +22,9 @@ Examples:
   yam consume --exchange logs --routing-key '#'
       Follow an exchange through a queue of one's own.
   yam consume --queue orders --from first
-      Read a stream, which may be a topic of Kafka, from its beginning on.";
+      Read a stream, which may be a topic of Kafka, from its beginning on.
+  yam consume --queue orders-0 --from 2026-01-31T12:00:00Z
+      The first partition of a topic that has several, from a moment on.";
 
 #[derive(Clone, Copy, clap::ValueEnum)]
 enum Format {
@@ -52,9 +55,9 @@ pub struct Arguments {
     /// Take the messages off the queue; without this they go back to it when the command ends.
     #[arg(long)]
     ack: bool,
-    /// Read a stream from here on: first, last, next, an offset, or how long ago (7D, 1h); it keeps what it has.
-    #[arg(long, value_name = "WHERE", requires = "queue", conflicts_with = "ack")]
-    from: Option<String>,
+    /// Read a stream from here on: first, last, next (the default), an offset, how long ago (7D, 1h), or a time stamp (2026-01-31T12:00:00Z); it keeps what it has.
+    #[arg(long, value_name = "WHERE", requires = "queue", conflicts_with = "ack", allow_hyphen_values = true, value_parser = begin)]
+    from: Option<Value>,
     /// End after so many messages.
     #[arg(long)]
     count: Option<u64>,
@@ -71,19 +74,21 @@ pub struct Arguments {
 
 pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let mut link = Link::open(&arguments.url)?;
-    let queue = prepare(arguments, &mut link)?;
-    // What is looked at without --ack stays unsettled, so that a bound would stop it. What a stream hands out is only
-    // counted by that.
-    let ack = arguments.ack || arguments.from.is_some();
-    if ack {
-        let wanted = arguments.count.map_or(u16::MAX, |count| u16::try_from(count.max(1)).unwrap_or(u16::MAX));
-        link.client.prefetch(&mut link.out, 1, arguments.prefetch.min(wanted));
-        link.answer()?;
+    let queue = prepare(arguments, &mut link).map_err(|error| with_hint(arguments, error))?;
+    // What is looked at without --ack stays unsettled, so that a bound would stop it. A stream refuses that: what it hands
+    // out is only counted. Which of them this queue is, nobody knows before.
+    let mut ack = arguments.ack;
+    match subscribe(arguments, &mut link, &queue, ack) {
+        Err(error) if !ack && is_stream(&error) => {
+            ack = true;
+            link = Link::open(&arguments.url)?;
+            subscribe(arguments, &mut link, &queue, ack)?;
+        }
+        Ok(()) if arguments.from.is_some() => {
+            eprintln!("yam: queue '{queue}' is no stream: it has no place to begin at, and --from changes nothing");
+        }
+        other => other?,
     }
-    let begin = arguments.from.iter().map(|from| ("x-stream-offset".to_owned(), begin(from)));
-    let begin = field::encode_entries(&Table(begin.collect()));
-    let consume = basic::Consume { queue: &queue, arguments: RawTable(&begin), ..Default::default() };
-    link.client.send(&mut link.out, 1, &consume);
     let timeout = arguments.timeout.map(|seconds| Duration::from_secs_f64(seconds.clamp(0.001, 1e9)));
     let mut seen = 0;
     while arguments.count.is_none_or(|count| seen < count) {
@@ -112,9 +117,54 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// An offset is a number, everything else a word.
-fn begin(from: &str) -> Value {
-    from.parse().map_or_else(|_| Value::Text(from.to_owned()), Value::I64)
+/// What `x-stream-offset` takes: an offset is a number, a time stamp one in seconds, everything else a word.
+fn begin(from: &str) -> Result<Value, String> {
+    if let Ok(offset) = from.parse::<u64>() {
+        return i64::try_from(offset).map(Value::I64).map_err(|_| "no offset is that large".to_owned());
+    }
+    if let Some(ms) = moment::time_stamp_ms(from) {
+        return Ok(Value::Timestamp(ms / 1000));
+    }
+    if matches!(from, "first" | "last" | "next") || moment::span_ms(from).is_some() {
+        return Ok(Value::Text(from.to_owned()));
+    }
+    Err(format!("write first, last, next, an offset, {}", moment::EXAMPLES))
+}
+
+/// Begin to consume; `ack`: what comes will be acknowledged, and may be bounded until it is.
+fn subscribe(arguments: &Arguments, link: &mut Link, queue: &str, ack: bool) -> anyhow::Result<()> {
+    if ack {
+        let wanted = arguments.count.map_or(u16::MAX, |count| u16::try_from(count.max(1)).unwrap_or(u16::MAX));
+        link.client.prefetch(&mut link.out, 1, arguments.prefetch.min(wanted));
+        link.answer()?;
+    }
+    let begin = arguments.from.iter().map(|from| ("x-stream-offset".to_owned(), from.clone()));
+    let begin = field::encode_entries(&Table(begin.collect()));
+    let consume = basic::Consume { queue, arguments: RawTable(&begin), ..Default::default() };
+    link.client.send(&mut link.out, 1, &consume);
+    link.answer()
+}
+
+/// Only a stream asks for a prefetch.
+fn is_stream(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<Refused>().is_some_and(|refused| refused.code == 406 && refused.text.contains("prefetch"))
+}
+
+/// A topic of several partitions is no queue, but each of them is: whoever names it is told so.
+fn with_hint(arguments: &Arguments, error: anyhow::Error) -> anyhow::Error {
+    let Some(name) = &arguments.queue else { return error };
+    let first = format!("{name}-0");
+    let partition_is_there = || {
+        let mut link = Link::open(&arguments.url)?;
+        link.client.send(&mut link.out, 1, &queue::Declare { queue: &first, passive: true, ..Default::default() });
+        link.answer()
+    };
+    if error.downcast_ref::<Refused>().is_some_and(|refused| refused.code == 404) && partition_is_there().is_ok() {
+        return anyhow!(
+            "{error:#}: is '{name}' a topic of several partitions? Its partitions are queues of their own: name {first}, {name}-1, ..."
+        );
+    }
+    error
 }
 
 /// Declare and bind what was asked for. Returns the queue's name.

@@ -32,7 +32,8 @@ impl FromStr for Place {
         if host.is_empty() {
             return Err(wrong());
         }
-        Ok(Place { host: host.to_owned(), port: port.parse().map_err(|_| wrong())? })
+        let port = port.parse().map_err(|_| format!("the port is no number up to 65535; {}", wrong()))?;
+        Ok(Place { host: host.to_owned(), port })
     }
 }
 

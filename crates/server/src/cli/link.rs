@@ -20,6 +20,17 @@ pub struct Link {
     input: Vec<u8>,
 }
 
+/// The broker's word that it will not do what was asked.
+#[derive(Debug, thiserror::Error)]
+#[error("the broker {}: {code} {text}", if *.connection { "closed the connection" } else { "refused" })]
+pub struct Refused {
+    /// Of AMQP 0-9-1.
+    pub code: u16,
+    pub text: String,
+    /// The whole connection is gone, and not one channel alone.
+    connection: bool,
+}
+
 /// What `next` does with an event: `Some` ends the wait.
 type Handler<'h, T> = &'h mut dyn FnMut(ClientEvent<'_>) -> anyhow::Result<Option<T>>;
 
@@ -40,8 +51,11 @@ impl Link {
         };
         let client = Client::connect(&options, &mut out);
         let mut link = Link { stream, client, out, input: Vec::new() };
-        link.wait(&mut |event| matches!(event, ClientEvent::Opened))
-            .with_context(|| format!("cannot log in at {place} as '{}' with vhost '{}'", url.user, url.vhost))?;
+        link.wait(&mut |event| matches!(event, ClientEvent::Opened)).map_err(|error| {
+            let refused = error.is::<Refused>();
+            let question = if refused { "" } else { ": is it an AMQP listener?" };
+            error.context(format!("cannot log in at {place} as '{}' with vhost '{}'{question}", url.user, url.vhost))
+        })?;
         link.client.open_channel(&mut link.out, 1);
         link.answer()?;
         Ok(link)
@@ -85,8 +99,12 @@ impl Link {
                     used += before - rest.len();
                     break;
                 }
-                Some(ClientEvent::Closed { code, text }) => bail!("the broker closed the connection: {code} {text}"),
-                Some(ClientEvent::ChannelClosed { code, text, .. }) => bail!("the broker refused: {code} {text}"),
+                Some(ClientEvent::Closed { code, text }) => {
+                    bail!(Refused { code, text: text.to_owned(), connection: true })
+                }
+                Some(ClientEvent::ChannelClosed { code, text, .. }) => {
+                    bail!(Refused { code, text: text.to_owned(), connection: false })
+                }
                 Some(event) => found = handle(event)?,
             }
             used += before - rest.len();

@@ -8,6 +8,7 @@ mod dial;
 mod group;
 mod kafka;
 mod link;
+mod moment;
 mod publish;
 mod serve;
 mod topic;

@@ -20,7 +20,9 @@ Examples:
   yam publish --declare --persistent --confirm --routing-key tasks --count 1000 'do this'
       Declare the durable queue first; 1,000 messages that survive a crash, and wait until they do.
   tail -f app.log | yam publish --exchange logs --lines
-      Every line as a message of its own, to an exchange.";
+      Every line as a message of its own, to an exchange.
+
+Whether a message has reached a queue, and is safe there, is known with --confirm only.";
 
 /// Publishes sent and not confirmed, at most.
 const WINDOW: u64 = 1_000;
@@ -77,11 +79,15 @@ pub struct Arguments {
     #[arg(long, value_name = "ID")]
     message_id: Option<String>,
     /// Milliseconds after which an unconsumed message is dropped.
-    #[arg(long, value_name = "MS")]
+    #[arg(long, value_name = "MS", allow_hyphen_values = true, value_parser = milliseconds)]
     expiration: Option<u64>,
     /// Higher ones come first out of a queue declared with x-max-priority.
     #[arg(long, value_name = "0-255")]
     priority: Option<u8>,
+}
+
+fn milliseconds(text: &str) -> Result<u64, String> {
+    text.parse().map_err(|_| "write a whole number of milliseconds, 60000 for a minute".to_owned())
 }
 
 fn header(text: &str) -> Result<(String, Value), String> {
@@ -149,6 +155,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         link,
         template: PublishTemplate::new(1, publish, &properties),
         confirm: arguments.confirm,
+        mandatory: arguments.mandatory,
         sent: 0,
         outcome: Outcome::default(),
         bar: bar(arguments),
@@ -186,6 +193,7 @@ struct Publisher {
     link: Link,
     template: PublishTemplate,
     confirm: bool,
+    mandatory: bool,
     sent: u64,
     outcome: Outcome,
     bar: ProgressBar,
@@ -259,6 +267,10 @@ impl Publisher {
             // What came back is confirmed too: the broker is done with it.
             let kept = confirmed.saturating_sub(returned);
             eprintln!("{} published, {kept} confirmed, {refused} refused, {returned} unroutable", self.sent);
+        } else if self.mandatory {
+            eprintln!("{} published, {returned} unroutable", self.sent);
+        } else {
+            eprintln!("{} published; whether a queue took them is known with --confirm or --mandatory only", self.sent);
         }
         Ok(if refused + returned > 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS })
     }

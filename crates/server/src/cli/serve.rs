@@ -28,6 +28,8 @@ When it is ready it prints a line for each listener on standard output; logs go 
 
 /// Open files that are not connections: the journal, segments being read, listeners.
 const OWN_FILES: u64 = 100;
+/// Connections where the user says nothing, and the system allows that many.
+const CONNECTIONS_MAX: usize = 50_000;
 
 pub fn run(flags: &Flags) -> anyhow::Result<()> {
     let config = config::load(flags, &|name| std::env::var(name).ok())?;
@@ -35,6 +37,7 @@ pub fn run(flags: &Flags) -> anyhow::Result<()> {
     #[cfg(feature = "planted")]
     plant()?;
     let open_files = raise_open_files();
+    let connections_max = connections_max(config.connections_max, open_files);
     let event_loop = Loop::new().context("cannot watch sockets")?;
     let signals = Signals::catch(event_loop.waker()).context("cannot catch signals")?;
     let listeners = Listeners::bind(addresses(&config)?)?;
@@ -46,23 +49,31 @@ pub fn run(flags: &Flags) -> anyhow::Result<()> {
     tracing::info!(
         data_dir = %config.data_dir.display(),
         durability = config.durability.name(),
+        connections_max,
         open_files,
         recovered_ms = clock.now().mono_ms,
         "ready"
     );
-    if (config.connections_max as u64).saturating_add(OWN_FILES) > open_files {
-        tracing::warn!(
-            connections_max = config.connections_max,
-            open_files,
-            "the limit on open files allows fewer connections than --connections-max: raise it (ulimit -n), or lower the option"
-        );
-    }
-    let server = Server::new(event_loop, node, clock, signals, listeners, config.connections_max)?;
+    let server = Server::new(event_loop, node, clock, signals, listeners, connections_max)?;
     for (speaks, address) in addresses {
         super::print(format!("{speaks} listening on {address}\n").as_bytes())?;
     }
     server.run()?;
     Ok(())
+}
+
+/// As many connections as were asked for, or as the limit on open files allows.
+fn connections_max(asked: Option<usize>, open_files: u64) -> usize {
+    let allowed = usize::try_from(open_files.saturating_sub(OWN_FILES)).unwrap_or(usize::MAX).max(1);
+    let Some(connections_max) = asked else { return allowed.min(CONNECTIONS_MAX) };
+    if connections_max > allowed {
+        tracing::warn!(
+            connections_max,
+            open_files,
+            "the limit on open files allows fewer connections than --connections-max: raise it (ulimit -n), or lower the option"
+        );
+    }
+    connections_max
 }
 
 /// From now on this process has the bug that `YAM_PLANTED` names.
@@ -104,5 +115,18 @@ fn options(config: &Config) -> node::Options {
             ..node::GroupOptions::default()
         },
         ..node::Options::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::connections_max;
+
+    #[test]
+    fn the_limit_on_open_files_decides_where_nothing_is_said() {
+        assert_eq!(connections_max(None, 20_000), 19_900);
+        assert_eq!(connections_max(None, u64::MAX), 50_000);
+        assert_eq!(connections_max(None, 50), 1);
+        assert_eq!(connections_max(Some(70_000), 20_000), 70_000);
     }
 }

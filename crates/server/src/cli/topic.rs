@@ -158,7 +158,11 @@ fn create(link: &mut Link, name: &str, partitions: i32, config: &[String]) -> an
     let made: create_topics::Response<'_> = link.ask(&Request::CreateTopics(request))?;
     let made = made.topics.first().ok_or_else(|| odd(ApiKey::CreateTopics))?;
     refused(made.error_code, made.error_message).with_context(|| format!("cannot create topic '{name}'"))?;
-    super::print(format!("created topic '{name}' with {} partitions\n", made.num_partitions).as_bytes())
+    let partitions = match made.num_partitions {
+        1 => "1 partition".to_owned(),
+        count => format!("{count} partitions"),
+    };
+    super::print(format!("created topic '{name}' with {partitions}\n").as_bytes())
 }
 
 fn delete(link: &mut Link, name: &str) -> anyhow::Result<()> {

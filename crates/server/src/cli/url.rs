@@ -31,7 +31,9 @@ impl FromStr for Url {
         let (user, password) = login.split_once(':').unwrap_or((login, ""));
         let (host, port) = match place.rsplit_once(':') {
             // The colons of a bare IPv6 address in brackets are not followed by a port.
-            Some((host, port)) if !port.ends_with(']') => (host, port.parse().map_err(|_| wrong("the port is not a number"))?),
+            Some((host, port)) if !port.ends_with(']') => {
+                (host, port.parse().map_err(|_| wrong("the port is no number up to 65535"))?)
+            }
             _ => (place, 5672),
         };
         let host = host.trim_start_matches('[').trim_end_matches(']');

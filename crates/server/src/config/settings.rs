@@ -90,7 +90,8 @@ pub struct Config {
     pub durability: Durability,
     pub disk_free_limit_bytes: u64,
     pub cache_bytes: usize,
-    pub connections_max: usize,
+    /// `None`: as many as the limit on open files allows.
+    pub connections_max: Option<usize>,
     /// A filter that `tracing_subscriber::EnvFilter` accepts.
     pub log_level: String,
     pub log_format: LogFormat,
@@ -108,7 +109,7 @@ impl Default for Config {
             durability: Durability::Fsync,
             disk_free_limit_bytes: 0,
             cache_bytes: 0,
-            connections_max: 0,
+            connections_max: None,
             log_level: String::new(),
             log_format: LogFormat::Text,
         };
@@ -261,17 +262,19 @@ pub static SETTINGS: &[Setting] = &[
     },
     Setting {
         name: "connections-max",
-        value: "COUNT",
-        default: "50000",
+        value: "COUNT|auto",
+        default: "auto",
         repeatable: false,
-        doc: "Connections that may be open at once. Further ones are closed as soon as they are accepted. The limit on open files \
-              is raised to what the system allows at the start; where that is less, it decides.",
+        doc: "Connections that may be open at once. Further ones are closed as soon as they are accepted. Each takes an open file, \
+              and the limit on these is raised to what the system allows at the start. `auto`: as many as that leaves room for, \
+              50,000 at most.",
         apply: |config, values| {
             let text = one(values)?;
-            match text.parse() {
-                Ok(count) if count > 0 => config.connections_max = count,
-                _ => return Err(format!("'{text}' is no count: write a whole number from 1 on")),
-            }
+            config.connections_max = match text.parse() {
+                Ok(count) if count > 0 => Some(count),
+                _ if text == "auto" => None,
+                _ => return Err(format!("'{text}' is no count: write a whole number from 1 on, or auto")),
+            };
             Ok(())
         },
     },
@@ -340,7 +343,8 @@ fn addresses(values: &[String]) -> Result<Vec<SocketAddr>, String> {
     let mut all = Vec::new();
     for value in values {
         let found = value.to_socket_addrs().map_err(|_| {
-            format!("'{value}' is no address: write HOST:PORT, e.g. 127.0.0.1:5672, or 0.0.0.0:5672 for every interface")
+            let what = if port_is_too_large(value) { "names no port: the largest is 65535" } else { "is no address" };
+            format!("'{value}' {what}: write HOST:PORT, e.g. 127.0.0.1:5672, or 0.0.0.0:5672 for every interface")
         })?;
         for address in found {
             // Port 0 twice means two listeners; any other address twice would be refused by the system.
@@ -355,13 +359,22 @@ fn addresses(values: &[String]) -> Result<Vec<SocketAddr>, String> {
     Ok(all)
 }
 
+/// `127.0.0.1:70000`
+fn port_is_too_large(address: &str) -> bool {
+    let digits = |port: &str| !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit());
+    address.rsplit_once(':').is_some_and(|(_, port)| digits(port) && port.parse::<u16>().is_err())
+}
+
 /// `broker.example.com:9092`, `[::1]:9092`, `auto`.
 fn advertised(text: &str) -> Result<Option<Advertised>, String> {
     if text == "auto" {
         return Ok(None);
     }
     let parts = text.rsplit_once(':').and_then(|(host, port)| Some((host, port.parse().ok()?)));
-    let (host, port) = parts.ok_or_else(|| format!("'{text}' is no address: write HOST:PORT, e.g. broker.example.com:9092"))?;
+    let (host, port) = parts.ok_or_else(|| {
+        let what = if port_is_too_large(text) { "names no port: the largest is 65535" } else { "is no address" };
+        format!("'{text}' {what}: write HOST:PORT, e.g. broker.example.com:9092")
+    })?;
     let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
     if host.is_empty() || port == 0 || host.contains(['/', '[', ']']) || host == "0.0.0.0" || host == "::" {
         return Err(format!("'{text}' does not lead anywhere: write a HOST:PORT that clients can reach"));

@@ -77,6 +77,11 @@ fn errors_name_the_place_and_the_remedy() {
     let error = error_of(&Flags::of(&[("amqp-listen", &["nonsense"])], None), &nothing);
     assert!(error.starts_with("--amqp-listen: 'nonsense' is no address: write HOST:PORT"), "{error}");
 
+    for (option, address) in [("amqp-listen", "127.0.0.1:70000"), ("kafka-advertised", "broker:70000")] {
+        let error = error_of(&Flags::of(&[(option, &[address])], None), &nothing);
+        assert!(error.starts_with(&format!("--{option}: '{address}' names no port: the largest is 65535: write")), "{error}");
+    }
+
     let error = error_of(&Flags::default(), &|name| (name == "YAM_DURABILITY").then(|| "maybe".to_owned()));
     assert_eq!(error, "environment variable YAM_DURABILITY: 'maybe' is no durability: write fsync or relaxed");
 
@@ -143,6 +148,18 @@ fn a_wrong_value_is_reported_even_where_a_flag_overrides_it() {
     let flags = Flags::of(&[("durability", &["fsync"])], None);
     let error = error_of(&flags, &|name| (name == "YAM_DURABILITY").then(|| "maybe".to_owned()));
     assert!(error.contains("YAM_DURABILITY"), "{error}");
+}
+
+#[test]
+fn connections_are_as_many_as_are_said_or_as_the_system_allows() {
+    let count =
+        |text: &str| load(&Flags::of(&[("connections-max", &[text])], None), &nothing).map(|config| config.connections_max);
+    assert_eq!(load(&Flags::default(), &nothing).unwrap().connections_max, None);
+    assert_eq!(count("auto").unwrap(), None);
+    assert_eq!(count("7").unwrap(), Some(7));
+    for wrong in ["0", "-1", "many", ""] {
+        assert!(count(wrong).unwrap_err().to_string().contains("write a whole number from 1 on, or auto"), "{wrong}");
+    }
 }
 
 #[test]

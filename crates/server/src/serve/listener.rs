@@ -27,22 +27,31 @@ impl Speaks {
             Speaks::Kafka { .. } => "kafka",
         }
     }
+
+    /// The option that names the address.
+    fn flag(&self) -> String {
+        format!("--{}-listen", self.name())
+    }
 }
 
 /// An address cannot be listened on. Its text is one line that says what to do.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot listen on {address}: {}", remedy(error, *address, flag))]
+#[error("cannot listen on {address}: {}", remedy(self))]
 pub struct BindError {
-    pub address: SocketAddr,
+    address: SocketAddr,
     /// The option that named it.
-    pub flag: String,
-    #[source]
-    pub error: io::Error,
+    flag: String,
+    /// What this process has bound the port for already, if that is why.
+    own: Option<(String, SocketAddr)>,
+    error: io::Error,
 }
 
-fn remedy(error: &io::Error, address: SocketAddr, flag: &str) -> String {
+fn remedy(BindError { address, flag, own, error }: &BindError) -> String {
     let host = if address.is_ipv6() { "[::1]" } else { "127.0.0.1" };
     match error.kind() {
+        io::ErrorKind::AddrInUse if let Some((other, taken)) = own => {
+            format!("{other} {taken} has taken port {} already; give one of the two another port", address.port())
+        }
         io::ErrorKind::AddrInUse => {
             format!("port {} is in use by another process; stop that one, or give {flag} another address", address.port())
         }
@@ -55,6 +64,11 @@ fn remedy(error: &io::Error, address: SocketAddr, flag: &str) -> String {
         ),
         _ => format!("{error}; give {flag} another address"),
     }
+}
+
+/// Whether two sockets cannot listen on these at once.
+fn overlap(one: SocketAddr, other: SocketAddr) -> bool {
+    one.port() == other.port() && (one.ip() == other.ip() || one.ip().is_unspecified() || other.ip().is_unspecified())
 }
 
 /// All listening sockets, bound.
@@ -76,8 +90,14 @@ impl Listeners {
                 let real = listener.local_addr()?;
                 Ok((listener, real))
             });
-            let flag = format!("--{}-listen", speaks.name());
-            let (listener, real) = bound.map_err(|error| BindError { address, flag, error })?;
+            let (listener, real) = match bound {
+                Ok(bound) => bound,
+                Err(error) => {
+                    let own = all.iter().find(|(_, taken, _): &&(_, SocketAddr, Speaks)| overlap(*taken, address));
+                    let own = own.map(|(_, taken, speaks)| (speaks.flag(), *taken));
+                    return Err(BindError { address, flag: speaks.flag(), own, error });
+                }
+            };
             all.push((listener, real, speaks));
         }
         Ok(Listeners { all, next: 0 })

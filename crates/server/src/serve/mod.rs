@@ -273,7 +273,10 @@ impl Server {
     fn admit(&mut self, mut stream: mio::net::TcpStream, address: SocketAddr, speaks: &Speaks, now: Now) {
         if self.connections.len() >= self.connections_max {
             if !std::mem::replace(&mut self.refusing, true) {
-                tracing::error!(limit = self.connections_max, "too many connections, closing new ones: raise --connections-max");
+                tracing::error!(
+                    limit = self.connections_max,
+                    "too many connections, closing new ones: raise --connections-max, or the limit on open files (ulimit -n)"
+                );
             }
             return;
         }

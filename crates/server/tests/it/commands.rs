@@ -58,8 +58,55 @@ fn a_stream_is_read_from_where_one_likes_as_often_as_one_likes() {
     let line = out(&read("last", "1", &["--format", "json"]));
     let last: serde_json::Value = serde_json::from_str(&line).unwrap();
     assert_eq!((&last["body"], &last["headers"]["x-stream-offset"]), (&"three".into(), &2.into()));
-    let words = refused(&read("soon", "1", &[]));
-    assert!(words.contains("406") && words.contains("x-stream-offset"), "{words}");
+    assert_eq!(out(&read("1970-01-01T00:00:00Z", "1", &[])), "one\n");
+    // Without --from, what comes from now on: nothing, and not an error for want of a prefetch.
+    assert_eq!(out(&output(&["consume", "--url", &url, "--queue", "events", "--timeout", "0.2"])), "");
+    for wrong in ["soon", "5x", "-5"] {
+        let words = refused(&read(wrong, "1", &[]));
+        assert!(words.contains(wrong) && words.contains("first, last, next, an offset, a time span"), "{words}");
+    }
+}
+
+/// `--from` says where to begin in a stream; a classic queue has no such place, and keeps its messages all the same.
+#[test]
+fn a_place_to_begin_at_in_a_classic_queue_is_said_to_be_none() {
+    let dir = tempdir().unwrap();
+    let yam = Yam::start(dir.path());
+    let url = yam.url();
+    assert!(output(&["publish", "--url", &url, "--declare", "--confirm", "--routing-key", "tasks", "do this"]).status.success());
+    for _ in 0..2 {
+        let looked = output(&["consume", "--url", &url, "--queue", "tasks", "--from", "first", "--count", "1"]);
+        let words = String::from_utf8(looked.stderr.clone()).unwrap();
+        assert!(words.contains("queue 'tasks' is no stream"), "{words}");
+        assert_eq!(out(&looked), "do this\n");
+    }
+}
+
+/// A topic of several partitions is no queue; whoever takes it for one is told what to name.
+#[test]
+fn a_topic_of_several_partitions_is_named_by_partition() {
+    let dir = tempdir().unwrap();
+    let yam = Yam::start_with(dir.path(), &["--amqp-listen", "127.0.0.1:0", "--kafka-listen", "127.0.0.1:0"]);
+    let (url, kafka) = (yam.url(), yam.addresses[1].to_string());
+    assert_eq!(
+        out(&output(&["topic", "--kafka", &kafka, "create", "orders", "--partitions", "3"])),
+        "created topic 'orders' with 3 partitions\n"
+    );
+    assert_eq!(
+        out(&output(&["topic", "--kafka", &kafka, "create", "one", "--partitions", "1"])),
+        "created topic 'one' with 1 partition\n"
+    );
+    let words = refused(&output(&["consume", "--url", &url, "--queue", "orders", "--from", "first"]));
+    assert!(words.contains("404") && words.contains("name orders-0, orders-1, ..."), "{words}");
+    let words = refused(&output(&["consume", "--url", &url, "--queue", "nowhere"]));
+    assert!(!words.contains("partitions"), "{words}");
+    // Without --from, a partition is read from its end on.
+    let publish = |body| output(&["publish", "--url", &url, "--confirm", "--routing-key", "orders-1", body]);
+    assert!(publish("before").status.success());
+    let reader = command(&["consume", "--url", &url, "--queue", "orders-1", "--timeout", "0.2"]).output().unwrap();
+    assert_eq!(out(&reader), "");
+    let first = output(&["consume", "--url", &url, "--queue", "orders-1", "--from", "first", "--count", "1"]);
+    assert_eq!(out(&first), "before\n");
 }
 
 #[test]
@@ -92,10 +139,26 @@ fn what_the_broker_refuses_is_said() {
         assert_eq!(words.contains("2 published, 0 confirmed, 0 refused, 2 unroutable"), unroutable == "--confirm", "{words}");
     }
     let words = refused(&output(&["publish", "--url", &url.replace("guest:guest", "guest:wrong"), "x"]));
-    assert!(words.contains("403"), "{words}");
+    assert!(words.contains("403") && !words.contains("is it an AMQP listener?"), "{words}");
+    // Without either, the message is gone and nobody knows.
+    let sent = output(&["publish", "--url", &url, "--routing-key", "nowhere", "x"]);
+    assert!(sent.status.success());
+    assert!(String::from_utf8(sent.stderr).unwrap().contains("--confirm"));
+    let words = refused(&output(&["publish", "--url", &url, "--expiration", "-5", "x"]));
+    assert!(words.contains("write a whole number of milliseconds"), "{words}");
     yam.kill();
     let words = refused(&output(&["publish", "--url", &url, "x"]));
     assert!(words.contains("cannot connect") && words.contains("--url"), "{words}");
+}
+
+#[test]
+fn whoever_comes_to_a_listener_of_the_other_protocol_is_asked_whether_it_is_the_right_one() {
+    let dir = tempdir().unwrap();
+    let yam = Yam::start_with(dir.path(), &["--amqp-listen", "127.0.0.1:0", "--kafka-listen", "127.0.0.1:0"]);
+    let words = refused(&output(&["publish", "--url", &format!("amqp://{}", yam.addresses[1]), "x"]));
+    assert!(words.contains("is it an AMQP listener?"), "{words}");
+    let words = refused(&output(&["topic", "--kafka", &yam.addresses[0].to_string(), "list"]));
+    assert!(words.contains("is it a Kafka listener?"), "{words}");
 }
 
 #[test]

@@ -79,6 +79,37 @@ fn a_port_in_use_is_refused_before_anything_is_touched() {
     assert!(!data.exists());
 }
 
+/// It was another process's port that had to be freed, though there was none.
+#[test]
+fn a_port_that_is_given_twice_is_said_to_be() {
+    let dir = tempdir().unwrap();
+    let data = dir.path().join("data");
+    // A port that is free, as far as anyone can know.
+    let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let arguments = ["serve", "--data-dir", data.to_str().unwrap(), "--amqp-listen", &address.to_string(), "--kafka-listen"];
+    let same = refused(&output(&[&arguments[..], &[&address.to_string()]].concat()));
+    let everywhere = format!("0.0.0.0:{}", address.port());
+    for (words, second) in
+        [(same, address.to_string()), (refused(&output(&[&arguments[..], &[&everywhere]].concat())), everywhere)]
+    {
+        let expected = format!(
+            "yam: cannot listen on {second}: --amqp-listen {address} has taken port {} already; give one of the two another port",
+            address.port()
+        );
+        assert_eq!(words, expected);
+    }
+    assert!(!data.exists());
+}
+
+/// The cause used to stand there twice, and no way out.
+#[test]
+fn a_directory_that_cannot_be_made_is_refused_in_one_line() {
+    let words = refused(&output(&["serve", "--amqp-listen", "127.0.0.1:0", "--data-dir", "/proc/x"]));
+    assert_eq!(words.lines().count(), 1, "{words}");
+    assert!(words.matches("os error").count() <= 1, "{words}");
+    assert!(words.ends_with("choose another with --data-dir"), "{words}");
+}
+
 #[test]
 fn bad_options_are_refused_with_their_place() {
     let dir = tempdir().unwrap();
@@ -174,6 +205,19 @@ fn a_damaged_directory_is_refused_and_named_by_check() {
     assert!(words.contains("DAMAGED") && words.contains(name), "{words}");
 }
 
+/// A default that warns of itself at every start is none.
+#[test]
+fn a_default_start_warns_of_nothing() {
+    let dir = tempdir().unwrap();
+    let log = dir.path().join("log");
+    let file = fs::File::create_new(&log).unwrap();
+    let yam = Yam::start_logging(&dir.path().join("data"), &["--amqp-listen", "127.0.0.1:0"], "info", file);
+    assert!(yam.terminate().success());
+    let log = fs::read_to_string(&log).unwrap();
+    assert!(log.contains("ready") && log.contains("connections_max="), "{log}");
+    assert!(!log.contains("WARN"), "{log}");
+}
+
 /// What an operator finds in the log: how it was started, what will not hold, and who was sent away over what.
 #[test]
 fn the_log_says_what_went_wrong_and_with_whom() {
@@ -181,7 +225,7 @@ fn the_log_says_what_went_wrong_and_with_whom() {
     let log = dir.path().join("log");
     let mut shell = Command::new("sh");
     shell
-        .args(["-c", "ulimit -n 256; exec \"$0\" serve --log-level info,node=debug --amqp-listen 127.0.0.1:0 --data-dir \"$1\""]);
+        .args(["-c", "ulimit -n 256; exec \"$0\" serve --log-level info,node=debug --amqp-listen 127.0.0.1:0 --connections-max 2000 --data-dir \"$1\""]);
     shell.arg(env!("CARGO_BIN_EXE_yam")).arg(dir.path().join("data"));
     shell.env("YAM_KAFKA_LISTEN", "none");
     let mut child = shell.stdout(Stdio::piped()).stderr(fs::File::create_new(&log).unwrap()).spawn().unwrap();
@@ -202,7 +246,7 @@ fn the_log_says_what_went_wrong_and_with_whom() {
     let log = fs::read_to_string(&log).unwrap();
     let has = |words: &[&str]| log.lines().any(|line| words.iter().all(|word| line.contains(word)));
     assert!(has(&["INFO", "ready", "durability=\"fsync\""]), "{log}");
-    assert!(has(&["WARN", "--connections-max", "connections_max=50000", "open_files=256"]), "{log}");
+    assert!(has(&["WARN", "--connections-max", "connections_max=2000", "open_files=256"]), "{log}");
     assert!(has(&["DEBUG", "channel 1: NOT_FOUND - no queue 'nowhere'", "peer=127.0.0.1:"]), "{log}");
     assert!(has(&["INFO", "connection ended: CHANNEL_ERROR - second 'channel.open' seen", "peer=127.0.0.1:"]), "{log}");
 }
