@@ -67,15 +67,22 @@ const MB: f64 = 1e6;
 const JAVA_RECORDS_PER_SECOND: f64 = 60_000.0;
 const LIBRDKAFKA_RECORDS_PER_SECOND: f64 = 150_000.0;
 const FILL_RECORDS_PER_SECOND: f64 = 250_000.0;
+/// How often a topic is read before the first load that reads it.
+const READ_BEFORE: usize = 4;
 const IN_FLIGHT_RECORDS_PER_SECOND: f64 = 1_000.0;
 
 impl Clients {
-    /// What must be there before the loads of a case: a topic, filled for those that read it.
+    /// What must be there before the loads of a case: for those that read, a topic that is filled and has been read some times,
+    /// for one load of them is too short for a JVM to compile all that it needs.
     pub fn prepare(&self, case: &Case, broker: &Broker, seconds: f64) -> Result<()> {
         match case.figure {
             Figure::Consumed => {
                 let fill = (FILL_RECORDS_PER_SECOND * seconds) as u64;
-                self.own(case, broker, &format!("--replace --keep -c 0 -p 1 --batch 65536 --count {fill}")).map(drop)
+                self.own(case, broker, &format!("--replace --keep -c 0 -p 1 --batch 65536 --count {fill}"))?;
+                for _ in 0..READ_BEFORE {
+                    self.own(case, broker, "--reuse --keep -p 0")?;
+                }
+                Ok(())
             }
             _ => Ok(()),
         }
