@@ -55,10 +55,12 @@ pub enum Bug {
     OffsetsUndecided,
     /// A group's new generation is not entered into the catalog.
     GenerationNotRecorded,
+    /// A batch that compaction writes anew is not compressed, and says that it is.
+    PackedOtherwise,
 }
 
 impl Bug {
-    pub const ALL: [Bug; 25] = [
+    pub const ALL: [Bug; 26] = [
         Bug::ConfirmBeforeSync,
         Bug::AckNotJournalled,
         Bug::TornTailAccepted,
@@ -84,6 +86,7 @@ impl Bug {
         Bug::EpochNotRecorded,
         Bug::OffsetsUndecided,
         Bug::GenerationNotRecorded,
+        Bug::PackedOtherwise,
     ];
 
     /// The name by which it is chosen.
@@ -115,6 +118,7 @@ impl Bug {
             Bug::EpochNotRecorded => "epoch-not-recorded",
             Bug::OffsetsUndecided => "offsets-undecided",
             Bug::GenerationNotRecorded => "generation-not-recorded",
+            Bug::PackedOtherwise => "packed-otherwise",
         }
     }
 

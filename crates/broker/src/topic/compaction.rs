@@ -420,10 +420,11 @@ impl Broker {
                 kept.push(record.bytes);
             }
         }
+        let packing = Packing::of(if planted::is(Bug::PackedOtherwise) { 0 } else { head.attributes });
         let left = match kept.len() {
             0 => Kept::None,
             all if all as i64 == i64::from(head.records) => Kept::All,
-            _ => match records::compress(&kept.concat(), Packing::of(head.attributes)) {
+            _ => match records::compress(&kept.concat(), packing) {
                 Some(packed) => Kept::Some(record::rebuild(batch, kept.len() as u32, &packed).into()),
                 None => Kept::All,
             },

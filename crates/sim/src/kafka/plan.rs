@@ -58,6 +58,8 @@ pub struct Plan {
     pub value_bytes_max: usize,
     /// One in so many records is a tombstone.
     pub tombstone_odds: u32,
+    /// One in so many batches is compressed.
+    pub compressed_odds: u32,
     /// One in so many actions is a rare one: a deletion of records, a zombie, a repetition.
     pub rare_odds: u32,
     pub transaction_timeout_ms: i32,
@@ -83,6 +85,7 @@ impl Plan {
             keys: 1,
             value_bytes_max: 1,
             tombstone_odds: 0,
+            compressed_odds: 0,
             rare_odds: 0,
             transaction_timeout_ms: 1,
             session_timeout_ms: 1,
@@ -132,6 +135,7 @@ impl Plan {
             keys: pick(rng, &[1, 3, 10, 40]),
             value_bytes_max: pick(rng, &[10, 300, 4_000, 12_000]),
             tombstone_odds: pick(rng, &[0, 4, 10]),
+            compressed_odds: pick(rng, &[0, 1, 3]),
             rare_odds: pick(rng, &[0, 5, 15]),
             transaction_timeout_ms: pick(rng, &[900_000, 900_000, 900_000, 1_000]),
             session_timeout_ms: pick(rng, &[500, 3_000]),
@@ -176,6 +180,9 @@ fn topic(index: usize, rng: &mut StdRng) -> TopicPlan {
             config.push(("segment.bytes", pick(rng, &["14", "2000", "20000"]).into()));
             config.push(("segment.ms", pick(rng, &["1", "400"]).into()));
         }
+    }
+    if rng.random_ratio(1, 3) {
+        config.push(("compression.type", pick(rng, &["uncompressed", "gzip", "lz4"]).into()));
     }
     let trims = rng.random_ratio(1, 3);
     TopicPlan { name: format!("k{index}"), partitions: rng.random_range(1..=3), policy, trims, config }

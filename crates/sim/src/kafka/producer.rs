@@ -7,7 +7,7 @@ use kafka::codec::error_code::{INVALID_PRODUCER_EPOCH, INVALID_TXN_STATE, KAFKA_
 use rand::Rng;
 
 use super::ask::{Answer, Ask, Identity, Sending};
-use super::batch::{Record, Stamp};
+use super::batch::{Codec, Record, Stamp};
 use super::checker::transactions::State;
 use super::checker::{BatchIx, Place, TxIx};
 use super::client::Hands;
@@ -188,7 +188,12 @@ impl Producer {
             timestamp_ms: hands.wall_ms + u64::from(nth),
         });
         let records = records.collect();
-        hands.model.make_batch(client, records, stamp, tx)
+        let codec = if hands.one_in(plan.compressed_odds) {
+            [Codec::Gzip, Codec::Lz4][usize::from(hands.one_in(2))]
+        } else {
+            Codec::None
+        };
+        hands.model.make_batch(client, records, stamp, codec, tx)
     }
 
     /// Whether that may be answered so.

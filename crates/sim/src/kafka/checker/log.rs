@@ -227,7 +227,8 @@ impl Model {
         let plan = self.plan.clone();
         let place = || format!("{} offset {base}", plan.name(read.partition));
         let unread = |what: &str| Violation::new(NAME, format!("{}: {what}", place()));
-        let records = batch::records(bytes, head).ok_or_else(|| unread("its records cannot be read"))?;
+        let plain = batch::unpacked(bytes, head).ok_or_else(|| unread("its records cannot be unpacked"))?;
+        let records = batch::records(&plain, head).ok_or_else(|| unread("its records cannot be read"))?;
         hidden.up_to(found.end());
         let mut present = Vec::new();
         if head.is(attribute::CONTROL) {

@@ -24,7 +24,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
 
 use super::ask::Identity;
-use super::batch::{self, Record, RecordId, Stamp};
+use super::batch::{self, Codec, Record, RecordId, Stamp};
 use super::plan::{PartitionIx, Plan, Policy};
 use crate::checker::Violation;
 use log::Log;
@@ -169,9 +169,16 @@ impl Model {
     }
 
     /// A batch is made, to be sent. Its records have the next numbers.
-    pub fn make_batch(&mut self, writer: usize, records: Vec<Record>, stamp: Stamp, transaction: Option<TxIx>) -> BatchIx {
+    pub fn make_batch(
+        &mut self,
+        writer: usize,
+        records: Vec<Record>,
+        stamp: Stamp,
+        codec: Codec,
+        transaction: Option<TxIx>,
+    ) -> BatchIx {
         let at = self.batches.len();
-        let bytes = batch::encode(&records, stamp);
+        let bytes = batch::encode(&records, stamp, codec);
         let (partition, first, count) = (records[0].partition, records[0].id, records.len() as u32);
         for record in records {
             if let Some(key) = record.key {

@@ -6,7 +6,7 @@ use model::record;
 
 use crate::checker::Violation;
 use crate::kafka::Model;
-use crate::kafka::batch::{Record, Stamp};
+use crate::kafka::batch::{Codec, Record, Stamp};
 use crate::kafka::checker::log::Read;
 use crate::kafka::checker::transactions::State;
 use crate::kafka::checker::{BatchIx, TxIx};
@@ -77,7 +77,7 @@ impl History {
         let record = |nth| Record { id: first + nth, partition, key, len, timestamp_ms: NOW_MS - 10 };
         let stamp = Stamp { sequence: self.sequences[partition], transactional: tx.is_some(), ..STAMP };
         self.sequences[partition] += count as i32;
-        let batch = self.model.make_batch(0, (0..count).map(record).collect(), stamp, tx);
+        let batch = self.model.make_batch(0, (0..count).map(record).collect(), stamp, Codec::None, tx);
         self.model.batches[batch].attempts = 1;
         batch
     }
