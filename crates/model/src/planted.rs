@@ -57,10 +57,14 @@ pub enum Bug {
     GenerationNotRecorded,
     /// A batch that compaction writes anew is not compressed, and says that it is.
     PackedOtherwise,
+    /// The deletion of a topic is not entered into the catalog.
+    DeletionNotRecorded,
+    /// What groups have committed for a topic stays when it is deleted.
+    OffsetsOutliveTopic,
 }
 
 impl Bug {
-    pub const ALL: [Bug; 26] = [
+    pub const ALL: [Bug; 28] = [
         Bug::ConfirmBeforeSync,
         Bug::AckNotJournalled,
         Bug::TornTailAccepted,
@@ -87,6 +91,8 @@ impl Bug {
         Bug::OffsetsUndecided,
         Bug::GenerationNotRecorded,
         Bug::PackedOtherwise,
+        Bug::DeletionNotRecorded,
+        Bug::OffsetsOutliveTopic,
     ];
 
     /// The name by which it is chosen.
@@ -119,6 +125,8 @@ impl Bug {
             Bug::OffsetsUndecided => "offsets-undecided",
             Bug::GenerationNotRecorded => "generation-not-recorded",
             Bug::PackedOtherwise => "packed-otherwise",
+            Bug::DeletionNotRecorded => "deletion-not-recorded",
+            Bug::OffsetsOutliveTopic => "offsets-outlive-topic",
         }
     }
 

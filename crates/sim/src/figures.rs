@@ -84,8 +84,8 @@ impl fmt::Display for Figures {
         )?;
         writeln!(
             f,
-            "topics      {} times a record was found compacted, {} records deleted; {} requests of producers that were shut out",
-            kafka.compacted, kafka.dropped, kafka.fenced
+            "topics      {} times a record was found compacted, {} records deleted, {} times a topic; {} requests of producers that were shut out",
+            kafka.compacted, kafka.dropped, kafka.deleted, kafka.fenced
         )?;
         write!(
             f,

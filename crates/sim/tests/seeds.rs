@@ -44,6 +44,7 @@ fn no_seed_fails() {
         ("members", figures.kafka.joined),
         ("compacted records", figures.kafka.compacted),
         ("deleted records", figures.kafka.dropped),
+        ("deleted topics", figures.kafka.deleted),
     ] {
         assert!(count > 0, "no {what} in 40 seeds");
     }

@@ -30,6 +30,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use foldhash::fast::RandomState;
+use model::planted::{self, Bug};
 use model::record::BatchHead;
 use model::topic::{ConfigChange, ConfigOf, CreateTopic, TopicId, TopicInfo, TopicRef};
 use model::{Failure, LogFailure, Lsn, Now, Reply, SessionId, limits};
@@ -339,8 +340,12 @@ impl Broker {
             self.store.delete_log(log);
             orphans.extend(self.topology.remove_stream(log));
         }
-        self.groups.topic_deleted(name);
-        let mut durable_at = self.record(&Entry::DeleteTopic { name: name.into() });
+        if !planted::is(Bug::OffsetsOutliveTopic) {
+            self.groups.topic_deleted(name);
+        }
+        let forgotten = planted::is(Bug::DeletionNotRecorded);
+        let entry = Entry::DeleteTopic { name: name.into() };
+        let mut durable_at = if forgotten { self.store.appended() } else { self.record(&entry) };
         for orphan in orphans {
             durable_at = self.remove_exchange(orphan).unwrap_or(durable_at);
         }

@@ -67,8 +67,12 @@ impl World {
         self.settle_down()?;
         for at in 0..auditor {
             self.with_client(at, |client, hands| {
-                let Part::Producer(producer) = &mut client.part else { return };
-                if let Some(ask) = producer.begin_anew(hands) {
+                let last = match &mut client.part {
+                    Part::Producer(producer) => producer.begin_anew(hands),
+                    Part::Owner(owner) => owner.look(),
+                    _ => None,
+                };
+                if let Some(ask) = last {
                     client.ask(ask, hands);
                 }
             });

@@ -12,6 +12,7 @@ use super::Model;
 use super::checker::log::Sight;
 use super::checker::offsets::{AttemptIx, metadata};
 use super::checker::{BatchIx, TxIx};
+use super::owner::Own;
 use super::plan::{PartitionIx, Plan, Role};
 use crate::checker::Violation;
 use crate::checker::answers::unexpected;
@@ -107,6 +108,7 @@ pub enum Ask {
     Leave {
         id: String,
     },
+    Own(Own),
 }
 
 /// What was answered, in the order of what was asked.
@@ -189,6 +191,7 @@ impl Ask {
             Ask::Heartbeat { .. } => ApiKey::Heartbeat,
             Ask::MemberCommit { .. } => ApiKey::OffsetCommit,
             Ask::Leave { .. } => ApiKey::LeaveGroup,
+            Ask::Own(own) => own.key(),
         }
     }
 
@@ -213,6 +216,7 @@ impl Ask {
             Ask::Sync { .. } | Ask::Leave { .. } => 0..=5,
             Ask::Heartbeat { .. } => 0..=4,
             Ask::MemberCommit { .. } => 2..=9,
+            Ask::Own(own) => own.versions(),
         }
     }
 
@@ -423,6 +427,7 @@ impl Ask {
                 let members = vec![leave_group::RequestMember { member_id: id, ..Default::default() }];
                 put(&Request::LeaveGroup(leave_group::Request { group_id: SHARED, member_id: id, members }));
             }
+            Ask::Own(own) => own.with_request(asker.client, put),
         }
     }
 
@@ -545,12 +550,13 @@ impl Ask {
                 let members = told.members.iter().map(|member| member.error_code);
                 Answer::Codes(vec![members.chain([told.error_code]).find(|code| *code != 0).unwrap_or(0)])
             }
+            (Ask::Own(own), response) => own.answer(response)?,
             _ => return None,
         })
     }
 }
 
-fn fetched(told: &fetch::Partition<'_>) -> Fetched {
+pub fn fetched(told: &fetch::Partition<'_>) -> Fetched {
     let aborted = told.aborted_transactions.iter().flatten();
     Fetched {
         code: told.error_code,

@@ -13,6 +13,7 @@ use super::checker::BatchIx;
 use super::committer::Committer;
 use super::connection::Connection;
 use super::member::Member;
+use super::owner::Owner;
 use super::plan::Role;
 use super::producer::Producer;
 use super::reader::Reader;
@@ -40,6 +41,7 @@ pub enum Part {
     Reader(Reader),
     Committer(Committer),
     Member(Member),
+    Owner(Owner),
 }
 
 pub struct Client {
@@ -60,6 +62,7 @@ impl Client {
             Role::Auditor => Part::Reader(Reader::new(false)),
             Role::Committer => Part::Committer(Committer),
             Role::Member => Part::Member(Member::default()),
+            Role::Owner => Part::Owner(Owner::default()),
         };
         Client { asker: Asker { client: number, role }, conn: None, part, again: VecDeque::new(), topics_made: false }
     }
@@ -89,6 +92,7 @@ impl Client {
             Part::Reader(reader) => reader.next(&awaiting, hands),
             Part::Committer(committer) => committer.next(self.asker.client, &awaiting, hands),
             Part::Member(member) => member.next(&awaiting, hands),
+            Part::Owner(owner) => owner.next(&awaiting, hands),
         };
         if let Some(ask) = ask {
             self.ask(ask, hands);
@@ -115,6 +119,7 @@ impl Client {
                 Part::Reader(reader) => reader.heard(ask, &answer, hands)?,
                 Part::Committer(committer) => committer.heard(ask, &answer, hands)?,
                 Part::Member(member) => member.heard(ask, &answer, hands)?,
+                Part::Owner(owner) => owner.heard(ask, &answer, hands)?,
             };
             if !known {
                 let mut told = format!("{answer:?}");
@@ -156,6 +161,10 @@ impl Client {
             Part::Producer(producer) => producer.lose(left, hands),
             Part::Member(member) => {
                 member.lose(hands);
+                VecDeque::new()
+            }
+            Part::Owner(owner) => {
+                owner.lose(left.iter());
                 VecDeque::new()
             }
             Part::Reader(_) | Part::Committer(_) => VecDeque::new(),

@@ -9,7 +9,7 @@
 //! - [`ask`]: requests, as bytes
 //! - [`connection`]: one connection, and what it waits for
 //! - [`client`]: the clients' common part
-//! - [`producer`], [`reader`], [`committer`], [`member`]: what they do next, and what they make of the answers
+//! - [`producer`], [`reader`], [`committer`], [`member`], [`owner`]: what they do next, and what they make of the answers
 //! - [`checker`]: what must hold
 
 pub mod ask;
@@ -19,6 +19,7 @@ pub mod client;
 pub mod committer;
 pub mod connection;
 pub mod member;
+pub mod owner;
 pub mod plan;
 pub mod producer;
 pub mod reader;

@@ -41,6 +41,8 @@ pub enum Role {
     Committer,
     /// Joins the group that all members share, and commits for the partitions that it is handed.
     Member,
+    /// Makes and deletes a topic of its own.
+    Owner,
     /// Looks at everything, with nobody else there.
     Auditor,
 }
@@ -115,6 +117,9 @@ impl Plan {
         }
         if rng.random_ratio(1, 4) {
             roles.extend([Role::Member; 3]);
+        }
+        if rng.random_ratio(1, 2) {
+            roles.push(Role::Owner);
         }
         roles.push(Role::Auditor);
         let options = node::TopicOptions {

@@ -11,9 +11,11 @@
 //! - [`compaction`]: what may be gone: by compaction, retention or because somebody asked
 //! - [`offsets`]: what a group has committed does not go back
 //! - [`groups`]: no generation of a group has one partition at two members
+//! - [`lives`]: a topic that was deleted is gone, and begins anew when it is made again
 
 pub mod compaction;
 pub mod groups;
+pub mod lives;
 pub mod log;
 pub mod offsets;
 #[cfg(test)]
@@ -89,6 +91,8 @@ pub struct Counts {
     pub compacted: u64,
     /// Records known that are before the beginning of their partition now.
     pub dropped: u64,
+    /// Topics that were deleted, or had been.
+    pub deleted: u64,
 }
 
 impl Counts {
@@ -104,6 +108,7 @@ impl Counts {
         self.joined += other.joined;
         self.compacted += other.compacted;
         self.dropped += other.dropped;
+        self.deleted += other.deleted;
     }
 }
 

@@ -3,6 +3,7 @@
 mod compaction;
 mod groups;
 mod history;
+mod lives;
 mod log;
 mod offsets;
 mod transactions;
