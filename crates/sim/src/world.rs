@@ -149,10 +149,11 @@ impl World {
         Ok(())
     }
 
-    /// A crash finds most while a transaction is being committed, or a file was just removed.
+    /// A crash finds most while a transaction is being committed, when somebody was shown what may not be durable, or a file was
+    /// just removed.
     fn be_tempted(&mut self) -> Outcome {
         let removals = self.watch.removals.load(Ordering::Relaxed);
-        let commits = self.model.commits() + self.kafka_model.ends;
+        let commits = self.model.commits() + self.kafka_model.ends + self.kafka_model.glimpses;
         if (removals, commits) != self.seen {
             self.seen = (removals, commits);
             self.tempted_for = 20;

@@ -1,7 +1,10 @@
 //! What may be gone: what has a newer record of its key, what was aborted, tombstones and markers that are old; what
 //! somebody deleted, and what is older than its topic keeps.
 
+use std::collections::BTreeMap;
+
 use super::log::Known;
+use super::transactions::State;
 use super::{Model, Place, Sent};
 use crate::checker::Violation;
 use crate::kafka::batch::RecordId;
@@ -28,6 +31,29 @@ impl Model {
             return Err(Violation::new(COMPACTION, text));
         }
         self.counts.compacted += 1;
+        Ok(())
+    }
+
+    /// These records were shown of a partition, all at once, up to its end. Whoever keeps the last of each key may not be set
+    /// back: where a newer one is gone, by compaction, so is what it had superseded.
+    ///
+    /// # Errors
+    /// Something superseded is the last of its key again.
+    pub(super) fn nothing_is_back(&self, partition: PartitionIx, shown: &[(u64, RecordId)], end: u64) -> Result<(), Violation> {
+        let counts = |id: RecordId| self.transaction_of(id).is_none_or(|tx| self.transactions[tx].state == State::Committed);
+        let keyed = shown.iter().filter_map(|(offset, id)| Some((self.records[*id as usize].record.key?, (*offset, *id))));
+        let last: BTreeMap<u32, (u64, RecordId)> = keyed.filter(|(_, (_, id))| counts(*id)).collect();
+        for (key, (offset, id)) in last {
+            let all = self.by_key.get(&(partition, key)).into_iter().flatten();
+            let newer = all.copied().find(|other| {
+                matches!(self.records[*other as usize].place, Place::At(at) if at > offset && at < end) && counts(*other)
+            });
+            if let Some(newer) = newer {
+                let (place, known) = (self.plan.name(partition), self.describe(Known::Record(newer)));
+                let text = format!("{place}: record {id} at {offset} is the last of its key again, although this was: {known}");
+                return Err(Violation::new(COMPACTION, text));
+            }
+        }
         Ok(())
     }
 

@@ -157,8 +157,11 @@ impl Model {
         let end = if read.committed { stable } else { read.high as u64 };
         let name = self.plan.name(read.partition);
         let wrong = |text: String| Err(Violation::new(NAME, format!("{name}: {text}")));
+        let dense = !matches!(self.plan.policy(read.partition), Policy::Compact { .. });
         let mut hidden = super::transactions::Hidden::new(&read.aborted);
+        let known = self.logs[read.partition].known.len();
         let mut at = read.offset;
+        let mut shown = Vec::new();
         let mut rest = read.records;
         while !rest.is_empty() {
             let (found, behind) = match next_batch(rest) {
@@ -169,15 +172,18 @@ impl Model {
             if found.end() <= at {
                 return wrong(format!("a batch at {} came where {at} was to follow", found.base));
             }
-            let dense = !matches!(self.plan.policy(read.partition), Policy::Compact { .. });
             if dense && found.base > at {
                 return wrong(format!("a batch at {} came where {at} was to follow: there is a hole", found.base));
             }
             if found.end() > end {
                 return wrong(format!("a batch up to {} was shown, above {end}", found.end()));
             }
-            self.take_in(read, &found, at, &mut hidden)?;
+            self.take_in(read, &found, at, &mut hidden, &mut shown)?;
             at = found.end();
+        }
+        self.glimpses += usize::from(self.logs[read.partition].known.len() > known);
+        if !dense && at == read.high as u64 {
+            self.nothing_is_back(read.partition, &shown, at)?;
         }
         Ok(at)
     }
@@ -215,13 +221,14 @@ impl Model {
         Ok((high, stable))
     }
 
-    /// What one batch says; `at`: from here on something is to be there.
+    /// What one batch says; `at`: from here on something is to be there. Its records join `shown`.
     fn take_in(
         &mut self,
         read: &Read<'_>,
         found: &Found<'_>,
         at: u64,
         hidden: &mut super::transactions::Hidden,
+        shown: &mut Vec<(u64, RecordId)>,
     ) -> Result<(), Violation> {
         let Found { base, head, bytes } = found;
         let plan = self.plan.clone();
@@ -258,6 +265,7 @@ impl Model {
                 }
                 self.counts.read += 1;
                 present.push(offset);
+                shown.push((offset, id));
             }
         }
         let expected: Vec<u64> = self.logs[read.partition].known.range(at..found.end()).map(|(offset, _)| *offset).collect();

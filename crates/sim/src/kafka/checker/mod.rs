@@ -129,6 +129,8 @@ pub struct Model {
     pub generations: groups::Generations,
     /// Ends of transactions that were asked for.
     pub ends: usize,
+    /// How often a reader was shown what its producer had not been told of.
+    pub glimpses: usize,
     pub counts: Counts,
 }
 
@@ -146,6 +148,7 @@ impl Model {
             identities: BTreeMap::new(),
             generations: groups::Generations::default(),
             ends: 0,
+            glimpses: 0,
             counts: Counts::default(),
         }
     }

@@ -26,6 +26,20 @@ fn the_newest_of_a_key_stays() {
 }
 
 #[test]
+fn what_a_tombstone_covered_does_not_come_back() {
+    let mut history = History::new();
+    let a = history.send_keyed(COMPACTED, 1, None, Some(1), Some(9));
+    let b = history.send_keyed(COMPACTED, 1, None, Some(1), None);
+    let c = history.send_keyed(COMPACTED, 1, None, Some(2), Some(9));
+    for (offset, batch) in [a, b, c].into_iter().enumerate() {
+        history.model.confirmed(batch, offset as i64).unwrap();
+    }
+    assert_eq!(history.show(COMPACTED, false, 3).batch(0, a).batch(1, b).batch(2, c).read(), Ok(3));
+    assert_eq!(history.show(COMPACTED, false, 3).batch(2, c).read(), Ok(3));
+    assert_eq!(named(history.show(COMPACTED, false, 3).batch(0, a).batch(2, c).read()), "compaction");
+}
+
+#[test]
 fn what_is_not_committed_takes_nobodys_place() {
     for (state, may) in [(State::Aborted, false), (State::Open, false), (State::Committed, true)] {
         let mut history = History::new();
