@@ -22,6 +22,10 @@ use crate::scope::Unacked;
 /// Bytes of decompressed batches that all readers together keep from one round to the next; what is beyond is decompressed
 /// again.
 const UNPACKED_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Bytes that all readers together ask of the disk at a time, so that none pushes out of memory what another has yet to come to.
+const READ_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// As many readers as have read ahead for them.
+const READERS_AHEAD_MAX: usize = 4;
 /// Batches looked at in search of the last that has something to show.
 const LAST_BATCHES_MAX: u32 = 256;
 
@@ -86,6 +90,11 @@ impl Readers {
 
     pub fn busy(&self) -> bool {
         !self.active.is_empty()
+    }
+
+    /// What a reader wants of the disk: the less, the more of them there are.
+    fn wanted(&self) -> Wanted {
+        Wanted { bytes: READ_BYTES_MAX / self.all.len().max(1), more: self.all.len() <= READERS_AHEAD_MAX }
     }
 
     #[cfg(test)]
@@ -273,7 +282,7 @@ impl Broker {
                     Sought::Damaged(damage) => return Err(damage),
                 },
             };
-            let (entry, base, batch) = match self.store.batch_at(log, at, Wanted::ALL) {
+            let (entry, base, batch) = match self.store.batch_at(log, at, self.topics.readers.wanted()) {
                 Batch::Here { entry, base, bytes } => (entry, base, bytes),
                 Batch::End | Batch::Soon => return Ok(Stop::Rest),
                 Batch::Damaged(damage) => return Err(damage),
