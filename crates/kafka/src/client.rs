@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 use std::io::{self, ErrorKind, Read, Write};
 
 use crate::codec::frame::{self, FrameError, RequestHeader, SIZE_BYTES, Split};
-use crate::codec::{ApiKey, DecodeError, Reader, Request, Response, api_versions};
+use crate::codec::{ApiKey, DecodeError, Reader, Request, Response, api_versions, error_code, sasl_authenticate, sasl_handshake};
 
 #[cfg(test)]
 mod tests;
@@ -32,6 +32,8 @@ pub enum ClientError {
     Refused(i16),
     #[error("an answer is awaited that no question asked for")]
     Unasked,
+    #[error("the broker refuses to log in user '{user}': {why}")]
+    Login { user: String, why: String },
 }
 
 /// The newest version that a caller's requests are made for: those that name topics by name.
@@ -106,6 +108,29 @@ impl<S: Read + Write> Client<S> {
         }
         client.versions = Versions::of(&answer);
         Ok(client)
+    }
+
+    /// Log in with SASL PLAIN (RFC 4616). A broker that requires it answers little else before.
+    ///
+    /// # Errors
+    /// [`ClientError`]; then the connection is of no further use.
+    pub fn log_in(&mut self, user: &str, password: &str) -> Result<(), ClientError> {
+        let refused = |code: i16, text: Option<&str>| {
+            let name = || error_code::name(code).map_or_else(|| format!("error {code}"), str::to_owned);
+            ClientError::Login { user: user.to_owned(), why: text.map_or_else(name, str::to_owned) }
+        };
+        let handshake = sasl_handshake::Request { mechanism: "PLAIN" };
+        let told: sasl_handshake::Response<'_> = self.ask(&Request::SaslHandshake(handshake))?;
+        if told.error_code != 0 {
+            return Err(refused(told.error_code, None));
+        }
+        let token = format!("\0{user}\0{password}");
+        let authenticate = sasl_authenticate::Request { auth_bytes: token.as_bytes() };
+        let told: sasl_authenticate::Response<'_> = self.ask(&Request::SaslAuthenticate(authenticate))?;
+        if told.error_code != 0 {
+            return Err(refused(told.error_code, told.error_message));
+        }
+        Ok(())
     }
 
     /// Ask, and wait for the answer. Invariant: no other is awaited.

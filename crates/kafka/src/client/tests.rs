@@ -91,6 +91,30 @@ fn answers_come_in_the_order_of_the_questions() {
 }
 
 #[test]
+fn logging_in_is_a_handshake_and_a_token() {
+    let log_in = |mechanism: i16, token: Option<(i16, Option<&'static str>)>| {
+        let known = sasl_handshake::Response { error_code: mechanism, mechanisms: vec!["PLAIN"] };
+        let answers = Answers::new(7).versions(&[(ApiKey::SaslHandshake, 0, 1), (ApiKey::SaslAuthenticate, 0, 2)]);
+        let mut answers = answers.answer(2, 1, &Response::SaslHandshake(known));
+        if let Some((error_code, error_message)) = token {
+            let told = sasl_authenticate::Response { error_code, error_message, ..Default::default() };
+            answers = answers.answer(3, 2, &Response::SaslAuthenticate(told));
+        }
+        let mut client = Client::open(answers, "test").unwrap();
+        let outcome = client.log_in("ann", "secret").map_err(|error| error.to_string());
+        (outcome, client.into_stream().said)
+    };
+    let (outcome, said) = log_in(0, Some((0, None)));
+    assert_eq!(outcome, Ok(()));
+    assert!(said.windows(11).any(|part| part == b"\0ann\0secret"));
+    let (outcome, _) = log_in(0, Some((58, Some("wrong password"))));
+    assert_eq!(outcome, Err("the broker refuses to log in user 'ann': wrong password".into()));
+    let (outcome, said) = log_in(34, None);
+    assert_eq!(outcome, Err("the broker refuses to log in user 'ann': ILLEGAL_SASL_STATE".into()));
+    assert!(!said.windows(6).any(|part| part == b"secret"), "a password is told to nobody who does not ask for it");
+}
+
+#[test]
 fn an_answer_to_another_question_is_an_error() {
     let ask = |answers: Answers| {
         let mut client = Client::open(answers.versions(&[(ApiKey::ListGroups, 0, 3)]).answer(9, 3, &groups(0)), "test").unwrap();
