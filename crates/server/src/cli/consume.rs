@@ -11,6 +11,7 @@ use serde_json::{Map, json};
 
 use super::link::{Link, Refused};
 use super::moment;
+use super::secret::Secret;
 use super::url::{self, Url};
 
 const EXAMPLES: &str = "\
@@ -38,7 +39,7 @@ enum Format {
 #[command(after_help = EXAMPLES)]
 pub struct Arguments {
     /// Where the broker is.
-    #[arg(long, default_value = url::DEFAULT, env = "YAM_URL")]
+    #[arg(long, default_value = url::DEFAULT, env = "YAM_URL", hide_env_values = true, value_parser = Secret::<Url>::new())]
     url: Url,
     /// The queue.
     #[arg(long, required_unless_present = "exchange")]

@@ -49,10 +49,15 @@ pub fn pause(duration: Duration) {
     std::thread::sleep(duration);
 }
 
+/// Whether the broker ended the connection.
+pub fn is_closed(error: &std::io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset | ErrorKind::BrokenPipe)
+}
+
 /// A failed read, for people.
 pub fn explain(error: std::io::Error) -> anyhow::Error {
     match error.kind() {
-        ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset => anyhow!("the broker closed the connection; its log says why"),
+        _ if is_closed(&error) => anyhow!("the broker closed the connection; its log says why"),
         ErrorKind::WouldBlock | ErrorKind::TimedOut => anyhow!("the broker did not answer within a minute"),
         _ => anyhow!(error),
     }

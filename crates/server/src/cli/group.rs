@@ -1,20 +1,26 @@
 //! `yam group`
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use clap::Subcommand;
-use kafka::codec::{ApiKey, Request, delete_groups, describe_groups, list_groups, offset_commit, offset_fetch};
+use kafka::codec::{
+    ApiKey, Request, consumer_protocol, delete_groups, describe_groups, error_code, list_groups, offset_commit, offset_fetch,
+};
 
 use super::kafka::{At, EARLIEST, LATEST, Link, odd, refused, table};
+use super::moment;
+use crate::clock::Clock;
 
 const EXAMPLES: &str = "\
 Examples:
   yam group describe billing
       Members, and how far behind the group is in every partition.
   yam group reset billing --topic orders --to earliest
-      Let a group without members read a topic again from its beginning.";
+      Let a group without members read a topic again from its beginning.
+  yam group reset billing --all-topics --to 2h
+      ... and everything it reads from two hours ago on.";
 
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
@@ -39,17 +45,45 @@ enum Action {
         /// The group.
         name: String,
     },
-    /// Set where a group without members goes on reading.
+    /// Set where a group without members goes on reading; a group that is not there is made.
     Reset {
         /// The group.
         name: String,
-        /// The topic.
-        #[arg(long)]
-        topic: String,
-        /// `earliest`, `latest`, or an offset.
-        #[arg(long)]
-        to: String,
+        /// The topic. May be given several times.
+        #[arg(long, required_unless_present = "all_topics")]
+        topic: Vec<String>,
+        /// Every topic that the group has read.
+        #[arg(long, conflicts_with = "topic")]
+        all_topics: bool,
+        /// `earliest`, `latest`, an offset, how long ago (7D, 1h), or a time stamp (2026-01-31T12:00:00Z).
+        #[arg(long, value_name = "WHERE", allow_hyphen_values = true, value_parser = to)]
+        to: To,
     },
+}
+
+/// Where a group is to go on.
+#[derive(Clone, Copy)]
+enum To {
+    Earliest,
+    Latest,
+    Offset(i64),
+    /// With the first message from then on, in milliseconds since 1970.
+    Time(i64),
+}
+
+fn to(text: &str) -> Result<To, String> {
+    if let Ok(offset) = text.parse::<u64>() {
+        return Ok(To::Offset(i64::try_from(offset).unwrap_or(i64::MAX)));
+    }
+    let ago = |span: u64| Clock::start().now().wall_ms.saturating_sub(span);
+    match text {
+        "earliest" => Ok(To::Earliest),
+        "latest" => Ok(To::Latest),
+        _ => moment::time_stamp_ms(text)
+            .or_else(|| moment::span_ms(text).map(ago))
+            .map(|ms| To::Time(i64::try_from(ms).unwrap_or(i64::MAX)))
+            .ok_or_else(|| format!("write earliest, latest, an offset, {}", moment::EXAMPLES)),
+    }
 }
 
 pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
@@ -58,7 +92,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
         Action::List => list(&mut link),
         Action::Describe { name } => describe(&mut link, name),
         Action::Delete { name } => delete(&mut link, name),
-        Action::Reset { name, topic, to } => reset(&mut link, name, topic, to),
+        Action::Reset { name, topic, to, .. } => reset(&mut link, name, topic, *to),
     }
 }
 
@@ -84,25 +118,52 @@ fn describe(link: &mut Link, name: &str) -> anyhow::Result<()> {
         vec![member.member_id.to_owned(), instance, member.client_id.to_owned(), member.client_host.to_owned()]
     };
     let members: Vec<_> = group.members.iter().map(member).collect();
+    let owners = owners(group);
     if !members.is_empty() {
         text.push('\n');
         text.push_str(&table(&["MEMBER", "INSTANCE", "CLIENT", "FROM"], &members));
     }
     let committed = committed(link, name)?;
+    // What a member has and nobody has committed yet, too.
+    let mut topics: BTreeMap<&str, BTreeSet<i32>> = BTreeMap::new();
+    let of_offsets = committed.iter().flat_map(|(topic, offsets)| offsets.keys().map(move |index| (topic, *index)));
+    for (topic, index) in of_offsets.chain(owners.keys().map(|(topic, index)| (topic, *index))) {
+        topics.entry(topic).or_default().insert(index);
+    }
     let mut rows = Vec::new();
-    for (topic, offsets) in committed {
-        let partitions: Vec<i32> = offsets.keys().copied().collect();
-        let ends = link.offsets(&topic, &partitions, LATEST).unwrap_or_else(|_| vec![-1; partitions.len()]);
-        for ((partition, offset), end) in offsets.iter().zip(ends) {
-            let lag = if end < 0 { "-".into() } else { (end - offset).to_string() };
-            rows.push(vec![topic.clone(), partition.to_string(), offset.to_string(), end.to_string(), lag]);
+    for (topic, partitions) in topics {
+        let partitions: Vec<i32> = partitions.into_iter().collect();
+        let ends = link.offsets(topic, &partitions, LATEST).ok();
+        for (nth, partition) in partitions.into_iter().enumerate() {
+            let offset = committed.get(topic).and_then(|offsets| offsets.get(&partition)).copied();
+            let end = ends.as_ref().and_then(|ends| ends.get(nth)).copied();
+            let lag = end.zip(offset).map(|(end, offset)| end - offset);
+            let number = |number: Option<i64>| number.map_or_else(|| "-".to_owned(), |number| number.to_string());
+            let member = owners.get(&(topic.to_owned(), partition)).cloned().unwrap_or_else(|| "-".to_owned());
+            rows.push(vec![topic.to_owned(), partition.to_string(), number(offset), number(end), number(lag), member]);
         }
     }
     if !rows.is_empty() {
         text.push('\n');
-        text.push_str(&table(&["TOPIC", "PARTITION", "COMMITTED", "END", "LAG"], &rows));
+        text.push_str(&table(&["TOPIC", "PARTITION", "COMMITTED", "END", "LAG", "MEMBER"], &rows));
     }
     super::print(text.as_bytes())
+}
+
+/// Which member has which partition. What other programs than consumers share out, only they can read.
+fn owners(group: &describe_groups::Group<'_>) -> BTreeMap<(String, i32), String> {
+    let mut owners = BTreeMap::new();
+    for member in group.members.iter().filter(|_| group.protocol_type == "consumer") {
+        let Ok(assigned) = consumer_protocol::decode::<consumer_protocol::Assignment<'_>>(member.member_assignment) else {
+            continue;
+        };
+        for topic in &assigned.assigned_partitions {
+            for partition in &topic.partitions {
+                owners.insert((topic.topic.to_owned(), *partition), member.member_id.to_owned());
+            }
+        }
+    }
+    owners
 }
 
 /// Committed offsets by topic and partition.
@@ -129,33 +190,75 @@ fn delete(link: &mut Link, name: &str) -> anyhow::Result<()> {
     super::print(format!("deleted group '{name}'\n").as_bytes())
 }
 
-fn reset(link: &mut Link, name: &str, topic: &str, to: &str) -> anyhow::Result<()> {
-    let partitions = link.partitions(topic)?;
-    let offsets = match to {
-        "earliest" => link.offsets(topic, &partitions, EARLIEST)?,
-        "latest" => link.offsets(topic, &partitions, LATEST)?,
-        number => match number.parse::<i64>() {
-            Ok(offset) if offset >= 0 => vec![offset; partitions.len()],
-            _ => bail!("'{number}' is no offset; say earliest, latest or a number"),
-        },
-    };
-    let partition = |(index, offset): (&i32, &i64)| offset_commit::RequestPartition {
+fn reset(link: &mut Link, name: &str, topics: &[String], to: To) -> anyhow::Result<()> {
+    let is_new = !exists(link, name)?;
+    let topics = if topics.is_empty() { committed(link, name)?.into_keys().collect() } else { topics.to_vec() };
+    if topics.is_empty() {
+        bail!("group '{name}' has read nothing so far; say which with --topic");
+    }
+    let mut all = Vec::new();
+    for topic in &topics {
+        let partitions = link.partitions(topic)?;
+        let offsets = offsets(link, topic, &partitions, to)?;
+        all.push((topic, partitions.into_iter().zip(offsets).collect::<Vec<_>>()));
+    }
+    let partition = |(index, offset): &(i32, i64)| offset_commit::RequestPartition {
         partition_index: *index,
         committed_offset: *offset,
         ..offset_commit::RequestPartition::default()
     };
-    let all = partitions.iter().zip(&offsets).map(partition).collect();
-    let request = offset_commit::Request {
-        group_id: name,
-        topics: vec![offset_commit::RequestTopic { name: topic, partitions: all }],
-        ..offset_commit::Request::default()
-    };
-    let done: offset_commit::Response<'_> = link.ask(&Request::OffsetCommit(request))?;
-    for partition in done.topics.iter().flat_map(|topic| &topic.partitions) {
-        refused(partition.error_code, None)
-            .with_context(|| format!("cannot set the offset of partition {} for group '{name}'", partition.partition_index))?;
+    let mut request = offset_commit::Request { group_id: name, ..offset_commit::Request::default() };
+    for (topic, offsets) in &all {
+        let partitions = offsets.iter().map(partition).collect();
+        request.topics.push(offset_commit::RequestTopic { name: topic, partitions });
     }
-    let row = |(index, offset): (&i32, &i64)| vec![topic.to_owned(), index.to_string(), offset.to_string()];
-    let rows: Vec<_> = partitions.iter().zip(&offsets).map(row).collect();
-    super::print(table(&["TOPIC", "PARTITION", "OFFSET"], &rows).as_bytes())
+    let done: offset_commit::Response<'_> = link.ask(&Request::OffsetCommit(request))?;
+    for topic in &done.topics {
+        for partition in &topic.partitions {
+            let index = partition.partition_index;
+            refused(partition.error_code, None)
+                .with_context(|| format!("cannot set the offset of partition {index} of '{}' for group '{name}'", topic.name))?;
+        }
+    }
+    let mut text = if is_new { format!("made group '{name}'\n") } else { String::new() };
+    let row = |topic: &str, (index, offset): &(i32, i64)| vec![topic.to_owned(), index.to_string(), offset.to_string()];
+    let rows: Vec<_> = all.iter().flat_map(|(topic, offsets)| offsets.iter().map(|offset| row(topic, offset))).collect();
+    text.push_str(&table(&["TOPIC", "PARTITION", "OFFSET"], &rows));
+    super::print(text.as_bytes())
+}
+
+/// Whether the broker knows the group.
+fn exists(link: &mut Link, name: &str) -> anyhow::Result<bool> {
+    let request = describe_groups::Request { groups: vec![name], ..describe_groups::Request::default() };
+    let found: describe_groups::Response<'_> = link.ask(&Request::DescribeGroups(request))?;
+    let group = found.groups.first().ok_or_else(|| odd(ApiKey::DescribeGroups))?;
+    if group.error_code != error_code::GROUP_ID_NOT_FOUND {
+        refused(group.error_code, group.error_message).with_context(|| format!("group '{name}'"))?;
+    }
+    Ok(group.error_code == 0 && group.group_state != "Dead")
+}
+
+/// Where each partition is to be read on from. An offset that does not exist is brought to the nearest that does, which is
+/// said.
+fn offsets(link: &mut Link, topic: &str, partitions: &[i32], to: To) -> anyhow::Result<Vec<i64>> {
+    let wanted = match to {
+        To::Earliest => return link.offsets(topic, partitions, EARLIEST),
+        To::Latest => return link.offsets(topic, partitions, LATEST),
+        To::Offset(offset) => vec![offset; partitions.len()],
+        To::Time(ms) => link.offsets(topic, partitions, ms)?,
+    };
+    let firsts = link.offsets(topic, partitions, EARLIEST)?;
+    let ends = link.offsets(topic, partitions, LATEST)?;
+    let mut offsets = Vec::new();
+    for (((partition, wanted), first), end) in partitions.iter().zip(wanted).zip(firsts).zip(ends) {
+        // No message is as young as that: the group goes on with the next one.
+        let wanted = if wanted < 0 { end } else { wanted };
+        let offset = wanted.max(first).min(end);
+        if offset != wanted {
+            let place = if offset == end { "end" } else { "beginning" };
+            eprintln!("yam: partition {partition} of topic '{topic}' has no offset {wanted}: set to its {place}, {offset}");
+        }
+        offsets.push(offset);
+    }
+    Ok(offsets)
 }

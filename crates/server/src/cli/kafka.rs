@@ -10,36 +10,69 @@ use kafka::client::{Client, ClientError};
 use kafka::codec::{ApiKey, Request, Response, error_code, list_offsets, metadata};
 
 use super::dial;
+use super::secret::Secret;
+use super::url::decode;
 
 /// Special times of ListOffsets.
 pub const EARLIEST: i64 = -2;
 pub const LATEST: i64 = -1;
 
-/// Host and port of a broker.
+/// Where a broker is, and as whom to log in there.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Place {
+    pub login: Option<Login>,
     pub host: String,
     pub port: u16,
+}
+
+/// For SASL PLAIN.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Login {
+    user: String,
+    password: String,
+}
+
+impl fmt::Debug for Login {
+    /// Without the password.
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("Login").field("user", &self.user).finish_non_exhaustive()
+    }
 }
 
 impl FromStr for Place {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Place, String> {
-        let wrong = || "write it as HOST:PORT, 127.0.0.1:9092 for example".to_owned();
+        let wrong = || "write it as HOST:PORT, or USER:PASSWORD@HOST:PORT with %40 for an @ of a password".to_owned();
+        let (login, text) = match text.rsplit_once('@') {
+            Some((login, place)) => (Some(login.parse().map_err(|()| wrong())?), place),
+            None => (None, text),
+        };
         let (host, port) = text.rsplit_once(':').ok_or_else(wrong)?;
         let host = host.trim_start_matches('[').trim_end_matches(']');
         if host.is_empty() {
             return Err(wrong());
         }
         let port = port.parse().map_err(|_| format!("the port is no number up to 65535; {}", wrong()))?;
-        Ok(Place { host: host.to_owned(), port })
+        Ok(Place { login, host: host.to_owned(), port })
+    }
+}
+
+impl FromStr for Login {
+    type Err = ();
+
+    /// `user:password`, percent-encoded as in an AMQP client's URL.
+    fn from_str(text: &str) -> Result<Login, ()> {
+        let (user, password) = text.split_once(':').filter(|(user, _)| !user.is_empty()).ok_or(())?;
+        let decoded = decode(user).zip(decode(password));
+        decoded.map(|(user, password)| Login { user, password }).ok_or(())
     }
 }
 
 impl fmt::Display for Place {
+    /// For people: without the login.
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Place { host, port } = self;
+        let Place { host, port, .. } = self;
         if host.contains(':') { write!(out, "[{host}]:{port}") } else { write!(out, "{host}:{port}") }
     }
 }
@@ -47,27 +80,46 @@ impl fmt::Display for Place {
 /// Where the broker is.
 #[derive(Debug, Clone, clap::Args)]
 pub struct At {
-    /// Where the broker listens for Kafka clients
-    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:9092", env = "YAM_KAFKA", global = true)]
+    /// Where the broker listens for Kafka clients, and as whom to log in where it requires that (SASL PLAIN)
+    #[arg(
+        long,
+        value_name = "[USER:PASSWORD@]HOST:PORT",
+        default_value = "127.0.0.1:9092",
+        env = "YAM_KAFKA",
+        hide_env_values = true,
+        value_parser = Secret::<Place>::new(),
+        global = true
+    )]
     pub kafka: Place,
 }
 
 /// A connection.
 pub struct Link {
     client: Client<TcpStream>,
+    logged_in: bool,
 }
 
 impl Link {
-    /// Keeps trying for `patience` while nobody listens.
+    /// Connect, and log in where the place says as whom. Keeps trying for `patience` while nobody listens.
     pub fn open(place: &Place, patience: Duration) -> anyhow::Result<Link> {
         let stream = dial::dial(&place.host, place.port, patience, "--kafka")?;
         let client = Client::open(stream, "yam").map_err(explain);
-        Ok(Link { client: client.with_context(|| format!("{place}: is it a Kafka listener?"))? })
+        let mut client = client.with_context(|| format!("{place}: is it a Kafka listener?"))?;
+        if let Some(Login { user, password }) = &place.login {
+            client.log_in(user, password).map_err(explain).with_context(|| format!("cannot log in at {place}"))?;
+        }
+        Ok(Link { client, logged_in: place.login.is_some() })
     }
 
     /// Ask, and wait for the answer.
     pub fn ask<'s, T: TryFrom<Response<'s>>>(&'s mut self, request: &Request<'_>) -> anyhow::Result<T> {
-        self.client.ask(request).map_err(explain).with_context(|| format!("{} failed", request.key().name()))
+        let logged_in = self.logged_in;
+        let failed = |error| {
+            let closed = matches!(&error, ClientError::Io(error) if dial::is_closed(error));
+            let question = if closed && !logged_in { ": does it require a login? (--kafka USER:PASSWORD@HOST:PORT)" } else { "" };
+            explain(error).context(format!("{} failed{question}", request.key().name()))
+        };
+        self.client.ask(request).map_err(failed)
     }
 
     pub fn version(&self, key: ApiKey) -> anyhow::Result<i16> {
@@ -175,16 +227,25 @@ pub fn table(heads: &[&str], rows: &[Vec<String>]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::Place;
+    use super::{Login, Place};
 
     #[test]
     fn places_as_clients_write_them() {
-        let place = |host: &str, port| Ok(Place { host: host.to_owned(), port });
+        let place = |host: &str, port| Ok(Place { login: None, host: host.to_owned(), port });
         assert_eq!("127.0.0.1:9092".parse(), place("127.0.0.1", 9092));
         assert_eq!("[::1]:9092".parse(), place("::1", 9092));
-        for wrong in ["localhost", ":9092", "h:port"] {
+        for wrong in ["localhost", ":9092", "h:port", "h:70000", "user@h:9092", ":secret@h:9092", "user:%zz@h:9092"] {
             assert!(wrong.parse::<Place>().is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn a_login_stands_before_the_place_and_is_shown_to_nobody() {
+        let place: Place = "ann:a%40b:c@[::1]:9092".parse().unwrap();
+        let login = Login { user: "ann".into(), password: "a@b:c".into() };
+        assert_eq!(place, Place { login: Some(login), host: "::1".into(), port: 9092 });
+        assert_eq!(place.to_string(), "[::1]:9092");
+        assert!(!format!("{place:?}").contains("a@b"));
     }
 
     #[test]

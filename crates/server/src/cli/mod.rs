@@ -10,6 +10,7 @@ mod kafka;
 mod link;
 mod moment;
 mod publish;
+mod secret;
 mod serve;
 mod topic;
 mod url;

@@ -11,6 +11,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use model::{Table, Value};
 
 use super::link::Link;
+use super::secret::Secret;
 use super::url::{self, Url};
 
 const EXAMPLES: &str = "\
@@ -37,7 +38,7 @@ pub struct Arguments {
     /// The message; read from standard input where it is not given.
     body: Option<String>,
     /// Where the broker is.
-    #[arg(long, default_value = url::DEFAULT, env = "YAM_URL")]
+    #[arg(long, default_value = url::DEFAULT, env = "YAM_URL", hide_env_values = true, value_parser = Secret::<Url>::new())]
     url: Url,
     /// The exchange; the default one routes to the queue named by the routing key.
     #[arg(long, default_value = "")]

@@ -36,9 +36,13 @@ pub struct Arguments {
 
 #[derive(Subcommand)]
 enum Action {
-    /// Name every topic, with its partitions and messages.
+    /// Name every topic, with its partitions and how many offsets they hold.
+    ///
+    /// An offset is a message or the marker of a transaction; those that compaction has taken away are counted too.
     List,
     /// Show a topic's partitions and settings.
+    ///
+    /// OFFSETS is END - FIRST: messages and markers of transactions, and those that compaction has taken away.
     Describe {
         /// The topic.
         name: String,
@@ -102,10 +106,10 @@ fn list(link: &mut Link) -> anyhow::Result<()> {
     for (name, partitions) in topics {
         let ends = link.offsets(&name, &partitions, LATEST)?;
         let starts = link.offsets(&name, &partitions, EARLIEST)?;
-        let messages: i64 = ends.iter().zip(&starts).map(|(end, start)| end - start).sum();
-        rows.push(vec![name, partitions.len().to_string(), messages.to_string()]);
+        let offsets: i64 = ends.iter().zip(&starts).map(|(end, start)| end - start).sum();
+        rows.push(vec![name, partitions.len().to_string(), offsets.to_string()]);
     }
-    super::print(table(&["TOPIC", "PARTITIONS", "MESSAGES"], &rows).as_bytes())
+    super::print(table(&["TOPIC", "PARTITIONS", "OFFSETS"], &rows).as_bytes())
 }
 
 fn describe(link: &mut Link, name: &str, all: bool) -> anyhow::Result<()> {
@@ -116,7 +120,7 @@ fn describe(link: &mut Link, name: &str, all: bool) -> anyhow::Result<()> {
         vec![partition.to_string(), start.to_string(), end.to_string(), (end - start).to_string()]
     };
     let rows: Vec<_> = partitions.iter().zip(&starts).zip(&ends).map(row).collect();
-    let mut text = table(&["PARTITION", "FIRST", "END", "MESSAGES"], &rows);
+    let mut text = table(&["PARTITION", "FIRST", "END", "OFFSETS"], &rows);
     let resource = describe_configs::RequestResource { resource_type: TOPIC, resource_name: name, configuration_keys: None };
     let request = describe_configs::Request { resources: vec![resource], ..describe_configs::Request::default() };
     let found: describe_configs::Response<'_> = link.ask(&Request::DescribeConfigs(request))?;
@@ -185,19 +189,24 @@ fn alter(link: &mut Link, name: &str, set: &[String], unset: &[String], partitio
     for name in unset {
         configs.push(incremental_alter_configs::Config { name, config_operation: DELETE, value: None });
     }
-    if !configs.is_empty() {
-        let resource = incremental_alter_configs::RequestResource { resource_type: TOPIC, resource_name: name, configs };
-        let request = incremental_alter_configs::Request { resources: vec![resource], validate_only: false };
-        let done: incremental_alter_configs::Response<'_> = link.ask(&Request::IncrementalAlterConfigs(request))?;
-        let done = done.resources.first().ok_or_else(|| odd(ApiKey::IncrementalAlterConfigs))?;
-        refused(done.error_code, done.error_message).with_context(|| format!("cannot change topic '{name}'"))?;
-    }
-    if let Some(count) = partitions {
-        let topic = create_partitions::RequestTopic { name, count, assignments: None };
-        let request = create_partitions::Request { topics: vec![topic], timeout_ms: 10_000, validate_only: false };
-        let done: create_partitions::Response<'_> = link.ask(&Request::CreatePartitions(request))?;
-        let done = done.topics.first().ok_or_else(|| odd(ApiKey::CreatePartitions))?;
-        refused(done.error_code, done.error_message).with_context(|| format!("cannot give topic '{name}' more partitions"))?;
+    // All of it or nothing: nothing is changed before the broker has accepted both.
+    for validate_only in [true, false] {
+        if let Some(count) = partitions {
+            let topic = create_partitions::RequestTopic { name, count, assignments: None };
+            let request = create_partitions::Request { topics: vec![topic], timeout_ms: 10_000, validate_only };
+            let done: create_partitions::Response<'_> = link.ask(&Request::CreatePartitions(request))?;
+            let done = done.topics.first().ok_or_else(|| odd(ApiKey::CreatePartitions))?;
+            refused(done.error_code, done.error_message)
+                .with_context(|| format!("cannot give topic '{name}' more partitions"))?;
+        }
+        if !configs.is_empty() {
+            let configs = configs.clone();
+            let resource = incremental_alter_configs::RequestResource { resource_type: TOPIC, resource_name: name, configs };
+            let request = incremental_alter_configs::Request { resources: vec![resource], validate_only };
+            let done: incremental_alter_configs::Response<'_> = link.ask(&Request::IncrementalAlterConfigs(request))?;
+            let done = done.resources.first().ok_or_else(|| odd(ApiKey::IncrementalAlterConfigs))?;
+            refused(done.error_code, done.error_message).with_context(|| format!("cannot change topic '{name}'"))?;
+        }
     }
     super::print(format!("changed topic '{name}'\n").as_bytes())
 }

@@ -4,13 +4,14 @@ use anyhow::{Result, bail};
 use clap::Args;
 
 use crate::cli::bench::load::Load;
+use crate::cli::secret::Secret;
 use crate::cli::url::{self, Url};
 
 /// What to load the broker with, how long, and what to report.
 #[derive(Debug, Clone, Args)]
 pub struct Options {
     /// Broker, as amqp://USER:PASSWORD@HOST:PORT/VHOST
-    #[arg(long, env = "YAM_URL", default_value = url::DEFAULT)]
+    #[arg(long, env = "YAM_URL", default_value = url::DEFAULT, hide_env_values = true, value_parser = Secret::<Url>::new())]
     pub url: Url,
 
     #[command(flatten)]
