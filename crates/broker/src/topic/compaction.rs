@@ -18,12 +18,8 @@ use super::records::{self, Packing};
 use super::retention::PARTITIONS_PER_TURN;
 use crate::broker::Broker;
 
-/// Bytes of records looked at in one turn, but for a last batch that is larger. Few in tests, so that there are turns.
-const TURN_BYTES: usize = if cfg!(test) { 16 * 1024 } else { 4 * 1024 * 1024 };
 /// What a batch counts at least in a turn, in bytes.
 const BATCH_BYTES_MIN: usize = 1024;
-/// Keys in memory at a time, in bytes: what does not fit is compacted the next time. Few in tests, so that some do not.
-const KEY_BYTES_MAX: usize = if cfg!(test) { 2 * 1024 } else { 64 * 1024 * 1024 };
 /// What a key costs beyond its bytes.
 const KEY_OVERHEAD: usize = 48;
 
@@ -210,7 +206,7 @@ impl Broker {
             return false;
         }
         let mut bytes_seen = 0;
-        while bytes_seen < TURN_BYTES {
+        while bytes_seen < self.options.topics.compaction_turn_bytes {
             bytes_seen += BATCH_BYTES_MIN;
             match std::mem::replace(&mut compaction.phase, Phase::Seek) {
                 Phase::Seek => match self.store.seek(log, compaction.dirty) {
@@ -369,7 +365,7 @@ impl Broker {
             }
             let key_bytes = compaction.key_bytes + key.len() + KEY_OVERHEAD;
             // One always fits, so that each time some more is compacted.
-            if key_bytes > KEY_BYTES_MAX && !compaction.latest.is_empty() {
+            if key_bytes > self.options.topics.compaction_key_bytes && !compaction.latest.is_empty() {
                 (compaction.end, compaction.newest_ms) = (offset, None);
                 break;
             }

@@ -56,6 +56,10 @@ pub struct Options {
     pub retention_check_ms: u64,
     /// How often partitions to be compacted are looked for (Kafka's `log.cleaner.backoff.ms`), in milliseconds.
     pub compaction_check_ms: u64,
+    /// Bytes of records that compaction looks at in one turn, but for a last batch that is larger.
+    pub compaction_turn_bytes: usize,
+    /// Keys that it has in memory at a time, in bytes: what does not fit is compacted the next time.
+    pub compaction_key_bytes: usize,
 }
 
 impl Default for Options {
@@ -66,6 +70,8 @@ impl Default for Options {
             transaction_timeout_ms_max: 900_000,
             retention_check_ms: 300_000,
             compaction_check_ms: 15_000,
+            compaction_turn_bytes: 4 * 1024 * 1024,
+            compaction_key_bytes: 64 * 1024 * 1024,
         }
     }
 }

@@ -58,7 +58,9 @@ fn options() -> Options {
     let plain_headers = |headers: &[model::Header<'_>]| {
         headers.iter().map(|header| (format!("plain {}", header.name), header.value.to_vec())).collect()
     };
-    Options { dialect: model::Dialect { plain_headers, ..model::Dialect::default() }, ..Options::default() }
+    // Little in a turn, so that there are turns; and little memory for keys, so that some do not fit.
+    let topics = super::Options { compaction_turn_bytes: 16 * 1024, compaction_key_bytes: 2 * 1024, ..super::Options::default() };
+    Options { dialect: model::Dialect { plain_headers, ..model::Dialect::default() }, topics, ..Options::default() }
 }
 
 fn storage_options() -> storage::Options {

@@ -126,6 +126,8 @@ impl Plan {
             auto_create: false,
             retention_check_ms: pick(rng, &[100, 1_000]),
             compaction_check_ms: pick(rng, &[20, 500]),
+            compaction_turn_bytes: pick(rng, &[1, 5_000, 1_000_000]),
+            compaction_key_bytes: pick(rng, &[100, 100_000]),
             ..node::TopicOptions::default()
         };
         let groups = node::GroupOptions {
