@@ -12,6 +12,11 @@ use super::url::Url;
 /// How long an answer may take.
 const ANSWER: Duration = Duration::from_secs(30);
 
+/// How long a write may stand still before the broker is heard.
+const STALL: Duration = Duration::from_millis(20);
+/// Reads of up to 64 KiB before the next attempt to write.
+const READS_PER_STALL: usize = 64;
+
 pub struct Link {
     stream: TcpStream,
     pub client: Client,
@@ -41,6 +46,7 @@ impl Link {
         let stream = TcpStream::connect((url.host.as_str(), url.port))
             .with_context(|| format!("cannot connect to {place}; is the broker running there? (--url names another)"))?;
         stream.set_nodelay(true)?;
+        stream.set_write_timeout(Some(STALL))?;
         let mut out = Vec::new();
         let options = ConnectOptions {
             user: &url.user,
@@ -61,10 +67,50 @@ impl Link {
         Ok(link)
     }
 
+    /// Send what is in `out`. A broker that wants to be heard before it takes more, as of messages that come back, is
+    /// heard meanwhile: what it says is kept for [`Link::take`] and [`Link::next`].
     pub fn flush(&mut self) -> anyhow::Result<()> {
-        self.stream.write_all(&self.out).context("the broker closed the connection")?;
+        let mut sent = 0;
+        while let Some(rest) = self.out.get(sent..).filter(|rest| !rest.is_empty()) {
+            match self.stream.write(rest) {
+                Ok(count) => sent += count,
+                Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {
+                    self.stream.set_nonblocking(true)?;
+                    let gathered = self.gather();
+                    self.stream.set_nonblocking(false)?;
+                    gathered?;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error).context("the broker closed the connection"),
+            }
+        }
         self.out.clear();
         Ok(())
+    }
+
+    /// Read what is there, and not for ever.
+    fn gather(&mut self) -> anyhow::Result<()> {
+        for _ in 0..READS_PER_STALL {
+            if !self.read()? {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Read once. Returns whether anything came before the socket's time was over.
+    fn read(&mut self) -> anyhow::Result<bool> {
+        let mut chunk = [0; 64 * 1024];
+        loop {
+            match self.stream.read(&mut chunk) {
+                Ok(0) => bail!("the broker closed the connection"),
+                Ok(count) => self.input.extend_from_slice(&chunk[..count]),
+                Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => return Ok(false),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => return Err(error).context("the connection broke"),
+            }
+            return Ok(true);
+        }
     }
 
     /// Send what is in `out`, then hand events to `handle` until it makes something of one. What came with the last
@@ -76,19 +122,14 @@ impl Link {
                 return Ok(Some(found));
             }
             self.flush()?;
-            let mut chunk = [0; 64 * 1024];
-            match self.stream.read(&mut chunk) {
-                Ok(0) => bail!("the broker closed the connection"),
-                Ok(count) => self.input.extend_from_slice(&chunk[..count]),
-                Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => return Ok(None),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error).context("the connection broke"),
+            if !self.read()? {
+                return Ok(None);
             }
         }
     }
 
     /// Hand over events that are there already.
-    fn take<T>(&mut self, handle: Handler<'_, T>) -> anyhow::Result<Option<T>> {
+    pub fn take<T>(&mut self, handle: Handler<'_, T>) -> anyhow::Result<Option<T>> {
         let mut used = 0;
         let mut found = None;
         while found.is_none() {

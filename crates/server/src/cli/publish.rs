@@ -111,6 +111,32 @@ struct Outcome {
 }
 
 impl Outcome {
+    /// Messages that the broker is done with.
+    fn settled(&self) -> u64 {
+        self.confirmed + self.refused
+    }
+
+    /// Take down what the broker says. Returns whether it has settled messages.
+    fn note(&mut self, event: &ClientEvent<'_>) -> bool {
+        // Confirms of one channel come in order, so `multiple` stands for all that are open up to its number.
+        let done = self.settled();
+        let count = |tag: u64, multiple: bool| if multiple { tag.saturating_sub(done) } else { 1 };
+        match event {
+            ClientEvent::Acked { tag, multiple, .. } => self.confirmed += count(*tag, *multiple),
+            ClientEvent::Nacked { tag, multiple, .. } => self.refused += count(*tag, *multiple),
+            ClientEvent::Returned { code, text, message, .. } => {
+                self.returned(*code, text, message);
+                return false;
+            }
+            ClientEvent::Blocked { reason } => {
+                eprintln!("yam: the broker makes publishers wait: {reason}");
+                return false;
+            }
+            _ => return false,
+        }
+        true
+    }
+
     /// One came back. Many come back for the same reason, which is told once.
     fn returned(&mut self, code: u16, text: &str, message: &Message<'_>) {
         self.returned += 1;
@@ -207,10 +233,16 @@ impl Publisher {
         self.sent += 1;
         if at_once || self.link.out.len() >= WRITE_BYTES {
             self.link.flush()?;
+            // What has come back meanwhile does not gather here.
+            let outcome = &mut self.outcome;
+            self.link.take::<()>(&mut |event| {
+                outcome.note(&event);
+                Ok(None)
+            })?;
             self.bar.set_position(self.sent);
         }
         if self.confirm {
-            while self.sent - self.outcome.confirmed - self.outcome.refused >= WINDOW {
+            while self.sent - self.outcome.settled() >= WINDOW {
                 self.settle()?;
             }
         }
@@ -220,46 +252,24 @@ impl Publisher {
     /// Wait for one confirm.
     fn settle(&mut self) -> anyhow::Result<()> {
         let outcome = &mut self.outcome;
-        let done = outcome.confirmed + outcome.refused;
-        // Confirms of one channel come in order, so `multiple` stands for all that are open up to its number.
-        let came = self.link.next(Some(CONFIRM), &mut |event| {
-            match event {
-                ClientEvent::Acked { tag, multiple, .. } => {
-                    outcome.confirmed += if multiple { tag.saturating_sub(done) } else { 1 }
-                }
-                ClientEvent::Nacked { tag, multiple, .. } => {
-                    outcome.refused += if multiple { tag.saturating_sub(done) } else { 1 }
-                }
-                ClientEvent::Returned { code, text, message, .. } => {
-                    outcome.returned(code, text, &message);
-                    return Ok(None);
-                }
-                ClientEvent::Blocked { reason } => {
-                    eprintln!("yam: the broker makes publishers wait: {reason}");
-                    return Ok(None);
-                }
-                _ => return Ok(None),
-            }
-            Ok(Some(()))
-        })?;
+        let came = self.link.next(Some(CONFIRM), &mut |event| Ok(outcome.note(&event).then_some(())))?;
         if came.is_none() {
-            bail!("no confirm for {} s; {} messages are open", CONFIRM.as_secs(), self.sent - done);
+            let open = self.sent - self.outcome.settled();
+            bail!("no confirm for {} s; {open} messages are open", CONFIRM.as_secs());
         }
         Ok(())
     }
 
     fn finish(mut self) -> anyhow::Result<ExitCode> {
         self.link.flush()?;
-        while self.confirm && self.outcome.confirmed + self.outcome.refused < self.sent {
+        while self.confirm && self.outcome.settled() < self.sent {
             self.settle()?;
         }
         // Without confirms, the answer to close tells that the broker has read everything, and what it had to say.
         let outcome = &mut self.outcome;
         self.link.client.close(&mut self.link.out);
         self.link.next(Some(CONFIRM), &mut |event| {
-            if let ClientEvent::Returned { code, text, message, .. } = event {
-                outcome.returned(code, text, &message);
-            }
+            outcome.note(&event);
             Ok(matches!(event, ClientEvent::CloseOk).then_some(()))
         })?;
         self.bar.finish_and_clear();

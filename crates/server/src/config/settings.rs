@@ -316,7 +316,7 @@ fn one(values: &[String]) -> Result<&str, String> {
     }
 }
 
-/// What log lines begin with: the crates that write any.
+/// What the targets of log lines begin with: the crates that may write any.
 pub(super) const LOG_TARGETS: [&str; 10] =
     ["yam", "amqp", "broker", "journal", "kafka", "mio", "model", "node", "storage", "vfs"];
 

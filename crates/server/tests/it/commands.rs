@@ -321,6 +321,19 @@ fn what_the_broker_refuses_is_said() {
     assert!(words.contains("cannot connect") && words.contains("--url"), "{words}");
 }
 
+/// The broker stopped to read until somebody read what came back, and nobody did before everything was written.
+#[test]
+fn more_messages_come_back_than_a_socket_holds() {
+    let dir = tempdir().unwrap();
+    let yam = Yam::start(dir.path());
+    let (url, body) = (yam.url(), "x".repeat(100_000));
+    for unroutable in ["--mandatory", "--confirm"] {
+        let words =
+            refused(&output(&["publish", "--url", &url, unroutable, "--routing-key", "nowhere", "--count", "700", &body]));
+        assert!(words.contains("700 published, ") && words.contains("700 unroutable"), "{words}");
+    }
+}
+
 #[test]
 fn whoever_comes_to_a_listener_of_the_other_protocol_is_asked_whether_it_is_the_right_one() {
     let dir = tempdir().unwrap();
