@@ -389,8 +389,13 @@ impl Broker {
             return (Kept::All, 0);
         }
         if head.is(attribute::CONTROL) {
-            // Readers that are told of an aborted transaction need its marker to know where it ends.
-            let needed = self.topics.partitions.get(&compaction.log).is_some_and(|partition| partition.needs_marker(base));
+            // Readers that are told of an aborted transaction need its marker to know where it ends; a crash may bring back
+            // what they are told.
+            let needed = self
+                .topics
+                .partitions
+                .get(&compaction.log)
+                .is_some_and(|partition| partition.needs_marker(base) || !self.store.is_checkpointed(partition.forgotten_at));
             return (if old && !needed { Kept::None } else { Kept::All }, 0);
         }
         if self.is_aborted(compaction.log, &head, base) {

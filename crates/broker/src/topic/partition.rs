@@ -45,6 +45,8 @@ pub(crate) struct Partition {
     aborted: usize,
     /// The most offsets from the beginning of one of them to its marker.
     ended_span: u64,
+    /// The journal was shorter when some were forgotten that lie behind `start`: a checkpoint from before knows them still.
+    pub forgotten_at: Lsn,
     /// Fetches that wait for more.
     pub waiting: BTreeSet<SessionId>,
     /// The offset at which a fetch met damage that was logged last.
@@ -87,6 +89,7 @@ impl Partition {
             ended_max: ENDED_MIN,
             aborted: 0,
             ended_span: 0,
+            forgotten_at: Lsn(0),
             waiting: BTreeSet::new(),
             damage_told: None,
         }
@@ -236,14 +239,19 @@ impl Partition {
     }
 
     /// As [`Partition::forget_ended`], where there are twice as many as the last time.
-    pub fn forget_some_ended(&mut self, high_watermark: u64, cleaned: u64) {
+    pub fn forget_some_ended(&mut self, high_watermark: u64, cleaned: u64, appended: Lsn) {
         if self.ended.len() >= self.ended_max {
-            self.forget_ended(high_watermark, cleaned);
+            self.forget_ended(high_watermark, cleaned, appended);
         }
     }
 
     /// Forget ended transactions that nobody needs to hear of any more. `cleaned`: nothing that was aborted is left below.
-    pub fn forget_ended(&mut self, high_watermark: u64, cleaned: u64) {
+    /// `appended`: how long the journal is.
+    pub fn forget_ended(&mut self, high_watermark: u64, cleaned: u64, appended: Lsn) {
+        let cleaned = cleaned.min(high_watermark);
+        if self.ended.iter().any(|ended| !ended.committed && (self.start..cleaned).contains(&ended.marker)) {
+            self.forgotten_at = Lsn(appended.0 + 1);
+        }
         let start = self.start.max(cleaned);
         self.ended.retain(|ended| ended.marker >= high_watermark || (!ended.committed && ended.marker >= start));
         self.count_ended();
@@ -380,10 +388,10 @@ mod tests {
         partition.note(3, &transactional(2, -1), Some(true), Lsn(0), 0);
         assert_eq!(partition.last_stable(4), 4);
         assert_eq!(partition.aborted(0, 4), [(1, 0)]);
-        partition.forget_ended(4, 2);
+        partition.forget_ended(4, 2, Lsn(0));
         assert_eq!(partition.aborted(0, 4), [(1, 0)], "aborted records are still there");
         partition.start = 4;
-        partition.forget_ended(4, 0);
+        partition.forget_ended(4, 0, Lsn(0));
         assert_eq!(partition.aborted(0, 4), []);
     }
 
@@ -421,7 +429,7 @@ mod tests {
             partition.note(2 * round, &transactional, None, Lsn(0), 0);
             partition.note(2 * round + 1, &transactional, Some(round % 10 > 0), Lsn(0), 0);
             // The last ten markers are not durable yet.
-            partition.forget_some_ended((2 * round).saturating_sub(20), 0);
+            partition.forget_some_ended((2 * round).saturating_sub(20), 0, Lsn(0));
         }
         assert_eq!(partition.aborted(0, 2_000).len(), 100, "aborted records are all there");
         assert!(partition.ended.len() < 300, "{}", partition.ended.len());
@@ -435,7 +443,7 @@ mod tests {
         for round in 0..all {
             partition.note(2 * round, &transactional, None, Lsn(0), 0);
             partition.note(2 * round + 1, &transactional, Some(false), Lsn(0), 0);
-            partition.forget_some_ended(2 * round, 0);
+            partition.forget_some_ended(2 * round, 0, Lsn(0));
         }
         let bytes = |partition: &Partition| partition.ended.capacity() * size_of::<Ended>();
         assert_eq!(partition.aborted_count() as u64, all);
@@ -446,10 +454,12 @@ mod tests {
         assert_eq!(partition.aborted(100_000, 100_004), [(1, 100_000), (1, 100_002)]);
         assert!(partition.is_aborted(1, 100_000) && !partition.is_aborted(1, 100_001));
         partition.start = 2 * all - 10;
-        partition.forget_ended(2 * all, 0);
+        partition.forget_ended(2 * all, 0, Lsn(0));
         assert_eq!((partition.aborted_count(), partition.aborted(0, 2 * all).len()), (5, 5));
         assert!(bytes(&partition) <= 4 * 1024, "{}", bytes(&partition));
-        partition.forget_ended(2 * all, 2 * all - 4);
+        assert_eq!(partition.forgotten_at, Lsn(0), "what lies before the start needs no marker");
+        partition.forget_ended(2 * all, 2 * all - 4, Lsn(7));
         assert_eq!(partition.aborted_count(), 2, "compaction has taken away the others");
+        assert_eq!(partition.forgotten_at, Lsn(8), "a checkpoint at 7 may know them still");
     }
 }

@@ -82,8 +82,8 @@ impl Broker {
         }
         self.topics.change_partition(log, |partition| partition.note(appended.base, head, marker, appended.end, now_ms));
         if marker.is_some() {
-            let (high, cleaned) = (self.store.stream_end(log), self.cleaned(log));
-            self.topics.change_partition(log, |partition| partition.forget_some_ended(high, cleaned));
+            let (high, cleaned, end) = (self.store.stream_end(log), self.cleaned(log), self.store.appended());
+            self.topics.change_partition(log, |partition| partition.forget_some_ended(high, cleaned, end));
         }
         self.statistics.published += u64::from(head.offsets);
         Some((appended.base as i64, appended.end))

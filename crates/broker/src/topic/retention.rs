@@ -44,8 +44,8 @@ impl Broker {
 
     /// Forget transactions of the partition that ended and that nobody needs to hear of any more.
     fn forget_ended(&mut self, log: LogId) {
-        let (high, cleaned) = (self.store.stream_end(log), self.cleaned(log));
-        self.topics.change_partition(log, |partition| partition.forget_ended(high, cleaned));
+        let (high, cleaned, appended) = (self.store.stream_end(log), self.cleaned(log), self.store.appended());
+        self.topics.change_partition(log, |partition| partition.forget_ended(high, cleaned, appended));
     }
 
     /// From time to time, drop what the topics' settings say is too old, too much or superseded.

@@ -42,8 +42,10 @@ impl Model {
     pub(super) fn nothing_is_back(&self, partition: PartitionIx, shown: &[(u64, RecordId)], end: u64) -> Result<(), Violation> {
         let counts = |id: RecordId| self.transaction_of(id).is_none_or(|tx| self.transactions[tx].state == State::Committed);
         let keyed = shown.iter().filter_map(|(offset, id)| Some((self.records[*id as usize].record.key?, (*offset, *id))));
-        let last: BTreeMap<u32, (u64, RecordId)> = keyed.filter(|(_, (_, id))| counts(*id)).collect();
-        for (key, (offset, id)) in last {
+        // One that may have been committed may be what took away the others.
+        let may_count = |id: RecordId| self.transaction_of(id).is_none_or(|tx| self.may_be_committed(tx));
+        let last: BTreeMap<u32, (u64, RecordId)> = keyed.filter(|(_, (_, id))| may_count(*id)).collect();
+        for (key, (offset, id)) in last.into_iter().filter(|(_, (_, id))| counts(*id)) {
             let all = self.by_key.get(&(partition, key)).into_iter().flatten();
             let newer = all.copied().find(|other| {
                 matches!(self.records[*other as usize].place, Place::At(at) if at > offset && at < end) && counts(*other)
