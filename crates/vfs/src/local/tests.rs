@@ -71,6 +71,22 @@ fn files_are_replaced_recycled_gathered_listed_and_removed() {
     assert_ne!(disk.random(), disk.random());
 }
 
+/// Many small parts far apart held sixteen times their size.
+#[test]
+fn what_was_gathered_does_not_hold_the_gaps() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut disk, _woken) = open(dir.path());
+    disk.run(Job::Replace { path: "x".into(), parts: vec![Bytes::from(vec![1; 1_000_000])] }).unwrap();
+    let mut unique = |len: usize, apart: usize| {
+        let extents = (0..100).map(|n| Extent { path: "x".into(), offset: (n * apart) as u64, len }).collect();
+        let Done::Parts(parts) = disk.run(Job::Gather(extents)).unwrap() else { panic!("no parts") };
+        assert!(parts.iter().all(|part| part.len() == len));
+        parts.iter().all(Bytes::is_unique)
+    };
+    assert!(unique(200, 3_000), "each has memory of its own");
+    assert!(!unique(2_900, 3_000), "nothing is copied where little lies between");
+}
+
 #[test]
 fn an_allocation_that_finds_no_room_leaves_no_trace() {
     let dir = tempfile::tempdir().unwrap();

@@ -157,9 +157,12 @@ impl Worker {
             if stretch.len() < len {
                 return Err(io::Error::new(io::ErrorKind::UnexpectedEof, format!("{} is cut short", first.path)));
             }
+            // Whoever keeps a slice keeps all of the stretch: of one that is mostly gaps, copies.
+            let sparse = now.iter().map(|extent| extent.len).sum::<usize>() < len / 2;
             parts.extend(now.iter().map(|extent| {
                 let from = (extent.offset - first.offset) as usize;
-                stretch.slice(from..from + extent.len)
+                let part = from..from + extent.len;
+                if sparse { Bytes::copy_from_slice(&stretch[part]) } else { stretch.slice(part) }
             }));
         }
         Ok(parts)
