@@ -49,6 +49,8 @@ pub(crate) struct Partition {
     pub forgotten_at: Lsn,
     /// Fetches that wait for more.
     pub waiting: BTreeSet<SessionId>,
+    /// Records without a time stamp come first and end at this offset, as was first seen at this time, in wall ms.
+    unstamped: Option<(u64, u64)>,
     /// The offset at which a fetch met damage that was logged last.
     pub damage_told: Option<u64>,
 }
@@ -91,6 +93,7 @@ impl Partition {
             ended_span: 0,
             forgotten_at: Lsn(0),
             waiting: BTreeSet::new(),
+            unstamped: None,
             damage_told: None,
         }
     }
@@ -255,6 +258,14 @@ impl Partition {
         let start = self.start.max(cleaned);
         self.ended.retain(|ended| ended.marker >= high_watermark || (!ended.committed && ended.marker >= start));
         self.count_ended();
+    }
+
+    /// Since when it is known that the first records have no time stamp and end at `end`, in wall ms.
+    pub fn unstamped_since(&mut self, end: u64, now_ms: u64) -> u64 {
+        if self.unstamped.is_none_or(|(known, _)| known != end) {
+            self.unstamped = Some((end, now_ms));
+        }
+        self.unstamped.map_or(now_ms, |(_, since)| since)
     }
 
     /// Forget producers that have not written for long and have nothing open.

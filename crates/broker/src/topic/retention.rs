@@ -71,7 +71,7 @@ impl Broker {
     }
 
     /// Where the partition begins once what is too old or too much is gone.
-    fn retained_from(&self, log: LogId, now: Now) -> Option<u64> {
+    fn retained_from(&mut self, log: LogId, now: Now) -> Option<u64> {
         let settings = self.topics.settings_of(log)?;
         if !settings.delete {
             return None;
@@ -83,7 +83,12 @@ impl Broker {
         let oldest_ms = u64::try_from(settings.retention_ms).ok().map(|age| now.wall_ms.saturating_sub(age));
         let mut start = None;
         for stretch in self.store.stretches(log) {
-            let old = oldest_ms.is_some_and(|oldest| stretch.newest_ms < oldest);
+            let newest_ms = match stretch.newest_ms {
+                // Nobody said when: it is as old as it has been seen here like this.
+                0 => self.topics.partitions.get_mut(&log)?.unstamped_since(stretch.end, now.wall_ms),
+                stamped => stamped,
+            };
+            let old = oldest_ms.is_some_and(|oldest| newest_ms < oldest);
             let much = excess.is_some_and(|excess| excess >= stretch.bytes && stretch.bytes > 0 && !stretch.open);
             if !(old || much) || stretch.end > stable {
                 break;

@@ -41,6 +41,24 @@ fn records_are_deleted_by_offset_by_age_and_by_size() {
     assert_eq!(world.produce("t", &batch(&["z"], world.now.wall_ms as i64, None, 0)).unwrap().base_offset, 2_000);
 }
 
+/// They were taken for records of 1970, and deleted as soon as somebody looked.
+#[test]
+fn records_without_a_time_stamp_are_kept_as_long_as_others() {
+    let mut world = World::new(32);
+    world.create("t", 1, &[("retention.ms", "600000")]);
+    let unstamped = batch(&["a"], -1, None, 0);
+    assert_eq!(BatchHead::parse(&unstamped).unwrap().max_timestamp_ms, -1);
+    world.produce("t", &unstamped).unwrap();
+    world.settle();
+    let mut earliest_after = |ms: u64| {
+        world.now.wall_ms += ms;
+        world.now.mono_ms += ms;
+        world.settle();
+        world.list("t", OffsetAt::Earliest, false).0
+    };
+    assert_eq!([300_000, 300_000, 300_000, 300_000].map(&mut earliest_after), [0, 0, 0, 1]);
+}
+
 #[test]
 fn old_records_are_looked_for_in_every_partition_some_of_them_a_turn() {
     let mut world = World::new(31);
