@@ -21,6 +21,8 @@ const DISK_RETRY_MS: u64 = 100;
 const READS_MAX: usize = 4;
 /// Batches looked at in one go while an offset is sought by time. Few in tests, so that a search goes on later.
 const SCAN_BATCHES_MAX: usize = if cfg!(test) { 64 } else { 4096 };
+/// Bytes of their records, decompressed, after which it goes on later.
+const SCAN_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// A request that is answered later.
 pub(crate) enum Waiting {
@@ -64,9 +66,15 @@ impl WaitingList {
 /// Where a search by time stands.
 #[derive(Clone, Copy)]
 struct Scan {
+    /// Where it began.
+    first: Offset,
     next: Offset,
     /// Look no further.
     end: u64,
+    /// The time that is sought, in ms since the Unix epoch.
+    wanted_ms: i64,
+    /// The latest time of a batch that was passed over; -1: there was none.
+    latest_ms: i64,
 }
 
 /// What came of a search for an offset.
@@ -246,7 +254,8 @@ impl Broker {
         let leader_epoch = if self.store.stream_next(log) > 0 { LEADER_EPOCH } else { -1 };
         let plain = |offset: u64| ListedOffset { offset: offset as i64, timestamp_ms: -1, leader_epoch };
         let none = ListedOffset { offset: -1, timestamp_ms: -1, leader_epoch: -1 };
-        let wanted = match list.at {
+        let of_latest = matches!(list.at, OffsetAt::MaxTimestamp);
+        let wanted_ms = match list.at {
             OffsetAt::Earliest => return Ok(Listed::Found(plain(start))),
             OffsetAt::Latest => return Ok(Listed::Found(plain(end))),
             OffsetAt::Timestamp(at) => at,
@@ -260,43 +269,60 @@ impl Broker {
         let mut scan = match list.scan {
             Some(scan) => scan,
             None => {
-                let holds = |stretch: &storage::Stretch| stretch.end > start && stretch.newest_ms as i64 >= wanted;
+                let holds = |stretch: &storage::Stretch| stretch.end > start && stretch.newest_ms as i64 >= wanted_ms;
                 let Some(stretch) = self.store.stretches(log).find(holds) else { return Ok(Listed::Found(none)) };
-                let next = match self.store.seek(log, start.max(stretch.base)) {
+                let first = match self.store.seek(log, start.max(stretch.base)) {
                     Sought::At(entry) => entry,
                     Sought::End => return Ok(Listed::Found(none)),
                     Sought::Soon => return Ok(Listed::Soon),
-                    Sought::Damaged(_) => return Err(LogFailure::Damaged),
+                    Sought::Damaged(damage) => {
+                        self.tell_damage(log, start.max(stretch.base), &damage);
+                        return Err(LogFailure::Damaged);
+                    }
                 };
-                Scan { next, end }
+                Scan { first, next: first, end, wanted_ms, latest_ms: -1 }
             }
         };
+        let mut bytes_seen = 0;
         for _ in 0..SCAN_BATCHES_MAX {
-            match self.store.batch_at(log, scan.next, Wanted::ALL) {
-                Batch::Here { entry, base, bytes } => {
-                    if base >= scan.end {
-                        return Ok(Listed::Found(none));
-                    }
-                    scan.next = entry.next();
-                    let Ok(head) = BatchHead::parse(&bytes) else { continue };
-                    if head.is(model::record::attribute::CONTROL) || head.max_timestamp_ms < wanted {
-                        continue;
-                    }
-                    let found = super::records::first_at(&bytes, base, start, wanted);
-                    if let Some((offset, timestamp_ms)) = found {
-                        return Ok(Listed::Found(ListedOffset {
-                            offset: offset as i64,
-                            timestamp_ms,
-                            leader_epoch: LEADER_EPOCH,
-                        }));
-                    }
-                }
-                Batch::End => return Ok(Listed::Found(none)),
+            let batch = match self.store.batch_at(log, scan.next, Wanted::ALL) {
+                Batch::Here { entry, base, bytes } if base < scan.end => Some((entry, base, bytes)),
+                Batch::Here { .. } | Batch::End => None,
                 Batch::Soon => {
                     list.scan = Some(scan);
                     return Ok(Listed::Soon);
                 }
-                Batch::Damaged(_) => return Err(LogFailure::Damaged),
+                Batch::Damaged(damage) => {
+                    self.tell_damage(log, start, &damage);
+                    return Err(LogFailure::Damaged);
+                }
+            };
+            let Some((entry, base, bytes)) = batch else {
+                // The record that was the latest may have been compacted away; then the latest of the others is.
+                if !of_latest || scan.latest_ms < 0 {
+                    return Ok(Listed::Found(none));
+                }
+                scan = Scan { next: scan.first, wanted_ms: scan.latest_ms, latest_ms: -1, ..scan };
+                continue;
+            };
+            scan.next = entry.next();
+            let Ok(head) = BatchHead::parse(&bytes) else { continue };
+            // A marker has a time, but is no record that could be read from.
+            if head.is(model::record::attribute::CONTROL) && !of_latest {
+                continue;
+            }
+            if head.max_timestamp_ms < scan.wanted_ms {
+                scan.latest_ms = scan.latest_ms.max(head.max_timestamp_ms);
+                continue;
+            }
+            let (found, unpacked) = super::records::first_at(&bytes, base, start, scan.wanted_ms);
+            if let Some((offset, timestamp_ms)) = found {
+                let (offset, leader_epoch) = (offset as i64, LEADER_EPOCH);
+                return Ok(Listed::Found(ListedOffset { offset, timestamp_ms, leader_epoch }));
+            }
+            bytes_seen += unpacked;
+            if bytes_seen >= SCAN_BYTES_MAX {
+                break;
             }
         }
         list.scan = Some(scan);

@@ -26,6 +26,8 @@ const UNPACKED_BYTES_MAX: usize = 64 * 1024 * 1024;
 const READ_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// As many readers as have read ahead for them.
 const READERS_AHEAD_MAX: usize = 4;
+/// To unpack so many bytes counts as much as to hand out a record.
+const UNPACKED_BYTES_PER_RECORD: usize = 64 * 1024;
 /// Batches looked at in search of the last that has something to show.
 const LAST_BATCHES_MAX: u32 = 256;
 
@@ -401,12 +403,22 @@ impl Broker {
             None => match decompress(batch) {
                 Ok(unpacked) => unpacked,
                 Err(error) => {
-                    tracing::warn!("a batch at offset {base} is passed over: its records cannot be unpacked: {error}");
-                    *left -= 1;
+                    if let Some(partition) = self.topics.partitions.get(&reader.log) {
+                        let (topic, index) = (&partition.topic, partition.index);
+                        tracing::warn!(
+                            "a batch at offset {base} of partition {index} of topic '{topic}' is passed over: its records cannot \
+                             be unpacked: {error}"
+                        );
+                    }
+                    // It may have cost as much as the largest.
+                    *left = 0;
                     return reader.pass(entry, after);
                 }
             },
         };
+        if let (Cow::Owned(unpacked), 0) = (&unpacked, at) {
+            *left = left.saturating_sub(unpacked.len() / UNPACKED_BYTES_PER_RECORD).max(1);
+        }
         let before = *left;
         let mut alone = std::mem::take(&mut self.topics.readers.alone);
         let mut records = Records::new(unpacked.get(at..).unwrap_or_default(), head.records.saturating_sub(taken));

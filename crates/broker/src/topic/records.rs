@@ -172,19 +172,22 @@ pub(crate) fn compress(records: &[u8], packing: Packing) -> Option<Vec<u8>> {
     }
 }
 
-/// The first record at or after `from` whose time is at least `wanted_ms`: its offset and its time.
-pub(crate) fn first_at(batch: &[u8], base: u64, from: u64, wanted_ms: i64) -> Option<(u64, i64)> {
-    let head = BatchHead::parse(batch).ok()?;
-    let bytes = decompress(batch).ok()?;
+/// The first record at or after `from` whose time is at least `wanted_ms`: its offset and its time; and what was unpacked
+/// to see that, in bytes.
+pub(crate) fn first_at(batch: &[u8], base: u64, from: u64, wanted_ms: i64) -> (Option<(u64, i64)>, usize) {
+    let Ok(head) = BatchHead::parse(batch) else { return (None, 0) };
+    // What cannot be unpacked may have cost the most.
+    let Ok(bytes) = decompress(batch) else { return (None, DECOMPRESSED_BYTES_MAX as usize) };
     let time = |delta: i64| {
         if head.is(attribute::APPEND_TIME) { head.max_timestamp_ms } else { head.base_timestamp_ms.saturating_add(delta) }
     };
     let mut records = Records::new(&bytes, head.records);
-    records.find_map(|record| {
+    let found = records.find_map(|record| {
         let record = record.ok()?;
         let offset = base.checked_add_signed(record.offset_delta)?;
         (offset >= from && time(record.timestamp_delta) >= wanted_ms).then(|| (offset, time(record.timestamp_delta)))
-    })
+    });
+    (found, bytes.len())
 }
 
 #[cfg(test)]

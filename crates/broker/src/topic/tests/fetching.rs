@@ -149,3 +149,28 @@ fn offsets_are_found_by_time_inside_batches_and_in_segments() {
         }
     }
 }
+
+/// The marker of a transaction is later than its records, and what compaction has taken away may have been the latest: nothing
+/// was found then.
+#[test]
+fn the_latest_time_is_found_where_it_is_a_markers_or_its_record_is_gone() {
+    let mut world = World::new(41);
+    world.create("t", 1, &[]);
+    world.now.wall_ms = T0 as u64 + 1_000;
+    let me = world.init(None).unwrap();
+    world.add(me, "t").unwrap();
+    world.produce("t", &batch(&["a"], T0, Some((me.0, me.1, 0)), attribute::TRANSACTIONAL)).unwrap();
+    world.end(me, true, false).unwrap();
+    world.settle();
+    assert_eq!(world.list("t", OffsetAt::MaxTimestamp, false), (1, T0 + 1_000, 0));
+    assert_eq!(world.list("t", OffsetAt::Timestamp(T0 + 1), false), (-1, -1, -1), "a marker is no record");
+
+    world.create("u", 1, &[]);
+    for time in [T0, T0 + 5, T0 + 9] {
+        world.produce("u", &batch(&["a"], time, None, 0)).unwrap();
+    }
+    world.settle();
+    let log = world.broker.topics.partition_log(TopicRef::Name("u"), 0).unwrap();
+    world.broker.store.settle(log, Offset(2));
+    assert_eq!(world.list("u", OffsetAt::MaxTimestamp, false), (1, T0 + 5, 0));
+}
