@@ -213,7 +213,7 @@ impl Broker {
     /// Log that a partition cannot be read: once for each place, for its clients try again and again.
     fn tell_damage(&mut self, log: LogId, offset: u64, damage: &str) {
         let Some(partition) = self.topics.partitions.get_mut(&log) else { return };
-        if partition.damage_told.replace(offset) != Some(offset) {
+        if partition.is_damage_news(offset) {
             let (topic, index) = (&partition.topic, partition.index);
             tracing::error!("partition {index} of topic '{topic}' cannot be read from offset {offset} on: {damage}");
         }

@@ -15,6 +15,8 @@ use crate::catalog::partition::{Ended, Producer, Sent, Snapshot};
 
 /// Batches of a producer that are remembered, so that their repetition is noticed.
 const BATCHES_REMEMBERED: usize = 5;
+/// Damaged places that are not logged again.
+const DAMAGES_TOLD_MAX: usize = 32;
 /// Ended transactions that are kept before it is looked which of them may be forgotten.
 const ENDED_MIN: usize = 64;
 /// Producers that are forgotten at once where there are too many.
@@ -51,8 +53,8 @@ pub(crate) struct Partition {
     pub waiting: BTreeSet<SessionId>,
     /// Records without a time stamp come first and end at this offset, as was first seen at this time, in wall ms.
     unstamped: Option<(u64, u64)>,
-    /// The offset at which a fetch met damage that was logged last.
-    pub damage_told: Option<u64>,
+    /// Offsets from which on it could not be read, as was logged; the latest ones.
+    damage_told: VecDeque<u64>,
 }
 
 /// What a checked batch is to its producer.
@@ -94,7 +96,7 @@ impl Partition {
             forgotten_at: Lsn(0),
             waiting: BTreeSet::new(),
             unstamped: None,
-            damage_told: None,
+            damage_told: VecDeque::new(),
         }
     }
 
@@ -258,6 +260,18 @@ impl Partition {
         let start = self.start.max(cleaned);
         self.ended.retain(|ended| ended.marker >= high_watermark || (!ended.committed && ended.marker >= start));
         self.count_ended();
+    }
+
+    /// It cannot be read from this offset on. Returns whether that is news.
+    pub fn is_damage_news(&mut self, offset: u64) -> bool {
+        if self.damage_told.contains(&offset) {
+            return false;
+        }
+        if self.damage_told.len() == DAMAGES_TOLD_MAX {
+            self.damage_told.pop_front();
+        }
+        self.damage_told.push_back(offset);
+        true
     }
 
     /// Since when it is known that the first records have no time stamp and end at `end`, in wall ms.

@@ -29,6 +29,7 @@ const HELD_BYTES_UNKNOWN: usize = 64 * 1024;
 pub enum End {
     HungUp,
     TooSlow,
+    HeldTooMuch,
     Failed(io::Error),
 }
 
@@ -37,6 +38,7 @@ impl fmt::Display for End {
         match self {
             End::HungUp => f.write_str("the peer hung up"),
             End::TooSlow => f.write_str("the peer was too slow to read its last answers"),
+            End::HeldTooMuch => f.write_str("all connections together hold too much of unfinished requests"),
             End::Failed(error) => error.fmt(f),
         }
     }

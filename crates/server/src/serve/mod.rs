@@ -35,6 +35,8 @@ pub use signals::Signals;
 
 /// Unused input of all connections together at which each is read in small pieces only.
 const HELD_BYTES_HIGH: usize = 64 * 1024 * 1024;
+/// Unused input of all connections together, beyond which those that hold more than their share of it are closed.
+const HELD_BYTES_MAX: usize = 512 * 1024 * 1024;
 /// What is read at once from a connection while `HELD_BYTES_HIGH` is passed.
 const READ_BYTES_LOW: usize = 4 * 1024;
 /// Further turns of the node in one round, while it has more to hand out.
@@ -306,6 +308,7 @@ impl Server {
     // ---- reading
 
     fn read(&mut self, now: Now) {
+        let share = HELD_BYTES_MAX / self.connections.len().max(1);
         for key in std::mem::take(&mut self.ready) {
             let Some(connection) = self.connections.get_mut(key) else { continue };
             connection.queued = false;
@@ -319,6 +322,12 @@ impl Server {
             self.held_bytes -= connection.held_bytes();
             let outcome = connection.read(&mut self.node, &mut self.buffer, limit, now);
             self.held_bytes += connection.held_bytes();
+            let held = connection.held_bytes();
+            if self.held_bytes > HELD_BYTES_MAX && held > share {
+                tracing::warn!(held_bytes = held, "connections hold too much of unfinished requests, closing one");
+                self.drop_connection(key, &End::HeldTooMuch, now);
+                continue;
+            }
             match outcome {
                 Ok(true) => enqueue(&mut self.ready, connection, key),
                 Ok(false) => {}
