@@ -20,6 +20,8 @@ use crate::broker::Broker;
 
 /// What a batch counts at least in a turn, in bytes.
 const BATCH_BYTES_MIN: usize = 1024;
+/// How long a partition that cannot be read is left alone, unless what it starts with is dropped, in milliseconds.
+const DAMAGE_RETRY_MS: u64 = 3_600_000;
 /// What a key costs beyond its bytes.
 const KEY_OVERHEAD: usize = 48;
 
@@ -171,9 +173,13 @@ impl Broker {
     /// What of a partition is not compacted and can be, if that is enough.
     fn uncompacted(&mut self, log: LogId, now: Now) -> Option<Uncompacted> {
         let settings = self.topics.settings_of(log).filter(|settings| settings.compact)?;
+        let partition = self.topics.partitions.get(&log)?;
+        let damaged = |&(start, at_ms): &(u64, u64)| start == partition.start && now.mono_ms < at_ms + DAMAGE_RETRY_MS;
+        if partition.compaction_failed.as_ref().is_some_and(damaged) {
+            return None;
+        }
         let (ratio_min, lag_ms) = (settings.dirty_ratio, settings.min_compaction_lag_ms);
         let (segment_bytes, segment_ms) = (settings.segment_bytes, settings.segment_ms);
-        let partition = self.topics.partitions.get(&log)?;
         let waited_ms = now.wall_ms.saturating_sub(partition.uncompacted_ms);
         let overdue = u64::try_from(settings.max_compaction_lag_ms).is_ok_and(|lag_ms| waited_ms > lag_ms);
         let full =
@@ -215,7 +221,7 @@ impl Broker {
                         compaction.phase = Phase::Map;
                     }
                     Sought::Soon => return true,
-                    Sought::Damaged(_) => return false,
+                    Sought::Damaged(damage) => return self.give_up(log, &damage, now),
                     // All of it is gone already.
                     Sought::End => {
                         self.finish_compaction(compaction);
@@ -232,7 +238,7 @@ impl Broker {
                         compaction.phase = Phase::Map;
                         return true;
                     }
-                    Batch::Damaged(_) => return false,
+                    Batch::Damaged(damage) => return self.give_up(log, &damage, now),
                     Batch::Here { .. } | Batch::End => match self.next_stretch(log, Offset(0), compaction.end) {
                         Some(stretch) => {
                             compaction.next = stretch.entry;
@@ -263,7 +269,7 @@ impl Broker {
                         compaction.phase = Phase::Filter(filter);
                         return true;
                     }
-                    Batch::Damaged(_) => return false,
+                    Batch::Damaged(damage) => return self.give_up(log, &damage, now),
                     Batch::Here { .. } | Batch::End => {
                         for entry in std::mem::take(&mut filter.gone) {
                             self.store.settle(log, entry);
@@ -302,6 +308,17 @@ impl Broker {
             }
         }
         true
+    }
+
+    /// Leave a partition alone that cannot be read, so that others have their turn. Returns `false`: there is no more to do.
+    fn give_up(&mut self, log: LogId, damage: &str, now: Now) -> bool {
+        if let Some(partition) = self.topics.partitions.get_mut(&log) {
+            partition.compaction_failed = Some((partition.start, now.mono_ms));
+            let (topic, index) = (&partition.topic, partition.index);
+            tracing::error!("partition {index} of topic '{topic}' cannot be compacted: {damage}");
+        }
+        self.topics.next_compaction_ms = 0;
+        false
     }
 
     /// The stretch as it is now, if it is still one.

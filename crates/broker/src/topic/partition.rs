@@ -35,6 +35,8 @@ pub(crate) struct Partition {
     pub compacted_at: Lsn,
     /// No record that was not compacted is older, in wall ms; 0 after a restart: nobody knows.
     pub uncompacted_ms: u64,
+    /// Compaction met damage: where the partition started then, and when that was, in mono ms.
+    pub compaction_failed: Option<(u64, u64)>,
     producers: HashMap<i64, Producer, FixedState>,
     /// Open transactions by their first offset.
     open: BTreeMap<u64, i64>,
@@ -87,6 +89,7 @@ impl Partition {
             compacted: 0,
             compacted_at: Lsn(0),
             uncompacted_ms: 0,
+            compaction_failed: None,
             producers: HashMap::default(),
             open: BTreeMap::new(),
             ended: VecDeque::new(),

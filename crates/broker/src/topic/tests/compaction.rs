@@ -235,3 +235,51 @@ fn no_crash_brings_back_what_a_tombstone_covered() {
     }
     assert!(gone > 10, "tombstones stay for ever: {gone}");
 }
+
+/// Whatever comes first comes first again: a partition that cannot be read was tried every time, and no other one ever.
+#[test]
+fn a_damaged_partition_does_not_keep_others_from_their_turn() {
+    let mut world = World::new(44);
+    let config = [("cleanup.policy", "compact"), ("segment.ms", "100"), ("min.cleanable.dirty.ratio", "0")];
+    world.create("t", 1, &[&config[..], &[("max.compaction.lag.ms", "1")]].concat());
+    world.create("u", 1, &config);
+    let write = |world: &mut World, topic: &str| {
+        let records: Vec<_> = (0..60).map(|key| (key, Some("twenty bytes or less"))).collect();
+        world.produce(topic, &keyed(&records, world.now.wall_ms as i64, 0)).unwrap();
+        world.settle();
+    };
+    let segments = |world: &World| world.disk.files().into_iter().find(|(path, _)| path.starts_with("segments"));
+    write(&mut world, "t");
+    while segments(&world).is_none() {
+        write(&mut world, "t");
+    }
+    world.broker.store_mut().want_checkpoint();
+    world.settle();
+    let (path, _) = segments(&world).unwrap();
+    assert!(world.disk.flip_bit(&path, 8 * (64 + 70)));
+    world.crash();
+    for _ in 0..2 {
+        write(&mut world, "u");
+    }
+    let pass = |world: &mut World| {
+        world.now.wall_ms += 500;
+        for _ in 0..4 {
+            world.now.mono_ms += 15_000;
+            for _ in 0..300 {
+                world.turn();
+            }
+        }
+    };
+    pass(&mut world);
+    assert_eq!(world.fetch("t", 0, false).failure, Some(LogFailure::Damaged));
+    assert_eq!(all_records(&mut world, "u").len(), 60);
+    // Once what is damaged has gone, its turn comes again.
+    let start = world.list("t", OffsetAt::Latest, false).0;
+    world.ask(Request::DeleteRecords { topic: "t", partition: 0, before: None }).unwrap();
+    for _ in 0..2 {
+        write(&mut world, "t");
+    }
+    pass(&mut world);
+    let offsets: Vec<i64> = all_records(&mut world, "t").into_iter().map(|(offset, ..)| offset).collect();
+    assert_eq!(offsets, (start + 60..start + 120).collect::<Vec<_>>());
+}
