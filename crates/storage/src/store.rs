@@ -533,6 +533,12 @@ impl Store {
         self.journal.set_short_of_space(short);
     }
 
+    /// Whether the disk has little room: nothing is moved or written anew meanwhile.
+    #[must_use]
+    pub fn is_short_of_space(&self) -> bool {
+        self.short_of_space
+    }
+
     /// Ask the disk for the next file once more.
     pub fn retry_disk(&mut self) {
         self.journal.retry_allocation();

@@ -22,6 +22,8 @@ use crate::broker::Broker;
 const BATCH_BYTES_MIN: usize = 1024;
 /// How long a partition that cannot be read is left alone, unless what it starts with is dropped, in milliseconds.
 const DAMAGE_RETRY_MS: u64 = 3_600_000;
+/// How often a stretch is tried that cannot be written because the disk is full, in milliseconds.
+const SPACE_RETRY_MS: u64 = 1_000;
 /// What a key costs beyond its bytes.
 const KEY_OVERHEAD: usize = 48;
 
@@ -35,6 +37,12 @@ pub(super) enum Cleaning {
 }
 
 impl Cleaning {
+    /// Whether a stretch waits to be written anew.
+    #[cfg(test)]
+    pub fn waits_to_write(&self) -> bool {
+        matches!(self, Cleaning::Compact(compaction) if compaction.waits_to_write())
+    }
+
     /// Whether the stretch that begins there is being looked through.
     #[cfg(test)]
     pub fn looks_through(&self, entry: Offset) -> bool {
@@ -83,6 +91,12 @@ pub(super) struct Compaction {
     latest: HashMap<Box<[u8]>, u64, RandomState>,
     key_bytes: usize,
     phase: Phase,
+}
+
+impl Compaction {
+    fn waits_to_write(&self) -> bool {
+        matches!(self.phase, Phase::Rewrite(_))
+    }
 }
 
 enum Phase {
@@ -452,8 +466,12 @@ impl Broker {
 
     /// When compaction is to be looked at again, in [`Now::mono_ms`].
     pub(crate) fn next_compaction_ms(&self, now: Now) -> Option<u64> {
-        if !matches!(self.topics.cleaning, Cleaning::Nothing) {
-            return Some(now.mono_ms + 1);
+        match &self.topics.cleaning {
+            Cleaning::Nothing => {}
+            Cleaning::Compact(compaction) if compaction.waits_to_write() && self.store.is_short_of_space() => {
+                return Some(now.mono_ms + SPACE_RETRY_MS);
+            }
+            Cleaning::Search(_) | Cleaning::Compact(_) => return Some(now.mono_ms + 1),
         }
         (!self.topics.partitions.is_empty()).then_some(self.topics.next_compaction_ms)
     }

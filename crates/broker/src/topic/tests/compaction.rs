@@ -283,3 +283,29 @@ fn a_damaged_partition_does_not_keep_others_from_their_turn() {
     let offsets: Vec<i64> = all_records(&mut world, "t").into_iter().map(|(offset, ..)| offset).collect();
     assert_eq!(offsets, (start + 60..start + 120).collect::<Vec<_>>());
 }
+
+/// A broker whose disk was full woke a thousand times a second to try once more.
+#[test]
+fn what_is_to_be_written_waits_for_room_on_the_disk() {
+    let mut world = World::new(45);
+    world.create("t", 1, &[("cleanup.policy", "compact"), ("segment.ms", "100"), ("min.cleanable.dirty.ratio", "0")]);
+    for _ in 0..2 {
+        world.produce("t", &keyed(&[(1, Some("x")), (2, Some("y"))], T0, 0)).unwrap();
+    }
+    world.produce("t", &keyed(&[(1, Some("z"))], T0, 0)).unwrap();
+    world.settle();
+    world.now.wall_ms += 500;
+    world.now.mono_ms += 15_000;
+    world.broker.store_mut().set_short_of_space(true);
+    for _ in 0..100 {
+        world.turn();
+    }
+    assert!(world.broker.topics.cleaning.waits_to_write());
+    assert!(world.broker.poll_timeout(world.now).is_some_and(|at| at >= world.now.mono_ms + 500));
+    world.broker.store_mut().set_short_of_space(false);
+    for _ in 0..100 {
+        world.turn();
+    }
+    let offsets: Vec<i64> = all_records(&mut world, "t").into_iter().map(|(offset, ..)| offset).collect();
+    assert_eq!(offsets, [3, 4]);
+}
