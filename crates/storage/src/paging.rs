@@ -9,6 +9,7 @@
 //! Transient records are paged out the same way when the arena is full.
 
 use std::collections::VecDeque;
+use std::io;
 
 use bytes::Bytes;
 use model::planted::{self, Bug};
@@ -16,7 +17,7 @@ use model::{Lsn, Offset, record};
 use vfs::{Completion, Done, Extent, Job, Token};
 
 use crate::frame::{self, LogId, Tag};
-use crate::log::{Entry, Home, Place, Run};
+use crate::log::{Entry, Home, Log, Place, Run};
 use crate::store::{RESIDENT_ENTRIES_HIGH, RESIDENT_STREAM_ENTRIES_HIGH, Stopped, Store};
 use crate::stream::Stretch;
 use crate::{checkpoint, segment};
@@ -179,12 +180,15 @@ impl Store {
             self.paging.wants_checkpoint = self.journal.appended().0 > newest + most;
             return self.paging.wants_checkpoint;
         }
+        // What could not be moved the last time will not move now: the others behind it do.
+        let stuck = self.paging.stuck;
+        let from = stuck.map_or(0, |stuck| self.buckets.partition_point(|bucket| bucket.number <= stuck));
         // As many at a time as the journal keeps files to use again.
-        let oldest = self.buckets.len().saturating_sub(kept + 1).min(kept);
+        let oldest = from + (self.buckets.len() - from).saturating_sub(kept + 1).min(kept);
         let Some(bucket) = self.buckets.get(oldest) else { return false };
         let target = bucket.number;
-        // What could not be moved the last time will not move now.
-        if self.paging.stuck.is_some_and(|stuck| target < stuck + kept as u64) {
+        // It is tried again with them, now and then.
+        if stuck.is_some_and(|stuck| target < stuck + kept as u64) {
             return false;
         }
         // A record still unsynced cannot be read back.
@@ -312,7 +316,7 @@ impl Store {
                                 out.sources.push(Source::Gathered);
                             }
                             None => {
-                                self.page_out_failed(&out);
+                                self.stop_moving(id);
                                 return false;
                             }
                         },
@@ -596,7 +600,8 @@ impl Store {
                     let token = self.token();
                     self.write_segment(token, out, gathered);
                 }
-                _ => self.page_out_failed(&out),
+                Ok(_) => self.page_out_unread(&out, &io::ErrorKind::InvalidData.into()),
+                Err(error) => self.page_out_unread(&out, &error),
             },
             Some(Work::Write(at, out)) if at == token => match completion.result {
                 Ok(_) => self.segment_written(out),
@@ -605,11 +610,14 @@ impl Store {
                     self.page_out_failed(&out);
                 }
             },
-            Some(Work::Carry(at, batch)) if at == token => {
-                if let Ok(Done::Parts(records)) = completion.result {
-                    self.carry(batch, &records);
+            Some(Work::Carry(at, batch)) if at == token => match completion.result {
+                Ok(Done::Parts(records)) => self.carry(batch, &records),
+                Ok(_) => {}
+                Err(error) => {
+                    let from = batch.first().map(|carried| self.place_in_journal(carried.position)).unwrap_or_default();
+                    tracing::error!(%error, from, records = batch.len(), "cannot read records in the journal; their part of it is kept");
                 }
-            }
+            },
             Some(Work::Checkpoint(at, taken)) if at == token => match completion.result {
                 Ok(_) => self.checkpoint_written(taken),
                 Err(error) => tracing::warn!(%error, "a checkpoint could not be written; it is tried again later"),
@@ -625,11 +633,32 @@ impl Store {
     fn page_out_failed(&mut self, out: &PageOut) {
         // Until the node has looked at the disk again.
         self.short_of_space = true;
-        if let Some(log) = self.logs.get_mut(&out.log) {
-            log.paging = false;
-        }
+        self.stop_moving(out.log);
         self.paging.logs.clear();
         self.paging.target = None;
+    }
+
+    /// The disk would not read what was to be moved: it stays where it is, and the other logs go on.
+    fn page_out_unread(&mut self, out: &PageOut, error: &io::Error) {
+        let entry = |log: &Log| log.runs.get(log.run_index(out.first)?)?.entry(out.first).copied();
+        let first = self.logs.get(&out.log).and_then(entry).and_then(|entry| entry.place.as_journal());
+        let from = first.map(|position| self.place_in_journal(position)).unwrap_or_default();
+        tracing::error!(
+            %error, log = out.log.0, first = out.first, end = out.end, from,
+            "cannot read records of a log in the journal; their part of it is kept"
+        );
+        if self.paging.target.is_none() {
+            // The arena would ask for the same again at once.
+            return self.page_out_failed(out);
+        }
+        self.stop_moving(out.log);
+        self.paging.logs.pop_front_if(|log| *log == out.log);
+    }
+
+    fn stop_moving(&mut self, id: LogId) {
+        if let Some(log) = self.logs.get_mut(&id) {
+            log.paging = false;
+        }
     }
 
     fn checkpoint_written(&mut self, Taken { at, number, first_bucket }: Taken) {

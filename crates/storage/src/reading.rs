@@ -173,7 +173,7 @@ impl Store {
     }
 
     /// Where a position of the journal is, for people.
-    fn place_in_journal(&self, position: u64) -> String {
+    pub(crate) fn place_in_journal(&self, position: u64) -> String {
         match self.journal.extent(Lsn(position), 0, 0) {
             Some((Extent { path, offset, .. }, _)) => format!("byte {offset} of {path}"),
             None => format!("position {position} of the journal"),

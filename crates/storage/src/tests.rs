@@ -10,6 +10,7 @@ use crate::{Available, Batch, LogId, Options, Recovery, Sizes, Sought, Store, Ta
 
 mod late;
 mod turns;
+mod unreadable;
 
 struct NoCatalog;
 
