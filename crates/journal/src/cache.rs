@@ -49,8 +49,7 @@ impl Cache {
     /// `bytes_max`: of everything in here; what is not durable yet stays even beyond it. Cold reads get half of it
     /// at most, but never less than they need, buffers for reuse a quarter.
     pub fn new(bytes_max: usize) -> Cache {
-        let cold =
-            Cold { parts: BTreeMap::new(), order: VecDeque::new(), bytes: 0, bytes_max: (bytes_max / 2).max(COLD_BYTES_MIN) };
+        let cold = Cold { bytes_max: (bytes_max / 2).max(COLD_BYTES_MIN), ..Cold::default() };
         Cache { recent: VecDeque::new(), recent_bytes: 0, bytes_max, spare: Vec::new(), spare_bytes: 0, cold }
     }
 
@@ -128,8 +127,14 @@ impl Cache {
         found.and_then(|chunk| slice(chunk.start, &chunk.bytes, pos, len)).or_else(|| self.cold.find(pos, len))
     }
 
+    /// Keep what a cold read brought of whatever lies from `start` on.
     pub fn insert_cold(&mut self, start: u64, bytes: Bytes) {
-        self.cold.insert(start, bytes);
+        self.cold.insert(Kind::Stretch, start, bytes);
+    }
+
+    /// Keep one record that a cold read brought by itself.
+    pub fn insert_cold_record(&mut self, start: u64, bytes: Bytes) {
+        self.cold.insert(Kind::Record, start, bytes);
     }
 }
 
@@ -139,27 +144,44 @@ fn slice(start: u64, bytes: &Bytes, pos: u64, len: usize) -> Option<StoredBytes<
 }
 
 /// What cold reads brought; the oldest goes first.
+#[derive(Default)]
 struct Cold {
-    parts: BTreeMap<u64, Bytes>,
-    order: VecDeque<u64>,
+    /// Whatever lies there.
+    stretches: BTreeMap<u64, Bytes>,
+    /// Single records. Apart from the stretches, because there may be thousands within one.
+    records: BTreeMap<u64, Bytes>,
+    order: VecDeque<(Kind, u64)>,
     /// Invariant: the sum of the parts' lengths.
     bytes: usize,
     bytes_max: usize,
 }
 
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Stretch,
+    Record,
+}
+
 impl Cold {
-    fn insert(&mut self, start: u64, bytes: Bytes) {
-        match self.parts.get(&start) {
-            Some(known) if known.len() >= bytes.len() => return,
-            Some(known) => self.bytes -= known.len(),
-            None => self.order.push_back(start),
+    fn parts(&mut self, kind: Kind) -> &mut BTreeMap<u64, Bytes> {
+        match kind {
+            Kind::Stretch => &mut self.stretches,
+            Kind::Record => &mut self.records,
+        }
+    }
+
+    fn insert(&mut self, kind: Kind, start: u64, bytes: Bytes) {
+        match self.parts(kind).get(&start).map(Bytes::len) {
+            Some(known) if known >= bytes.len() => return,
+            Some(known) => self.bytes -= known,
+            None => self.order.push_back((kind, start)),
         }
         self.bytes += bytes.len();
-        self.parts.insert(start, bytes);
+        self.parts(kind).insert(start, bytes);
         // The newest stays even where it is larger than the bound: somebody waits for it.
         while self.bytes > self.bytes_max && self.order.len() > 1 {
             let Some(oldest) = self.order.pop_front() else { break };
-            if oldest == start {
+            if oldest == (kind, start) {
                 self.order.push_back(oldest);
                 continue;
             }
@@ -167,28 +189,33 @@ impl Cold {
         }
     }
 
-    fn remove(&mut self, start: u64) {
-        if let Some(bytes) = self.parts.remove(&start) {
+    fn remove(&mut self, (kind, start): (Kind, u64)) {
+        if let Some(bytes) = self.parts(kind).remove(&start) {
             self.bytes -= bytes.len();
         }
     }
 
     fn cut(&mut self, lsn: u64) {
-        if self.parts.first_key_value().is_some_and(|(&start, bytes)| start + bytes.len() as u64 <= lsn) {
-            self.parts.retain(|&start, bytes| start + bytes.len() as u64 > lsn);
-            self.order.retain(|start| self.parts.contains_key(start));
-            self.bytes = self.parts.values().map(Bytes::len).sum();
+        let end = |(&start, bytes): (&u64, &Bytes)| start + bytes.len() as u64;
+        let firsts = [self.stretches.first_key_value(), self.records.first_key_value()];
+        if firsts.into_iter().flatten().any(|first| end(first) <= lsn) {
+            self.stretches.retain(|start, bytes| end((start, bytes)) > lsn);
+            self.records.retain(|start, bytes| end((start, bytes)) > lsn);
+            let Cold { stretches, records, order, .. } = self;
+            order.retain(|(kind, start)| match kind {
+                Kind::Stretch => stretches.contains_key(start),
+                Kind::Record => records.contains_key(start),
+            });
+            self.bytes = self.stretches.values().chain(self.records.values()).map(Bytes::len).sum();
         }
     }
 
-    /// Parts may overlap where read-ahead met an older read, so a few before `pos` are tried.
+    /// Stretches may overlap where read-ahead met an older read, so a few before `pos` are tried.
     fn find(&self, pos: u64, len: usize) -> Option<StoredBytes<'_>> {
-        self.parts
-            .range(..=pos)
-            .rev()
-            .take(4)
-            .find_map(|(&start, bytes)| slice(start, bytes, pos, len))
-            .map(|found| StoredBytes { cold: true, ..found })
+        let record = self.records.get(&pos).and_then(|bytes| slice(pos, bytes, pos, len));
+        let stretches = || self.stretches.range(..=pos).rev().take(4);
+        let found = record.or_else(|| stretches().find_map(|(&start, bytes)| slice(start, bytes, pos, len)));
+        found.map(|found| StoredBytes { cold: true, ..found })
     }
 }
 
@@ -231,6 +258,25 @@ mod tests {
         assert!(cache.find(5, 1).is_none());
         assert_eq!(cache.cold.bytes, 0);
         assert!(cache.cold.order.is_empty());
+    }
+
+    /// Five records within a stretch hid what of it lay behind them, which was then read again.
+    #[test]
+    fn records_that_were_read_alone_hide_nothing_of_a_stretch() {
+        let mut cache = Cache::new(0);
+        cache.insert_cold(0, Bytes::from(vec![1; 1000]));
+        for start in 10..50 {
+            cache.insert_cold_record(start * 10, Bytes::from(vec![2; 10]));
+        }
+        assert_eq!(cache.find(600, 100).unwrap().bytes, [1; 100]);
+        assert_eq!(cache.find(300, 10).unwrap().bytes, [2; 10]);
+        assert_eq!(cache.find(300, 11).unwrap().bytes, [1; 11]);
+        assert_eq!(cache.cold.bytes, 1400);
+        cache.cut(401);
+        assert_eq!(cache.cold.bytes, 1100, "ten records are left");
+        assert!(cache.find(400, 10).is_some() && cache.find(600, 100).is_some());
+        cache.insert_cold(1 << 40, Bytes::from(vec![3; COLD_BYTES_MIN]));
+        assert_eq!((cache.cold.bytes, cache.cold.order.len()), (COLD_BYTES_MIN, 1));
     }
 
     /// Each large frame took fresh memory, which the system had to clear first.

@@ -211,6 +211,11 @@ impl Journal {
         self.cache.insert_cold(start.0, bytes);
     }
 
+    /// As [`Journal::insert_cached`], of a single record, which will be asked for from its start.
+    pub fn insert_cached_record(&mut self, start: Lsn, bytes: Bytes) {
+        self.cache.insert_cold_record(start.0, bytes);
+    }
+
     /// Hand out what is to be done: the next block if none is in flight, further files, removals.
     pub fn poll(&mut self, vfs: &mut dyn Vfs) {
         if self.poisoned.is_some() {

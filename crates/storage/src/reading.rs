@@ -446,7 +446,7 @@ impl Store {
                 Ok(Done::Parts(bytes)) => {
                     // The first is awaited, and the one that comes last stays in memory whatever the bound.
                     for ((start, _), bytes) in parts.into_iter().zip(bytes).rev() {
-                        self.journal.insert_cached(Lsn(start), bytes);
+                        self.journal.insert_cached_record(Lsn(start), bytes);
                     }
                 }
                 Ok(done) => {
