@@ -11,12 +11,13 @@ use bytes::Bytes;
 use foldhash::fast::RandomState;
 use model::planted::{self, Bug};
 use model::record::{self, BatchHead, Records, attribute};
-use model::{Now, Offset};
+use model::{Lsn, Now, Offset};
 use storage::{Batch, LogId, Sought, Stretch, Wanted};
 
 use super::records::{self, Packing};
 use super::retention::PARTITIONS_PER_TURN;
 use crate::broker::Broker;
+use crate::catalog::Entry;
 
 /// What a batch counts at least in a turn, in bytes.
 const BATCH_BYTES_MIN: usize = 1024;
@@ -358,9 +359,10 @@ impl Broker {
     }
 
     fn finish_compaction(&mut self, compaction: &Compaction) {
+        let now = self.mark(compaction.log);
         if let Some(partition) = self.topics.partitions.get_mut(&compaction.log) {
             partition.compacted = compaction.end;
-            partition.compacted_at = self.store.appended();
+            partition.compacted_at = now;
             // What came later is hardly older; and one that follows at once says it itself.
             partition.uncompacted_ms = compaction.newest_ms.unwrap_or(partition.uncompacted_ms);
         }
@@ -369,6 +371,13 @@ impl Broker {
         }
         // There may be more: what did not fit, or another partition.
         self.topics.next_compaction_ms = 0;
+    }
+
+    /// A position in the journal that only checkpoints reach which are taken from now on: one may just have been taken where
+    /// the journal ends. What is written there says nothing new.
+    fn mark(&mut self, log: LogId) -> Lsn {
+        let offset = self.topics.partitions.get(&log).map_or(0, |partition| partition.start);
+        self.record(&Entry::LogStart { log: log.0, offset })
     }
 
     /// No aborted record is left below this offset, and no crash brings one back.

@@ -233,6 +233,71 @@ fn an_open_transaction_survives_a_crash_and_can_be_ended() {
     }
 }
 
+/// A marker that compaction removed was missed after a crash that brought back what readers were told of its transaction: they
+/// hid the producer's next records.
+#[test]
+fn no_crash_brings_back_an_aborted_transaction_without_its_marker() {
+    let mut forgotten = 0;
+    for turns in 0..60 {
+        let mut world = World::new(100 + turns);
+        let config = [
+            ("cleanup.policy", "compact"),
+            ("segment.ms", "100"),
+            ("min.cleanable.dirty.ratio", "0"),
+            ("delete.retention.ms", "0"),
+        ];
+        world.create("t", 1, &config);
+        let me = world.init(None).unwrap();
+        let transactional = |key: u8, sequence: i32| {
+            let mut records = keyed(&[(key, Some("x"))], T0, 0);
+            let producer = batch(&["x"], T0, Some((me.0, me.1, sequence)), attribute::TRANSACTIONAL);
+            records[21..23].copy_from_slice(&producer[21..23]);
+            records[43..57].copy_from_slice(&producer[43..57]);
+            model::record::seal(&mut records);
+            records
+        };
+        world.add(me, "t").unwrap();
+        world.produce("t", &transactional(1, 0)).unwrap();
+        world.end(me, false, false).unwrap();
+        world.settle();
+        let pass = |world: &mut World, turns: u64| {
+            (world.now.wall_ms, world.now.mono_ms) = (world.now.wall_ms + 500, world.now.mono_ms + 15_000);
+            for _ in 0..turns {
+                world.turn();
+                world.now.mono_ms += 1;
+            }
+        };
+        pass(&mut world, 40);
+        world.broker.checkpoint();
+        world.settle();
+        world.now.mono_ms += 300_000;
+        world.turn();
+        assert_eq!(world.broker.topics.aborted, 0);
+        // Something must be new, or nothing is compacted.
+        world.produce("t", &keyed(&[(2, Some("x"))], world.now.wall_ms as i64, 0)).unwrap();
+        world.settle();
+        pass(&mut world, turns);
+        if turns >= 40 {
+            world.broker.checkpoint();
+            world.settle();
+            world.produce("t", &keyed(&[(2, Some("y"))], world.now.wall_ms as i64, 0)).unwrap();
+            world.settle();
+            pass(&mut world, turns);
+        }
+        world.crash();
+        world.add(me, "t").unwrap();
+        world.produce("t", &transactional(3, 1)).unwrap();
+        world.end(me, true, false).unwrap();
+        world.settle();
+        let read = world.fetch("t", 0, true);
+        let markers =
+            read.batches.iter().map(|batch| BatchHead::parse(&batch.bytes).unwrap().is(attribute::CONTROL)).filter(|is| *is);
+        assert_eq!(markers.count(), read.aborted.len() + 1, "after {turns} turns: {:?}", read.aborted);
+        forgotten += usize::from(read.aborted.is_empty());
+    }
+    assert!(forgotten > 10, "markers stay for ever: {forgotten}");
+}
+
 #[test]
 fn aborted_transactions_are_bounded_and_forgotten_with_their_records() {
     for way in ["DeleteRecords", "retention", "compaction", "deletion"] {
