@@ -59,4 +59,7 @@ pub(crate) struct Snapshot {
     pub start: u64,
     pub producers: Vec<(i64, Producer)>,
     pub ended: Vec<Ended>,
+    /// Below which offset it had been compacted, and when, in wall ms. What was written before there were any has none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub cleanings: Vec<(u64, u64)>,
 }

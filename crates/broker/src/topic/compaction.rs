@@ -3,7 +3,8 @@
 //! One partition at a time, some bytes a turn. First the latest offset of every key is found in what has been written since
 //! the last time, as far as it is closed and stable, and as far as the keys fit into memory. Then each stretch from the
 //! beginning loses what is superseded: whole batches are settled, others are written anew without the records that go, at
-//! their old offsets. Markers go when they are old enough, and so do tombstones, once no crash brings back what they cover.
+//! their old offsets. Markers go when they are old enough. Tombstones go when it is long enough ago that they were first looked
+//! at, whatever their producer says of the time, and once no crash brings back what they cover.
 
 use std::collections::HashMap;
 
@@ -78,9 +79,9 @@ pub(super) struct Compaction {
     start: u64,
     /// Records from here on have not been compacted.
     dirty: u64,
-    /// What was compacted before stays so, whatever happens: tombstones in it may go.
-    settled: bool,
-    /// There are some that may go the next time.
+    /// Tombstones below this may go: what was compacted before stays so, whatever happens, and did so for long enough.
+    forget: u64,
+    /// There are some that may go some other time.
     tombstones: bool,
     /// Records below this are looked at.
     end: u64,
@@ -169,12 +170,13 @@ impl Broker {
         }
         let found = search.best.and_then(|(found, log)| Some((log, found, self.topics.partitions.get(&log)?)));
         found.map_or(Cleaning::Nothing, |(log, Uncompacted { end, newest_ms, .. }, partition)| {
+            let settled = if self.store.is_checkpointed(partition.compacted_at) { partition.compacted } else { 0 };
             Cleaning::Compact(Box::new(Compaction {
                 log,
                 start: partition.start,
                 dirty: partition.compacted,
                 tombstones: false,
-                settled: self.store.is_checkpointed(partition.compacted_at),
+                forget: settled.min(partition.cleaned_before(now.wall_ms, self.tombstone_ms(log))),
                 end,
                 newest_ms: Some(newest_ms),
                 next: Offset(0),
@@ -239,7 +241,7 @@ impl Broker {
                     Sought::Damaged(damage) => return self.give_up(log, &damage, now),
                     // All of it is gone already.
                     Sought::End => {
-                        self.finish_compaction(compaction);
+                        self.finish_compaction(compaction, now);
                         return false;
                     }
                 },
@@ -292,7 +294,7 @@ impl Broker {
                         let worth = filter.changed || filter.gone_bytes * 2 >= filter.stretch.bytes;
                         if worth && !filter.left.is_empty() {
                             compaction.phase = Phase::Rewrite(filter);
-                        } else if !self.filter_next(compaction, &filter.stretch) {
+                        } else if !self.filter_next(compaction, &filter.stretch, now) {
                             return false;
                         }
                     }
@@ -316,7 +318,7 @@ impl Broker {
                 }
                 Phase::Rewriting(stretch, bytes) => {
                     let written = self.stretch_now(log, &stretch).is_some_and(|now| now.bytes == bytes);
-                    if !written || !self.filter_next(compaction, &stretch) {
+                    if !written || !self.filter_next(compaction, &stretch, now) {
                         return false;
                     }
                 }
@@ -348,23 +350,27 @@ impl Broker {
     }
 
     /// Go on behind a stretch; `false`: all is done.
-    fn filter_next(&mut self, compaction: &mut Compaction, done: &Stretch) -> bool {
+    fn filter_next(&mut self, compaction: &mut Compaction, done: &Stretch, now: Now) -> bool {
         if let Some(stretch) = self.next_stretch(compaction.log, done.entry_end, compaction.end) {
             compaction.next = stretch.entry;
             compaction.phase = Phase::Filter(Filter::new(stretch));
             return true;
         }
-        self.finish_compaction(compaction);
+        self.finish_compaction(compaction, now);
         false
     }
 
-    fn finish_compaction(&mut self, compaction: &Compaction) {
-        let now = self.mark(compaction.log);
+    fn finish_compaction(&mut self, compaction: &Compaction, now: Now) {
+        let at = self.mark(compaction.log);
+        let tombstone_ms = self.tombstone_ms(compaction.log);
         if let Some(partition) = self.topics.partitions.get_mut(&compaction.log) {
             partition.compacted = compaction.end;
-            partition.compacted_at = now;
+            partition.compacted_at = at;
             // What came later is hardly older; and one that follows at once says it itself.
             partition.uncompacted_ms = compaction.newest_ms.unwrap_or(partition.uncompacted_ms);
+            if compaction.tombstones {
+                partition.note_cleaning(compaction.end, now.wall_ms, tombstone_ms);
+            }
         }
         if compaction.tombstones {
             self.store.want_checkpoint();
@@ -378,6 +384,11 @@ impl Broker {
     fn mark(&mut self, log: LogId) -> Lsn {
         let offset = self.topics.partitions.get(&log).map_or(0, |partition| partition.start);
         self.record(&Entry::LogStart { log: log.0, offset })
+    }
+
+    /// How long tombstones of a partition are kept.
+    fn tombstone_ms(&self, log: LogId) -> u64 {
+        self.topics.settings_of(log).and_then(|settings| u64::try_from(settings.tombstone_ms).ok()).unwrap_or(0)
     }
 
     /// No aborted record is left below this offset, and no crash brings one back.
@@ -423,12 +434,12 @@ impl Broker {
     /// What is left of a batch; and how many bytes were looked at.
     fn filter_batch(&self, compaction: &mut Compaction, base: u64, batch: &[u8], now: Now) -> (Kept, usize) {
         let Ok(head) = BatchHead::parse(batch) else { return (Kept::All, 0) };
-        let tombstone_ms = self.topics.settings_of(compaction.log).map_or(0, |settings| settings.tombstone_ms);
-        let old = (now.wall_ms as i64).saturating_sub(head.max_timestamp_ms) > tombstone_ms;
         if base >= compaction.end {
             return (Kept::All, 0);
         }
         if head.is(attribute::CONTROL) {
+            let tombstone_ms = i64::try_from(self.tombstone_ms(compaction.log)).unwrap_or(i64::MAX);
+            let old = (now.wall_ms as i64).saturating_sub(head.max_timestamp_ms) > tombstone_ms;
             // Readers that are told of an aborted transaction need its marker to know where it ends; a crash may bring back
             // what they are told.
             let needed = self
@@ -455,7 +466,7 @@ impl Broker {
             let newest = u64::from(planted::is(Bug::NewestDropped));
             let superseded = |latest: &u64| offset < *latest + newest;
             let superseded = record.key.is_none_or(|key| compaction.latest.get(key).is_some_and(superseded));
-            let forgotten = record.value.is_none() && old && compaction.settled && offset < compaction.dirty;
+            let forgotten = record.value.is_none() && offset < compaction.forget;
             if !(superseded || forgotten) {
                 compaction.tombstones |= record.value.is_none();
                 kept.push(record.bytes);

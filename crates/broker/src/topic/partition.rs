@@ -21,6 +21,8 @@ const DAMAGES_TOLD_MAX: usize = 32;
 const ENDED_MIN: usize = 64;
 /// Producers that are forgotten at once where there are too many.
 const FORGOTTEN_AT_ONCE: usize = limits::PRODUCERS_PER_PARTITION_MAX / 8;
+/// In how many steps a tombstone grows old: it stays for longer than it must by one of them at most.
+const CLEANING_STEPS: u64 = 16;
 /// When a producer wrote whose batches are read back: the clock was not written down.
 pub(super) const BEFORE_THE_START: i64 = i64::MAX;
 
@@ -35,6 +37,9 @@ pub(crate) struct Partition {
     pub compacted_at: Lsn,
     /// No record that was not compacted is older, in wall ms; 0 after a restart: nobody knows.
     pub uncompacted_ms: u64,
+    /// Below which offset it had been compacted, and when, in wall ms; the latest last. Each is true by itself, so that any may be
+    /// forgotten: tombstones stay the longer.
+    cleanings: Vec<(u64, u64)>,
     /// Compaction met damage: where the partition started then, and when that was, in mono ms.
     pub compaction_failed: Option<(u64, u64)>,
     producers: HashMap<i64, Producer, FixedState>,
@@ -89,6 +94,7 @@ impl Partition {
             compacted: 0,
             compacted_at: Lsn(0),
             uncompacted_ms: 0,
+            cleanings: Vec::new(),
             compaction_failed: None,
             producers: HashMap::default(),
             open: BTreeMap::new(),
@@ -106,11 +112,13 @@ impl Partition {
     pub fn snapshot(&self) -> Snapshot {
         let mut producers: Vec<_> = self.producers.iter().map(|(id, producer)| (*id, producer.clone())).collect();
         producers.sort_unstable_by_key(|(id, _)| *id);
-        Snapshot { start: self.start, producers, ended: self.ended.iter().copied().collect() }
+        let ended = self.ended.iter().copied().collect();
+        Snapshot { start: self.start, producers, ended, cleanings: self.cleanings.clone() }
     }
 
     pub fn restore(&mut self, snapshot: Snapshot) {
         self.start = snapshot.start;
+        self.cleanings = snapshot.cleanings;
         self.open = snapshot.producers.iter().filter_map(|(id, producer)| Some((producer.open?, *id))).collect();
         self.producers = snapshot.producers.into_iter().filter(|_| !planted::is(Bug::ProducerForgotten)).collect();
         self.ended = snapshot.ended.into();
@@ -283,6 +291,31 @@ impl Partition {
             self.unstamped = Some((end, now_ms));
         }
         self.unstamped.map_or(now_ms, |(_, since)| since)
+    }
+
+    /// Everything below `end` has been compacted, and there are tombstones, which are kept for `tombstone_ms`.
+    pub fn note_cleaning(&mut self, end: u64, now_ms: u64, tombstone_ms: u64) {
+        // By a clock that was set back they would grow old too late.
+        self.cleanings.retain(|(_, at_ms)| *at_ms <= now_ms);
+        if self.cleanings.last().is_some_and(|(before, _)| *before >= end) {
+            return;
+        }
+        // The last of the old ones says all that they say.
+        let old = self.cleanings.partition_point(|(_, at_ms)| now_ms - at_ms >= tombstone_ms);
+        self.cleanings.drain(..old.saturating_sub(1));
+        if let [.., (_, at_ms), _] = self.cleanings[..]
+            && now_ms - at_ms < tombstone_ms / CLEANING_STEPS
+        {
+            self.cleanings.pop();
+        }
+        self.cleanings.push((end, now_ms));
+    }
+
+    /// Whatever is below this offset was compacted for the first time at least so long ago: who reads has had that long to see
+    /// the tombstones of what went then.
+    pub fn cleaned_before(&self, now_ms: u64, tombstone_ms: u64) -> u64 {
+        let old = self.cleanings.iter().filter(|(_, at_ms)| now_ms.saturating_sub(*at_ms) >= tombstone_ms);
+        old.map(|(end, _)| *end).max().unwrap_or(0)
     }
 
     /// Forget producers that have not written for long and have nothing open.
@@ -461,6 +494,41 @@ mod tests {
         }
         assert_eq!(partition.aborted(0, 2_000).len(), 100, "aborted records are all there");
         assert!(partition.ended.len() < 300, "{}", partition.ended.len());
+    }
+
+    #[test]
+    fn tombstones_grow_old_from_the_first_cleaning_on_and_little_is_kept_of_it() {
+        let (mut partition, kept_ms, step_ms) = (partition(), 16_000, 1_000);
+        for round in 0..10_000u64 {
+            let now_ms = 5_000 + round * 10;
+            partition.note_cleaning(round + 1, now_ms, kept_ms);
+            partition.note_cleaning(round, now_ms, kept_ms);
+            assert!(partition.cleanings.len() <= 35, "{}", partition.cleanings.len());
+            // What was cleaned in one round is gone in those that are later by that time, and perhaps a step.
+            let gone = partition.cleaned_before(now_ms, kept_ms);
+            assert!(gone <= (round + 1).saturating_sub(kept_ms / 10), "{gone} of {round}");
+            assert!(gone >= (round + 1).saturating_sub((kept_ms + step_ms) / 10), "{gone} of {round}");
+        }
+        let mut later = Partition::new("t".into(), 0);
+        later.restore(partition.snapshot());
+        assert_eq!(later.cleanings, partition.cleanings);
+        // The clock is set back: nothing goes before its time, and something does.
+        partition.note_cleaning(20_000, 1_000, kept_ms);
+        assert_eq!((partition.cleaned_before(16_999, kept_ms), partition.cleaned_before(17_000, kept_ms)), (0, 20_000));
+        // One that is not kept for any time.
+        for round in 0..100 {
+            partition.note_cleaning(20_001 + round, 20_000 + round / 2, 0);
+            assert_eq!(partition.cleaned_before(20_000 + round / 2, 0), 20_001 + round);
+            assert!(partition.cleanings.len() <= 2);
+        }
+    }
+
+    #[test]
+    fn a_snapshot_that_says_nothing_of_cleanings_is_read() {
+        let old = r#"{"start":3,"producers":[],"ended":[]}"#;
+        let snapshot: Snapshot = serde_json::from_str(old).unwrap();
+        assert_eq!(snapshot, Snapshot { start: 3, ..Snapshot::default() });
+        assert_eq!(serde_json::to_string(&snapshot).unwrap(), old);
     }
 
     #[test]

@@ -309,3 +309,52 @@ fn what_is_to_be_written_waits_for_room_on_the_disk() {
     let offsets: Vec<i64> = all_records(&mut world, "t").into_iter().map(|(offset, ..)| offset).collect();
     assert_eq!(offsets, [3, 4]);
 }
+
+/// A tombstone with the time of an old event went 15 s after what it covers: who had read that never saw it deleted.
+#[test]
+fn a_tombstone_stays_for_its_time_after_the_first_cleaning_whatever_its_producers_clock_said() {
+    for crash in [false, true] {
+        let mut world = World::new(46);
+        let config = [
+            ("cleanup.policy", "compact"),
+            ("segment.ms", "100"),
+            ("min.cleanable.dirty.ratio", "0"),
+            ("delete.retention.ms", "60000"),
+        ];
+        world.create("t", 1, &config);
+        let write = |world: &mut World, key: u8, value: Option<&str>, at_ms: i64| {
+            world.produce("t", &keyed(&[(key, value)], at_ms, 0)).unwrap();
+            world.settle();
+        };
+        // Something new each time, or nothing is compacted.
+        let compact = |world: &mut World, ms: u64| {
+            world.now.wall_ms += ms;
+            for key in 2..5 {
+                write(world, key, Some("x"), world.now.wall_ms as i64);
+                world.now.wall_ms += 200;
+                world.now.mono_ms += 15_000;
+                for _ in 0..100 {
+                    world.turn();
+                }
+                world.settle();
+            }
+        };
+        let has = |world: &mut World| {
+            let of_key: Vec<_> = all_records(world, "t").into_iter().filter(|(_, key, _)| *key == 1).collect();
+            assert!(of_key.iter().all(|(_, _, value)| value.is_none()), "{of_key:?}");
+            !of_key.is_empty()
+        };
+        write(&mut world, 1, Some("v"), T0);
+        write(&mut world, 1, None, T0 - 2 * 86_400_000);
+        compact(&mut world, 0);
+        compact(&mut world, 0);
+        assert!(has(&mut world));
+        compact(&mut world, 57_000);
+        assert!(has(&mut world));
+        if crash {
+            world.crash();
+        }
+        compact(&mut world, 3_000);
+        assert!(!has(&mut world), "after a crash: {crash}");
+    }
+}
