@@ -19,6 +19,9 @@ const AWAITING_MAX: usize = 5;
 /// So much earlier than it says a transaction may be aborted: the wall clock may have been set back meanwhile.
 const CLOCK_MARGIN_MS: u64 = 4_500;
 
+/// How long ago that happened of which some producers write: longer than any tombstone is kept.
+const COPIED_MS: u64 = 2 * 86_400_000;
+
 pub struct Producer {
     role: Role,
     id: Option<Identity>,
@@ -179,13 +182,16 @@ impl Producer {
     fn make(&self, client: usize, at: PartitionIx, stamp: Stamp, tx: Option<TxIx>, hands: &mut Hands<'_>) -> BatchIx {
         let plan = hands.model.plan.clone();
         let first = hands.model.next_record();
-        let keyed = matches!(plan.policy(at), super::plan::Policy::Compact { .. }) || hands.one_in(3);
+        let compacts = matches!(plan.policy(at), super::plan::Policy::Compact { .. });
+        let keyed = compacts || hands.one_in(3);
+        // Some copy what happened long ago: the time in a record tells nothing of when it was compacted.
+        let happened_ms = if compacts && hands.one_in(4) { hands.wall_ms - COPIED_MS } else { hands.wall_ms };
         let records = (0..hands.rng.random_range(1..=4)).map(|nth| Record {
             id: first + nth,
             partition: at,
             key: keyed.then(|| hands.rng.random_range(0..plan.keys)),
             len: (!(keyed && hands.one_in(plan.tombstone_odds))).then(|| hands.rng.random_range(0..=plan.value_bytes_max)),
-            timestamp_ms: hands.wall_ms + u64::from(nth),
+            timestamp_ms: happened_ms + u64::from(nth),
         });
         let records = records.collect();
         let codec = if hands.one_in(plan.compressed_odds) {

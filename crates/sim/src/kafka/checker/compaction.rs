@@ -77,7 +77,9 @@ impl Model {
     fn may_be_compacted(&self, id: RecordId, offset: u64, tombstone_ms: u64) -> bool {
         let sent = &self.records[id as usize];
         let aborted = self.transaction_of(id).is_some_and(|tx| self.may_be_aborted(tx));
-        let old = sent.record.timestamp_ms.saturating_add(tombstone_ms) < self.wall_max_ms;
+        // It is kept for so long after it was first cleaned, and that was not before it was made: the wall clock may have been
+        // set back first, and forward later.
+        let old = sent.made_ms + tombstone_ms <= self.wall_max_ms + self.set_back_ms;
         if aborted || (sent.record.len.is_none() && old) {
             return true;
         }

@@ -55,6 +55,8 @@ pub struct Sent {
     pub batch: BatchIx,
     /// The client that sent it.
     pub writer: usize,
+    /// When it was made, whatever its own time stamp says, by a clock that is as [`Model::unset_wall_ms`].
+    pub made_ms: u64,
     pub place: Place,
 }
 
@@ -116,6 +118,9 @@ pub struct Model {
     pub plan: Rc<Plan>,
     /// The latest that the wall clock has ever shown.
     pub wall_max_ms: u64,
+    wall_ms: u64,
+    /// By how much it has been set back, all in all.
+    set_back_ms: u64,
     pub records: Vec<Sent>,
     pub batches: Vec<Batch>,
     pub transactions: Vec<Transaction>,
@@ -140,6 +145,8 @@ impl Model {
             logs: plan.partitions.iter().map(|_| Log::default()).collect(),
             plan,
             wall_max_ms: 0,
+            wall_ms: 0,
+            set_back_ms: 0,
             records: Vec::new(),
             batches: Vec::new(),
             transactions: Vec::new(),
@@ -154,7 +161,14 @@ impl Model {
     }
 
     pub fn at_wall(&mut self, wall_ms: u64) {
+        self.set_back_ms += self.wall_ms.saturating_sub(wall_ms);
+        self.wall_ms = wall_ms;
         self.wall_max_ms = self.wall_max_ms.max(wall_ms);
+    }
+
+    /// The wall clock if nobody had ever set it back.
+    fn unset_wall_ms(&self) -> u64 {
+        self.wall_ms + self.set_back_ms
     }
 
     /// A producer was given an id and an epoch.
@@ -187,12 +201,13 @@ impl Model {
     ) -> BatchIx {
         let at = self.batches.len();
         let bytes = batch::encode(&records, stamp, codec);
+        let made_ms = self.unset_wall_ms();
         let (partition, first, count) = (records[0].partition, records[0].id, records.len() as u32);
         for record in records {
             if let Some(key) = record.key {
                 self.by_key.entry((partition, key)).or_default().push(record.id);
             }
-            self.records.push(Sent { record, batch: at, writer, place: Place::Perhaps });
+            self.records.push(Sent { record, batch: at, writer, made_ms, place: Place::Perhaps });
         }
         self.counts.produced += u64::from(count);
         self.batches.push(Batch { partition, first, count, stamp, transaction, bytes, attempts: 0, confirmed: None });

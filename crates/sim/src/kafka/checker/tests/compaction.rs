@@ -1,4 +1,4 @@
-use super::history::{COMPACTED, History, KEPT, NOW_MS, RETAINED, RETENTION_MS};
+use super::history::{COMPACTED, History, KEPT, LASTING, LASTING_MS, NOW_MS, RETAINED, RETENTION_MS};
 use super::named;
 use crate::kafka::checker::transactions::State;
 
@@ -66,6 +66,21 @@ fn tombstones_and_what_was_aborted_may_go() {
     }
     history.end(tx, false);
     assert_eq!(history.show(COMPACTED, false, 3).batch(2, c).read(), Ok(3));
+}
+
+/// The history's producers write of what happened at `NOW_MS`, whenever they do.
+#[test]
+fn a_tombstone_stays_for_its_time_whatever_it_says_of_its_age() {
+    let mut history = History::new();
+    history.model.at_wall(NOW_MS + 2 * LASTING_MS);
+    let a = history.send_keyed(LASTING, 1, None, Some(1), None);
+    let b = history.send_keyed(LASTING, 1, None, Some(2), Some(9));
+    for (offset, batch) in [a, b].into_iter().enumerate() {
+        history.model.confirmed(batch, offset as i64).unwrap();
+    }
+    assert_eq!(named(history.show(LASTING, false, 2).batch(1, b).read()), "compaction");
+    history.model.at_wall(NOW_MS + 3 * LASTING_MS);
+    assert_eq!(history.show(LASTING, false, 2).batch(1, b).read(), Ok(2));
 }
 
 #[test]

@@ -20,6 +20,9 @@ pub const OTHER: PartitionIx = 1;
 pub const COMPACTED: PartitionIx = 2;
 /// What is older than [`RETENTION_MS`] goes.
 pub const RETAINED: PartitionIx = 3;
+/// Tombstones are kept for [`LASTING_MS`].
+pub const LASTING: PartitionIx = 4;
+pub const LASTING_MS: u64 = 86_400_000;
 pub const RETENTION_MS: u64 = 1_000;
 /// The wall clock.
 pub const NOW_MS: u64 = 100_000;
@@ -27,7 +30,7 @@ pub const NOW_MS: u64 = 100_000;
 /// One producer, which writes under one identity.
 pub struct History {
     pub model: Model,
-    sequences: [i32; 4],
+    sequences: [i32; 5],
 }
 
 /// What is shown of a partition. Batches stand where they are said to stand.
@@ -52,11 +55,12 @@ impl History {
             topic("kept", 2, Policy::Keep),
             topic("compacted", 1, Policy::Compact { tombstone_ms: 0 }),
             topic("retained", 1, Policy::Retain { retention_ms: RETENTION_MS }),
+            topic("lasting", 1, Policy::Compact { tombstone_ms: LASTING_MS }),
         ];
-        let plan = Plan { topics, partitions: vec![(0, 0), (0, 1), (1, 0), (2, 0)], ..Plan::nothing() };
+        let plan = Plan { topics, partitions: vec![(0, 0), (0, 1), (1, 0), (2, 0), (3, 0)], ..Plan::nothing() };
         let mut model = Model::new(Rc::new(plan));
         model.at_wall(NOW_MS);
-        History { model, sequences: [0; 4] }
+        History { model, sequences: [0; 5] }
     }
 
     /// A batch of so many records is sent, of a transaction or not.
