@@ -68,7 +68,7 @@ type Parts = Vec<(u64, u64)>;
 enum Reading {
     Journal(Parts),
     Index(Segment),
-    Block { of: Segment, start: u64 },
+    Block { of: Segment, start: u64, len: usize },
 }
 
 /// A segment's file, and the run it is home to: when it is written anew the file is another, and what is on its way from
@@ -97,6 +97,8 @@ pub(crate) struct Reads {
     arrived: Vec<LogId>,
     /// Bytes of segments in memory or on their way.
     pub window_bytes: usize,
+    /// Bytes of segments on their way.
+    coming_bytes: usize,
 }
 
 impl Store {
@@ -361,10 +363,11 @@ impl Store {
         }
         // Counted from here on, so that many logs read at once notice each other.
         self.reads.window_bytes += len;
+        self.reads.coming_bytes += len;
         home.window.push_back(Block { start: position, len, bytes: None });
         let extent = Extent { path: segment::path(id, home.file), offset: position, len };
         let of = Segment { log: id, first, file: home.file };
-        self.submit_read(Reading::Block { of, start: position }, Job::Read(extent), None);
+        self.submit_read(Reading::Block { of, start: position, len }, Job::Read(extent), None);
     }
 
     /// Ask for what follows a block that is being read, up to one block ahead. The block being read holds the byte at `kept`.
@@ -385,18 +388,26 @@ impl Store {
         }
     }
 
-    /// Give back what is in memory of a segment, where nothing of it is on its way.
-    pub(crate) fn forget_window(&mut self, id: LogId, first: u64) {
-        let Some(run) = self.run_mut(id, first) else { return };
-        let Home::Segment(home) = &mut run.home else { return };
-        if home.window.iter().any(|block| block.bytes.is_none()) || run.entries.is_empty() {
-            return;
+    /// Whether blocks of a segment are in memory or on their way.
+    pub(crate) fn has_window(&mut self, id: LogId, first: u64) -> bool {
+        self.run_mut(id, first).is_some_and(|run| matches!(&run.home, Home::Segment(home) if !home.window.is_empty()))
+    }
+
+    /// Give back what is in memory of a segment. `false`: something of it is on its way.
+    pub(crate) fn forget_window(&mut self, id: LogId, first: u64) -> bool {
+        let Some(run) = self.run_mut(id, first) else { return true };
+        let Home::Segment(home) = &mut run.home else { return true };
+        let no_index = run.entries.is_empty();
+        let index_comes = no_index && home.index_requested && home.damaged.is_none();
+        if index_comes || home.window.iter().any(|block| block.bytes.is_none()) {
+            return false;
         }
         let bytes = home.window_bytes();
         home.window.clear();
-        home.index_requested = false;
+        home.index_requested &= no_index;
         run.entries = Vec::new();
         self.reads.window_bytes -= bytes;
+        true
     }
 
     /// The record itself. The reference must come from the last change of the store.
@@ -459,7 +470,10 @@ impl Store {
                 }
             },
             Reading::Index(of) => self.index_arrived(of, completion.result.map(Done::into_bytes)),
-            Reading::Block { of, start } => self.block_arrived(of, start, completion.result.map(Done::into_bytes)),
+            Reading::Block { of, start, len } => {
+                self.reads.coming_bytes -= len;
+                self.block_arrived(of, start, completion.result.map(Done::into_bytes));
+            }
         }
         self.reads.arrived.extend(read.waiting);
         None
@@ -484,6 +498,15 @@ impl Store {
             Ok(None) => home.damaged = Some(format!("the index of {path} fails its checksum")),
             Err(error) => home.damaged = Some(format!("cannot read {path}: {error}")),
         }
+        self.touch_segment(of);
+    }
+
+    /// What comes last is forgotten last: somebody waits for it.
+    fn touch_segment(&mut self, of: Segment) {
+        if self.logs.get(&of.log).is_some_and(|log| log.stream.is_some()) {
+            self.streams.touch((of.log, of.first));
+            self.forget_oldest();
+        }
     }
 
     fn block_arrived(&mut self, of: Segment, start: u64, bytes: io::Result<Bytes>) {
@@ -498,8 +521,16 @@ impl Store {
                     block.bytes = Some(bytes);
                 }
             }
-            Err(error) => home.damaged = Some(format!("cannot read {}: {error}", segment::path(of.log, of.file))),
+            Err(error) => {
+                home.damaged = Some(format!("cannot read {}: {error}", segment::path(of.log, of.file)));
+                if let Some(at) = home.window.iter().position(|block| block.start == start)
+                    && let Some(block) = home.window.remove(at)
+                {
+                    self.reads.window_bytes -= block.len;
+                }
+            }
         }
+        self.touch_segment(of);
     }
 }
 
@@ -507,5 +538,10 @@ impl Reads {
     /// Nothing waits to be handed to the disk.
     pub fn submitted(&self) -> bool {
         self.jobs.is_empty()
+    }
+
+    /// Bytes of segments in memory. Less while what is on its way is of a segment that is gone.
+    pub fn arrived_bytes(&self) -> usize {
+        self.window_bytes.saturating_sub(self.coming_bytes)
     }
 }

@@ -17,7 +17,7 @@ use crate::reading::{Available, Wanted};
 use crate::store::Store;
 
 /// Bytes of segments of streams in memory, beyond which the one touched longest ago is forgotten.
-const STREAM_WINDOW_BYTES: usize = 32 * 1024 * 1024;
+pub(crate) const STREAM_WINDOW_BYTES: usize = 32 * 1024 * 1024;
 /// Indexes of segments of streams in memory.
 const STREAM_INDEXES_MAX: usize = 512;
 
@@ -28,8 +28,8 @@ pub(crate) struct Streams {
     unsynced: VecDeque<(Lsn, LogId, u64)>,
     /// Streams of which more is durable, each once.
     grown: VecDeque<LogId>,
-    /// Segments that were read, the latest last: (log, first entry).
-    touched: VecDeque<(LogId, u64)>,
+    /// Segments of which something is in memory or on its way, the latest touched last: (log, first entry).
+    pub touched: VecDeque<(LogId, u64)>,
 }
 
 impl Streams {
@@ -37,6 +37,12 @@ impl Streams {
     pub fn grew(&mut self, end: Lsn, id: LogId, log: &Log) {
         let next = log.stream.as_ref().map_or(0, |stream| stream.next);
         self.unsynced.push_back((end, id, next));
+    }
+
+    /// A segment is read, or something of it has come: it is forgotten last.
+    pub fn touch(&mut self, segment: (LogId, u64)) {
+        self.touched.retain(|other| *other != segment);
+        self.touched.push_back(segment);
     }
 }
 
@@ -238,16 +244,27 @@ impl Store {
             return;
         }
         let key = (id, run.first);
-        if self.streams.touched.back() == Some(&key) {
-            return;
+        if self.streams.touched.back() != Some(&key) {
+            self.streams.touch(key);
+            self.forget_oldest();
         }
-        self.streams.touched.retain(|other| *other != key);
-        self.streams.touched.push_back(key);
-        while self.streams.touched.len() > 1
-            && (self.reads.window_bytes > STREAM_WINDOW_BYTES || self.streams.touched.len() > STREAM_INDEXES_MAX)
-        {
-            let Some((id, first)) = self.streams.touched.pop_front() else { break };
-            self.forget_window(id, first);
+    }
+
+    /// Forget the segments touched longest ago where too much is in memory. What is on its way stays, as does an index
+    /// alone unless there are many: it gives back little.
+    pub(crate) fn forget_oldest(&mut self) {
+        let mut at = 0;
+        while at + 1 < self.streams.touched.len() {
+            let many = self.streams.touched.len() > STREAM_INDEXES_MAX;
+            if !many && self.reads.arrived_bytes() <= STREAM_WINDOW_BYTES {
+                break;
+            }
+            let (id, first) = self.streams.touched[at];
+            if (many || self.has_window(id, first)) && self.forget_window(id, first) {
+                self.streams.touched.remove(at);
+            } else {
+                at += 1;
+            }
         }
     }
 
