@@ -8,6 +8,7 @@ use vfs::simulated::SimulatedDisk;
 
 use crate::{Available, Batch, LogId, Options, Recovery, Sizes, Sought, Store, Tag, Wanted};
 
+mod disk;
 mod late;
 mod turns;
 mod unreadable;

@@ -219,6 +219,10 @@ fn batch(values: &[&str], at_ms: i64, producer: Option<(i64, i16, i32)>, attribu
 
 const T0: i64 = 1_700_000_000_000;
 
+/// Settings of a topic of which whatever may be compacted away is, the next time that somebody looks.
+const COMPACTED_AT_ONCE: [(&str, &str); 4] =
+    [("cleanup.policy", "compact"), ("segment.ms", "100"), ("min.cleanable.dirty.ratio", "0"), ("delete.retention.ms", "0")];
+
 fn refused(result: Result<impl std::fmt::Debug, Failure>) -> LogFailure {
     match result {
         Err(Failure::Log(failure) | Failure::LogBecause { failure, .. }) => failure,

@@ -1,13 +1,11 @@
 //! Many streams, each read a little at a time.
 
-use std::io;
-
 use bytes::Bytes;
 use model::{Offset, RecordParts};
-use vfs::simulated::SimulatedDisk;
-use vfs::{Completion, Done, Job, Lane, Token, Vfs};
+use vfs::Vfs;
 
 use super::NoCatalog;
+use super::disk::WatchedDisk;
 use crate::log::{Home, Run};
 use crate::stream::STREAM_WINDOW_BYTES;
 use crate::{Batch, LogId, Options, Store, Wanted};
@@ -16,44 +14,7 @@ const STREAMS: usize = 32;
 const BATCHES: u64 = 16;
 const BATCH_BYTES: usize = 60_000;
 
-/// Counts the bytes that are read while serving.
-struct Counting {
-    disk: SimulatedDisk,
-    bytes_read: usize,
-}
-
-impl Vfs for Counting {
-    fn submit(&mut self, lane: Lane, token: Token, job: Job) {
-        self.bytes_read += match &job {
-            Job::Read(extent) => extent.len,
-            Job::Gather(extents) => extents.iter().map(|extent| extent.len).sum(),
-            _ => 0,
-        };
-        self.disk.submit(lane, token, job);
-    }
-
-    fn poll(&mut self) -> Option<Completion> {
-        self.disk.poll()
-    }
-
-    fn run(&mut self, job: Job) -> io::Result<Done> {
-        self.disk.run(job)
-    }
-
-    fn list(&mut self, directory: &str) -> io::Result<Vec<(String, u64)>> {
-        self.disk.list(directory)
-    }
-
-    fn free_bytes(&mut self) -> io::Result<u64> {
-        self.disk.free_bytes()
-    }
-
-    fn random(&mut self) -> u64 {
-        self.disk.random()
-    }
-}
-
-fn turn(store: &mut Store, disk: &mut Counting) {
+fn turn(store: &mut Store, disk: &mut WatchedDisk) {
     while let Some(completion) = disk.poll() {
         store.completed(completion).unwrap();
     }
@@ -64,7 +25,7 @@ fn turn(store: &mut Store, disk: &mut Counting) {
     disk.disk.step();
 }
 
-fn drain(store: &mut Store, disk: &mut Counting) {
+fn drain(store: &mut Store, disk: &mut WatchedDisk) {
     turn(store, disk);
     while !store.idle() {
         turn(store, disk);
@@ -102,8 +63,8 @@ fn read_in_turn(filled: impl Iterator<Item = usize>) {
 }
 
 /// A store with so many streams, and the batch that is in them. `filled`: which stream each goes to.
-fn world(streams: usize, filled: impl Iterator<Item = usize>) -> (Store, Counting, Vec<LogId>, Bytes) {
-    let mut disk = Counting { disk: SimulatedDisk::new(1), bytes_read: 0 };
+fn world(streams: usize, filled: impl Iterator<Item = usize>) -> (Store, WatchedDisk, Vec<LogId>, Bytes) {
+    let mut disk = WatchedDisk::new(1);
     let mut options = Options::default();
     options.journal.cache_bytes = 8 * 1024 * 1024;
     let mut store = Store::open(options, &mut disk, &mut NoCatalog).unwrap();
@@ -120,7 +81,7 @@ fn world(streams: usize, filled: impl Iterator<Item = usize>) -> (Store, Countin
 }
 
 /// Write the newest stretch of a stream to a segment.
-fn to_segment(store: &mut Store, disk: &mut Counting, stream: LogId, batch: &Bytes) {
+fn to_segment(store: &mut Store, disk: &mut WatchedDisk, stream: LogId, batch: &Bytes) {
     store.close_stretch(stream);
     let stretch = store.stretches(stream).last().unwrap();
     let left: Vec<_> = (stretch.entry.0..stretch.entry_end.0).map(|entry| (Offset(entry), entry, batch.clone())).collect();

@@ -1,64 +1,15 @@
 //! A disk that will not read one place of the journal.
 
-use std::collections::HashSet;
-use std::io;
-
 use model::{Now, Offset, RecordParts};
-use vfs::simulated::SimulatedDisk;
-use vfs::{Completion, Done, Extent, Job, Lane, Token, Vfs};
+use vfs::Vfs;
 
+use super::disk::WatchedDisk;
 use super::{NoCatalog, batch, options};
 use crate::log::Home;
 use crate::{Batch, LogId, Store, Tag, Wanted};
 
-/// Fails whatever reads the sector at this byte of this file.
-struct Bad {
-    disk: SimulatedDisk,
-    sector: (String, u64),
-    failing: HashSet<Token>,
-}
-
-impl Vfs for Bad {
-    fn submit(&mut self, lane: Lane, token: Token, job: Job) {
-        let (path, byte) = &self.sector;
-        let hit = |extent: &Extent| extent.path == *path && (extent.offset..extent.offset + extent.len as u64).contains(byte);
-        let fails = match &job {
-            Job::Read(extent) => hit(extent),
-            Job::Gather(extents) => extents.iter().any(hit),
-            _ => false,
-        };
-        if fails {
-            self.failing.insert(token);
-        }
-        self.disk.submit(lane, token, job);
-    }
-
-    fn poll(&mut self) -> Option<Completion> {
-        let completion = self.disk.poll()?;
-        let fails = self.failing.remove(&completion.token);
-        let result = if fails { Err(io::Error::other("input/output error")) } else { completion.result };
-        Some(Completion { result, ..completion })
-    }
-
-    fn run(&mut self, job: Job) -> io::Result<Done> {
-        self.disk.run(job)
-    }
-
-    fn list(&mut self, directory: &str) -> io::Result<Vec<(String, u64)>> {
-        self.disk.list(directory)
-    }
-
-    fn free_bytes(&mut self) -> io::Result<u64> {
-        self.disk.free_bytes()
-    }
-
-    fn random(&mut self) -> u64 {
-        self.disk.random()
-    }
-}
-
 struct World {
-    disk: Bad,
+    disk: WatchedDisk,
     store: Store,
 }
 
@@ -112,7 +63,7 @@ impl World {
 /// The part of the journal with the record was tried again and again, nothing was cut, and publishers waited for ever.
 #[test]
 fn an_unreadable_record_keeps_its_part_of_the_journal_and_holds_nobody() {
-    let mut disk = Bad { disk: SimulatedDisk::new(1), sector: (String::new(), 0), failing: HashSet::new() };
+    let mut disk = WatchedDisk::new(1);
     let store = Store::open(options(), &mut disk, &mut NoCatalog).unwrap();
     let mut world = World { disk, store };
     let queue = world.store.create_log(true);
@@ -122,7 +73,7 @@ fn an_unreadable_record_keeps_its_part_of_the_journal_and_holds_nobody() {
     world.store.append_batch(good, &batch(898, 2), 0, false).unwrap();
     world.drain();
     let (extent, _) = world.store.journal.extent(model::Lsn(lies.end.0 - 400), 1, 0).unwrap();
-    world.disk.sector = (extent.path, extent.offset);
+    world.disk.bad = Some((extent.path, extent.offset));
 
     world.traffic(queue, 10 * options().journal_bytes, 10);
     let resident = world.store.resident.queues.bytes;

@@ -204,13 +204,7 @@ fn no_crash_brings_back_what_a_tombstone_covered() {
     let mut gone = 0;
     for turns in 0..60 {
         let mut world = World::new(40 + turns);
-        let config = [
-            ("cleanup.policy", "compact"),
-            ("segment.ms", "100"),
-            ("min.cleanable.dirty.ratio", "0"),
-            ("delete.retention.ms", "0"),
-        ];
-        world.create("t", 1, &config);
+        world.create("t", 1, &COMPACTED_AT_ONCE);
         let pass = |world: &mut World, records: &[(u8, Option<&str>)]| {
             world.produce("t", &keyed(records, world.now.wall_ms as i64, 0)).unwrap();
             world.settle();

@@ -240,13 +240,7 @@ fn no_crash_brings_back_an_aborted_transaction_without_its_marker() {
     let mut forgotten = 0;
     for turns in 0..60 {
         let mut world = World::new(100 + turns);
-        let config = [
-            ("cleanup.policy", "compact"),
-            ("segment.ms", "100"),
-            ("min.cleanable.dirty.ratio", "0"),
-            ("delete.retention.ms", "0"),
-        ];
-        world.create("t", 1, &config);
+        world.create("t", 1, &COMPACTED_AT_ONCE);
         let me = world.init(None).unwrap();
         let transactional = |key: u8, sequence: i32| {
             let mut records = keyed(&[(key, Some("x"))], T0, 0);
