@@ -170,13 +170,12 @@ impl Broker {
         }
         let found = search.best.and_then(|(found, log)| Some((log, found, self.topics.partitions.get(&log)?)));
         found.map_or(Cleaning::Nothing, |(log, Uncompacted { end, newest_ms, .. }, partition)| {
-            let settled = if self.store.is_checkpointed(partition.compacted_at) { partition.compacted } else { 0 };
             Cleaning::Compact(Box::new(Compaction {
                 log,
                 start: partition.start,
                 dirty: partition.compacted,
                 tombstones: false,
-                forget: settled.min(partition.cleaned_before(now.wall_ms, self.tombstone_ms(log))),
+                forget: self.cleaned(log).min(partition.cleaned_before(now.wall_ms, self.tombstone_ms(log))),
                 end,
                 newest_ms: Some(newest_ms),
                 next: Offset(0),
@@ -391,7 +390,7 @@ impl Broker {
         self.topics.settings_of(log).and_then(|settings| u64::try_from(settings.tombstone_ms).ok()).unwrap_or(0)
     }
 
-    /// No aborted record is left below this offset, and no crash brings one back.
+    /// What lies below this offset was compacted, and no crash brings back what went: no aborted record is left.
     pub(super) fn cleaned(&self, log: LogId) -> u64 {
         let compacted = self.topics.partitions.get(&log).filter(|found| self.store.is_checkpointed(found.compacted_at));
         compacted.map_or(0, |partition| partition.compacted)

@@ -287,10 +287,13 @@ impl Partition {
 
     /// Since when it is known that the first records have no time stamp and end at `end`, in wall ms.
     pub fn unstamped_since(&mut self, end: u64, now_ms: u64) -> u64 {
-        if self.unstamped.is_none_or(|(known, _)| known != end) {
-            self.unstamped = Some((end, now_ms));
+        match self.unstamped {
+            Some((known, since)) if known == end => since,
+            _ => {
+                self.unstamped = Some((end, now_ms));
+                now_ms
+            }
         }
-        self.unstamped.map_or(now_ms, |(_, since)| since)
     }
 
     /// Everything below `end` has been compacted, and there are tombstones, which are kept for `tombstone_ms`.
