@@ -17,8 +17,10 @@
 //! - [`topic`]: topics and partitions: logs that are read by offset
 //! - [`group`]: consumer groups, committed offsets, transactions
 //! - [`random`]: made-up names
+//! - [`age`]: how long ago, as RabbitMQ writes it
 //! - [`session`]: the trait one connection of any protocol implements
 
+pub mod age;
 pub mod death;
 pub mod error;
 pub mod event;

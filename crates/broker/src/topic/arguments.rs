@@ -1,7 +1,7 @@
 //! What declarations and consumers of stream queues say in their arguments, and what it means to a topic (RabbitMQ
 //! documentation, "Streams and Super Streams").
 
-use model::{Failure, Now, Table, Value};
+use model::{Failure, Now, Table, Value, age};
 
 use super::config::Config;
 use crate::declare::{Declared, type_name};
@@ -30,10 +30,6 @@ const OF_OTHERS: &[&str] = &[
 ];
 /// The largest segment that may be asked for, in bytes.
 const SEGMENT_BYTES_MAX: u64 = 3_000_000_000;
-/// The units of an age, in ms, the longest first.
-const UNITS: [(char, u64); 6] =
-    [('Y', 31_536_000_000), ('M', 2_592_000_000), ('D', 86_400_000), ('h', 3_600_000), ('m', 60_000), ('s', 1000)];
-
 /// Where a consumer begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Begin {
@@ -47,27 +43,10 @@ pub(super) enum Begin {
     Time(i64),
 }
 
-/// `7D`, `1h` and the like, in ms.
-fn age_ms(text: &str) -> Option<u64> {
-    let unit = text.chars().next_back()?;
-    let (_, ms) = UNITS.iter().find(|(name, _)| *name == unit)?;
-    let digits = &text[..text.len() - unit.len_utf8()];
-    if !digits.bytes().all(|byte| byte.is_ascii_digit()) {
-        return None;
-    }
-    digits.parse::<u64>().ok().filter(|count| *count > 0)?.checked_mul(*ms).filter(|ms| i64::try_from(*ms).is_ok())
-}
-
-/// An age in the longest unit that tells it exactly.
-fn age_text(ms: u64) -> String {
-    let unit = UNITS.iter().find(|(_, unit)| ms.is_multiple_of(*unit));
-    unit.map_or_else(|| format!("{ms}ms"), |(name, unit)| format!("{}{name}", ms / unit))
-}
-
 fn max_age_ms(of: &Declared<'_>, arguments: &Table) -> Result<Option<u64>, Failure> {
     match arguments.get("x-max-age") {
         None => Ok(None),
-        Some(Value::Text(text)) => Ok(Some(age_ms(text).ok_or_else(|| of.invalid("x-max-age", "invalid_max_age"))?)),
+        Some(Value::Text(text)) => Ok(Some(age::ms(text).ok_or_else(|| of.invalid("x-max-age", "invalid_max_age"))?)),
         Some(other) => Err(of.invalid("x-max-age", format!("{{unacceptable_type,{}}}", type_name(other)))),
     }
 }
@@ -111,7 +90,7 @@ pub(super) fn of_config(config: &Config) -> Table {
         arguments.push(("x-max-length-bytes".into(), Value::I64(bytes as i64)));
     }
     if let Some(ms) = number("retention.ms") {
-        arguments.push(("x-max-age".into(), Value::Text(age_text(ms))));
+        arguments.push(("x-max-age".into(), Value::Text(age::text(ms))));
     }
     Table(arguments)
 }
@@ -119,8 +98,8 @@ pub(super) fn of_config(config: &Config) -> Table {
 /// The same arguments, spelled as [`of_config`] spells them.
 pub(super) fn respelled(arguments: &Table) -> Table {
     let respell = |(name, value): &(String, Value)| {
-        let ms = value.as_text().filter(|_| name == "x-max-age").and_then(age_ms);
-        (name.clone(), ms.map_or_else(|| value.clone(), |ms| Value::Text(age_text(ms))))
+        let ms = value.as_text().filter(|_| name == "x-max-age").and_then(age::ms);
+        (name.clone(), ms.map_or_else(|| value.clone(), |ms| Value::Text(age::text(ms))))
     };
     Table(arguments.0.iter().map(respell).collect())
 }
@@ -152,7 +131,7 @@ pub(super) fn begin(of: &Declared<'_>, arguments: &Table, now: Now) -> Result<Be
         "last" => Ok(Begin::Last),
         "next" => Ok(Begin::Next),
         _ => {
-            let ago = age_ms(text).ok_or_else(|| invalid(&format!("<<\"{text}\">>")))?;
+            let ago = age::ms(text).ok_or_else(|| invalid(&format!("<<\"{text}\">>")))?;
             Ok(Begin::Time(i64::try_from(now.wall_ms.saturating_sub(ago)).unwrap_or(0)))
         }
     }
@@ -174,19 +153,6 @@ mod tests {
 
     fn text(text: &str) -> Value {
         Value::Text(text.into())
-    }
-
-    #[test]
-    fn ages() {
-        for (text, ms) in [("7D", 604_800_000), ("1h", 3_600_000), ("90s", 90_000), ("1Y", 31_536_000_000), ("2M", 5_184_000_000)]
-        {
-            assert_eq!(age_ms(text), Some(ms), "{text}");
-            assert_eq!(age_ms(&age_text(ms)), Some(ms), "{text}");
-        }
-        for text in ["", "h", "0s", "5x", "5", "-1h", "+1h", "1 h", "1é", "99999999999999999999Y", "9999999999Y"] {
-            assert_eq!(age_ms(text), None, "{text}");
-        }
-        assert_eq!((&*age_text(120_000), &*age_text(90_000), &*age_text(5)), ("2m", "90s", "5ms"));
     }
 
     #[test]

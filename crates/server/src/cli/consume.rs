@@ -126,7 +126,7 @@ fn begin(from: &str) -> Result<Value, String> {
     if let Some(ms) = moment::time_stamp_ms(from) {
         return Ok(Value::Timestamp(ms / 1000));
     }
-    if matches!(from, "first" | "last" | "next") || moment::span_ms(from).is_some() {
+    if matches!(from, "first" | "last" | "next") || model::age::ms(from).is_some() {
         return Ok(Value::Text(from.to_owned()));
     }
     Err(format!("write first, last, next, an offset, {}", moment::EXAMPLES))

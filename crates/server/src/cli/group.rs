@@ -80,7 +80,7 @@ fn to(text: &str) -> Result<To, String> {
         "earliest" => Ok(To::Earliest),
         "latest" => Ok(To::Latest),
         _ => moment::time_stamp_ms(text)
-            .or_else(|| moment::span_ms(text).map(ago))
+            .or_else(|| model::age::ms(text).map(ago))
             .map(|ms| To::Time(i64::try_from(ms).unwrap_or(i64::MAX)))
             .ok_or_else(|| format!("write earliest, latest, an offset, {}", moment::EXAMPLES)),
     }
