@@ -53,7 +53,7 @@ class Member:
     """A consumer in a group, polled by a thread of its own. It knows what it was given."""
 
     def __init__(self, consumer):
-        self.consumer, self.values, self.assigned, self.problem = consumer, [], set(), None
+        self.consumer, self.values, self.problem = consumer, [], None
         self.ending, self.committing = False, False
         self.thread = threading.Thread(target=self._poll, daemon=True)
         self.thread.start()
@@ -61,9 +61,10 @@ class Member:
     def _poll(self):
         try:
             while not self.ending:
-                for records in self.consumer.poll(50).values():
+                # A poll that ends in the middle of joining loses what it was given (kafka-python 3.0.12
+                # takes the answer of SyncGroup and forgets it), so that none may be short.
+                for records in self.consumer.poll(1_000, max_records=100).values():
                     self.values += [int(record.value) for record in records]
-                self.assigned = self.consumer.assignment()
                 if self.committing:
                     self.consumer.commit()
                     self.committing = False
@@ -72,6 +73,10 @@ class Member:
             raise
         finally:
             self.consumer.close()
+
+    @property
+    def assigned(self):
+        return self.consumer.assignment()
 
     def commit(self):
         self.committing = True
