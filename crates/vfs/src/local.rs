@@ -4,11 +4,13 @@
 //! gave, after every completion. One process owns the directory, by a lock on its file `LOCK`.
 //!
 //! # Layout
+//! - [`direct`]: writing around the page cache
 //! - [`lock`]: the directory and its lock
 //! - [`work`]: how each job is done
 
 #![expect(clippy::disallowed_methods, reason = "this is the door through which files come in")]
 
+mod direct;
 mod lock;
 mod work;
 
@@ -43,6 +45,8 @@ struct LaneThread {
 /// A data directory, owned by this process while this value lives.
 pub struct LocalDisk {
     worker: Arc<Worker>,
+    /// For what is done at once.
+    buffer: direct::Buffer,
     lanes: [LaneThread; 3],
     completions: Receiver<Completion>,
     /// Holds the lock.
@@ -66,7 +70,7 @@ impl LocalDisk {
         let (done, completions) = channel();
         let [a, b, c] = LANES.map(|lane| spawn(lane, &worker, &done, &waker));
         let lanes = [a.map_err(failed)?, b.map_err(failed)?, c.map_err(failed)?];
-        Ok(LocalDisk { worker, lanes, completions, _lock: lock })
+        Ok(LocalDisk { worker, buffer: direct::Buffer::default(), lanes, completions, _lock: lock })
     }
 }
 
@@ -79,8 +83,9 @@ fn spawn(lane: Lane, worker: &Arc<Worker>, done: &Sender<Completion>, waker: &Wa
         Lane::Background => "yam-disk",
     };
     let thread = thread::Builder::new().name(name.into()).spawn(move || {
+        let mut buffer = direct::Buffer::default();
         for (token, job) in queue {
-            let result = worker.run(job);
+            let result = worker.run(job, &mut buffer);
             // Nobody listens any more once the disk is being closed; the jobs are done all the same.
             let _ = done.send(Completion { lane, token, result });
             waker();
@@ -105,7 +110,7 @@ impl Vfs for LocalDisk {
     }
 
     fn run(&mut self, job: Job) -> io::Result<Done> {
-        self.worker.run(job)
+        self.worker.run(job, &mut self.buffer)
     }
 
     fn list(&mut self, directory: &str) -> io::Result<Vec<(String, u64)>> {

@@ -139,3 +139,38 @@ fn what_was_half_made_is_swept_and_what_was_handed_in_is_finished() {
     drop(disk);
     assert_eq!(std::fs::read(dir.path().join("b")).unwrap(), b"kept");
 }
+
+/// With a buffer on the way or around it, at places that allow the one or only the other.
+#[test]
+fn what_was_written_is_read_whichever_way_it_went() {
+    const SIZE: usize = 4 * 1024 * 1024;
+    let dir = tempfile::tempdir().unwrap();
+    let (mut disk, _woken) = open(dir.path());
+    disk.run(Job::Allocate { path: "journal/a".into(), size: SIZE as u64, recycle: None }).unwrap();
+    let mut wanted = vec![0; SIZE];
+    let text: Vec<u8> = (0..SIZE).map(|n| (n % 251) as u8 | 1).collect();
+    let writes = [
+        // A page, of parts that no disk takes as they lie.
+        (4096, vec![1, 4000, 95], true),
+        (0, vec![17], false),
+        (4090, vec![10], true),
+        // More than goes in one piece, with its end at the end of one and beside it.
+        (8192, vec![0, 1_000_000, 48_576], true),
+        (1_056_768, vec![1_048_577, 4095], true),
+        (2_109_440, vec![3 * 4096], true),
+        (8192 + 4096, vec![8192], true),
+        (SIZE - 4096, vec![4096], true),
+    ];
+    for (offset, lens, sync) in writes {
+        let mut end = offset;
+        let parts = lens.iter().map(|len| {
+            let from = end;
+            end += len;
+            Bytes::copy_from_slice(&text[from / 2..from / 2 + len])
+        });
+        let parts: Vec<Bytes> = parts.collect();
+        wanted[offset..end].copy_from_slice(&parts.concat());
+        disk.run(Job::Write { path: "journal/a".into(), offset: offset as u64, parts, sync }).unwrap();
+        assert!(bytes(disk.run(read("journal/a", 0, SIZE))) == wanted, "after {lens:?} at {offset}");
+    }
+}

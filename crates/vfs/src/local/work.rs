@@ -2,13 +2,15 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, IoSlice};
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
-use rustix::fs::FallocateFlags;
+use rustix::fs::{FallocateFlags, OFlags};
 
+use super::direct;
 use crate::{Done, Extent, Job};
 
 /// Extents of one file at most this far apart are read together.
@@ -24,34 +26,56 @@ static ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];
 /// What is not complete yet has this behind its name.
 const PARTIAL: &str = ".partial";
 
+/// How a file is opened.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Through {
+    /// The system's page cache.
+    PageCache,
+    /// See [`direct`].
+    Nothing,
+}
+
+struct OpenFile {
+    path: String,
+    through: Through,
+    file: Arc<File>,
+}
+
 pub(super) struct Worker {
     root: PathBuf,
+    /// The file system does not let one write around the page cache.
+    no_direct: AtomicBool,
     /// The files used last, the newest at the end. Shared by the lanes, so that a removed file is closed
     /// everywhere and its space comes back. Held while a file is opened too, or a lane could bring back a
     /// file that the other has just replaced.
-    open: Mutex<Vec<(String, Arc<File>)>>,
+    open: Mutex<Vec<OpenFile>>,
 }
 
 impl Worker {
     pub fn new(root: &Path) -> Worker {
-        Worker { root: root.to_owned(), open: Mutex::new(Vec::new()) }
+        Worker { root: root.to_owned(), no_direct: AtomicBool::new(false), open: Mutex::new(Vec::new()) }
     }
 
-    pub fn run(&self, job: Job) -> io::Result<Done> {
+    /// `buffer`: of the thread that does the job, for all its jobs.
+    pub fn run(&self, job: Job, buffer: &mut direct::Buffer) -> io::Result<Done> {
         match job {
             Job::Allocate { path, size, recycle } => self.allocate(&path, size, recycle).map(|()| Done::Ok),
-            Job::Write { path, offset, parts, sync } => {
-                let file = self.file(&path)?;
-                write_parts(&file, offset, &parts)?;
-                if sync {
+            Job::Write { path, offset, parts, sync: true } => {
+                if !self.write_directly(&path, offset, &parts, buffer)? {
+                    let file = self.file(&path, Through::PageCache)?;
+                    write_parts(&file, offset, &parts)?;
                     file.sync_data()?;
                 }
+                Ok(Done::Ok)
+            }
+            Job::Write { path, offset, parts, sync: false } => {
+                write_parts(&*self.file(&path, Through::PageCache)?, offset, &parts)?;
                 Ok(Done::Ok)
             }
             Job::Read(extent) => self.read(&extent).map(Done::Bytes),
             Job::Gather(extents) => self.gather(&extents).map(Done::Parts),
             Job::Replace { path, parts } => {
-                self.create(&path, |file| write_parts(file, 0, &parts))?;
+                self.create(&path, |file, _| write_parts(file, 0, &parts))?;
                 Ok(Done::Ok)
             }
             Job::Remove { path } => self.remove(&path).map(|()| Done::Ok),
@@ -91,33 +115,61 @@ impl Worker {
         Ok(())
     }
 
-    fn open_files(&self) -> std::sync::MutexGuard<'_, Vec<(String, Arc<File>)>> {
+    /// Write around the page cache and sync, if that can be done.
+    fn write_directly(&self, path: &str, offset: u64, parts: &[Bytes], buffer: &mut direct::Buffer) -> io::Result<bool> {
+        let len = parts.iter().map(|part| part.len() as u64).sum();
+        if !direct::fits(offset, len) {
+            return Ok(false);
+        }
+        self.directly(|| {
+            let file = self.file(path, Through::Nothing)?;
+            direct::write_parts(&file, offset, parts, buffer)?;
+            file.sync_data()
+        })
+    }
+
+    /// Whether it was done: a file system that cannot is not asked again.
+    fn directly(&self, write: impl FnOnce() -> io::Result<()>) -> io::Result<bool> {
+        if self.no_direct.load(Ordering::Relaxed) {
+            return Ok(false);
+        }
+        match write() {
+            Err(error) if direct::is_refused(&error) => {
+                tracing::debug!(%error, "the file system does not write around the page cache");
+                self.no_direct.store(true, Ordering::Relaxed);
+                Ok(false)
+            }
+            done => done.map(|()| true),
+        }
+    }
+
+    fn open_files(&self) -> MutexGuard<'_, Vec<OpenFile>> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn file(&self, path: &str) -> io::Result<Arc<File>> {
+    fn file(&self, path: &str, through: Through) -> io::Result<Arc<File>> {
         let mut open = self.open_files();
-        if let Some(index) = open.iter().rposition(|(known, _)| known == path) {
-            let entry = open.remove(index);
-            let file = Arc::clone(&entry.1);
-            open.push(entry);
+        if let Some(index) = open.iter().rposition(|known| known.path == path && known.through == through) {
+            let known = open.remove(index);
+            let file = Arc::clone(&known.file);
+            open.push(known);
             return Ok(file);
         }
-        let file = Arc::new(OpenOptions::new().read(true).write(true).open(self.root.join(path))?);
+        let file = Arc::new(options(through).open(self.root.join(path))?);
         if open.len() >= OPEN_FILES_MAX {
             open.remove(0);
         }
-        open.push((path.to_owned(), Arc::clone(&file)));
+        open.push(OpenFile { path: path.to_owned(), through, file: Arc::clone(&file) });
         Ok(file)
     }
 
     /// The name means another file from now on.
     fn forget(&self, path: &str) {
-        self.open_files().retain(|(known, _)| known != path);
+        self.open_files().retain(|known| known.path != path);
     }
 
     fn read(&self, extent: &Extent) -> io::Result<Bytes> {
-        let file = self.file(&extent.path)?;
+        let file = self.file(&extent.path, Through::PageCache)?;
         // Never allocate for more than the file has.
         let rest = usize::try_from(file.metadata()?.len().saturating_sub(extent.offset)).unwrap_or(usize::MAX);
         let len = extent.len.min(rest);
@@ -183,7 +235,7 @@ impl Worker {
                 return Ok(());
             }
         }
-        self.create(path, |file| {
+        self.create(path, |file, partial| {
             // Tells at once whether there is room. Not all file systems know it.
             match rustix::fs::fallocate(file, FallocateFlags::empty(), 0, size) {
                 Ok(()) | Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS | rustix::io::Errno::INVAL) => {}
@@ -191,6 +243,13 @@ impl Worker {
             }
             // Zeros must be written all the same: a block that was only reserved costs its first write a
             // change of metadata, and every fdatasync of the journal would wait for that.
+            let directly = || {
+                let partial = options(Through::Nothing).open(partial)?;
+                direct::write_zeros(&partial, size)
+            };
+            if direct::fits(0, size) && self.directly(directly)? {
+                return Ok(());
+            }
             let mut offset = 0;
             while offset < size {
                 let len = (size - offset).min(ZEROS.len() as u64);
@@ -201,14 +260,14 @@ impl Worker {
         })
     }
 
-    /// A new file that is there complete or not at all.
-    fn create(&self, path: &str, fill: impl FnOnce(&File) -> io::Result<()>) -> io::Result<()> {
+    /// A new file that is there complete or not at all. `fill` gets it, and where it lies meanwhile.
+    fn create(&self, path: &str, fill: impl FnOnce(&File, &Path) -> io::Result<()>) -> io::Result<()> {
         let target = self.prepare(path)?;
         let mut partial = target.clone().into_os_string();
         partial.push(PARTIAL);
         let partial = PathBuf::from(partial);
-        let made = OpenOptions::new().read(true).write(true).create(true).truncate(true).open(&partial).and_then(|file| {
-            fill(&file)?;
+        let made = options(Through::PageCache).create(true).truncate(true).open(&partial).and_then(|file| {
+            fill(&file, &partial)?;
             file.sync_all()?;
             fs::rename(&partial, &target)
         });
@@ -239,6 +298,15 @@ impl Worker {
         }
         Ok(target)
     }
+}
+
+fn options(through: Through) -> OpenOptions {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true);
+    if through == Through::Nothing {
+        options.custom_flags(OFlags::DIRECT.bits().cast_signed());
+    }
+    options
 }
 
 fn write_parts(file: &File, mut offset: u64, parts: &[Bytes]) -> io::Result<()> {
