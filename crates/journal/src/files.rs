@@ -222,7 +222,11 @@ impl Files {
         let header = FileHeader { incarnation, first_lsn, previous_end: first_lsn, segment_bytes, relaxed };
         let parts = vec![Bytes::from(header.encode())];
         self.jobs += 1;
-        vfs.submit(Lane::Background, token::HEADER, Job::Write { path: file::path(first_lsn), offset: 0, parts, sync: true });
+        vfs.submit(
+            Lane::Background,
+            token::HEADER,
+            Job::Write { path: file::path(first_lsn), offset: 0, parts, sync: true, cached: false },
+        );
     }
 
     fn find_state(&mut self, state: State) -> Option<&mut File> {

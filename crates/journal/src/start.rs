@@ -58,7 +58,7 @@ pub(crate) fn first_file(options: &Options, recovered: &mut Recovered, vfs: &mut
         }
     }
     let parts = vec![Bytes::from(header.encode())];
-    vfs.run(Job::Write { path: path.clone(), offset: 0, parts, sync: true }).map_err(failed)?;
+    vfs.run(Job::Write { path: path.clone(), offset: 0, parts, sync: true, cached: false }).map_err(failed)?;
     if header.segment_bytes < options.segment_bytes {
         tracing::warn!(bytes = header.segment_bytes, "the disk is nearly full: the journal begins with a small file");
     }
@@ -71,7 +71,7 @@ fn vouch(recovered: &Recovered, vfs: &mut dyn Vfs) -> io::Result<()> {
     let Some(tail) = &recovered.tail else { return Ok(()) };
     if let Done::Bytes(bytes) = vfs.run(Job::Read(tail.clone()))? {
         let (path, offset) = (tail.path.clone(), tail.offset);
-        vfs.run(Job::Write { path, offset, parts: vec![bytes], sync: true })?;
+        vfs.run(Job::Write { path, offset, parts: vec![bytes], sync: true, cached: false })?;
     }
     Ok(())
 }

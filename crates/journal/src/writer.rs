@@ -31,6 +31,11 @@ const PAD_BYTES_MAX: usize = ALIGN_BYTES as usize + FRAME_HEADER_BYTES;
 /// Frames of this size get a buffer of their own, which may be shared as soon as it is filled.
 const OWN_BUFFER_BYTES_MIN: usize = 32 * 1024;
 
+/// Who reads no further behind than this will come to what is being written.
+const READ_BACK_BYTES: u64 = 4 * 1024 * 1024 * 1024;
+/// So much is left in the system's page cache after the last sign that it will be read.
+const CACHED_BYTES: u64 = 64 * 1024 * 1024;
+
 /// A write or sync failed. What was not confirmed before is uncertain: exit, and recover from what is on disk.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the journal failed and confirms nothing any more: {reason}; start again to recover what is on disk")]
@@ -67,6 +72,8 @@ pub struct Journal {
     seed: u64,
     files: Files,
     cache: Cache,
+    /// Blocks before this position are left in the system's page cache.
+    cached_until: u64,
     /// The chunk that grows.
     open: Vec<u8>,
     /// Position of its first byte; `u64::MAX` while there is none.
@@ -108,6 +115,7 @@ impl Journal {
             seed: file::seed(header.incarnation),
             files: Files::new(header, &options, recovered.files.into_iter().zip(recovered.sizes)),
             cache: Cache::new(options.cache_bytes),
+            cached_until: 0,
             open: Vec::new(),
             open_start: u64::MAX,
             fits_until: 0,
@@ -206,6 +214,18 @@ impl Journal {
         self.files.extent(pos.0, len, ahead, self.durable).map(|extent| (extent, pos))
     }
 
+    /// What lies at `pos` is read from the disk. Somebody lags, and what is written now will soon be read as well.
+    pub fn read_back(&mut self, pos: Lsn) {
+        if self.appended.saturating_sub(pos.0) < READ_BACK_BYTES {
+            self.expect_reads();
+        }
+    }
+
+    /// What is written now will be read from the disk soon: it should be in the system's page cache.
+    pub fn expect_reads(&mut self) {
+        self.cached_until = self.appended + CACHED_BYTES;
+    }
+
     /// Keep the bytes that a cold read brought from `start` on, for [`Journal::cached`].
     pub fn insert_cached(&mut self, start: Lsn, bytes: Bytes) {
         self.cache.insert_cold(start.0, bytes);
@@ -240,6 +260,7 @@ impl Journal {
             offset,
             parts: block.parts,
             sync: self.sync && !planted::is(Bug::ConfirmBeforeSync),
+            cached: block.start < self.cached_until,
         };
         vfs.submit(Lane::Journal, token::WRITE, job);
     }

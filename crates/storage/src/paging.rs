@@ -311,7 +311,8 @@ impl Store {
                             out.sources.push(Source::Memory(shared.unwrap_or_else(|| Bytes::copy_from_slice(found.bytes))));
                         }
                         None => match self.journal.extent(Lsn(position), len as usize, 0) {
-                            Some((extent, _)) => {
+                            Some((extent, start)) => {
+                                self.journal.read_back(start);
                                 extents.push(extent);
                                 out.sources.push(Source::Gathered);
                             }
@@ -493,7 +494,8 @@ impl Store {
                 self.paging.carry.push_front(next);
                 break;
             }
-            if let Some((extent, _)) = self.journal.extent(Lsn(next.position), next.len as usize, 0) {
+            if let Some((extent, start)) = self.journal.extent(Lsn(next.position), next.len as usize, 0) {
+                self.journal.read_back(start);
                 bytes += u64::from(next.len);
                 extents.push(extent);
                 batch.push(next);

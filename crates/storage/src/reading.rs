@@ -231,6 +231,7 @@ impl Store {
         let Some((extent, start)) = self.journal.extent(Lsn(position), len as usize, bytes) else {
             return Available::Damaged(format!("the journal no longer holds position {position:#x}"));
         };
+        self.journal.read_back(Lsn(position));
         let plain = || (vec![(start.0, start.0 + extent.len as u64)], Job::Read(extent));
         let (parts, job) = self.scattered(id, run, offset, bytes).unwrap_or_else(plain);
         self.submit_read(Reading::Journal(parts), job, waiting);

@@ -584,6 +584,10 @@ impl Store {
             vfs.submit(Lane::Background, token, job);
         }
         self.in_flight += self.poll_reads(vfs);
+        // A backlog: most of it will not be in memory when it is asked for.
+        if self.resident.queues.bytes > 4 * self.options.journal.cache_bytes as u64 {
+            self.journal.expect_reads();
+        }
         self.journal.poll(vfs);
     }
 

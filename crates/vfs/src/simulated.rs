@@ -186,7 +186,7 @@ impl State {
     fn perform(&mut self, job: Job) -> io::Result<Done> {
         match job {
             Job::Allocate { path, size, recycle } => self.allocate(path, size, recycle),
-            Job::Write { path, offset, parts, sync } => {
+            Job::Write { path, offset, parts, sync, .. } => {
                 self.write(&path, offset, &parts)?;
                 let fails = sync && self.sync_fails();
                 let State { rng, files, .. } = self;

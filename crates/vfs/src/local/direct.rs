@@ -1,8 +1,8 @@
 //! Writing around the page cache.
 //!
-//! What is synced at once gains nothing from it: every page is taken, filled, written back and let go, and that is
-//! most of what writing a journal costs the processor. What is written so is read from the disk the first time that it
-//! is read, and from the page cache after that; the two may be mixed in one file.
+//! What is synced at once, and is not read again soon, gains nothing from it: every page is taken, filled, written back
+//! and let go, and that is most of what writing a journal costs the processor. What is written so is read from the disk
+//! the first time, and from the page cache after that; both ways may be mixed in one file.
 
 use std::fs::File;
 use std::io;

@@ -31,7 +31,7 @@ fn jobs_of_a_lane_are_done_in_order_and_the_loop_is_woken() {
     let (mut disk, woken) = open(dir.path());
     disk.submit(Lane::Journal, 1, Job::Allocate { path: "journal/a".into(), size: 8192, recycle: None });
     let parts = vec![Bytes::from_static(b"one"), Bytes::new(), Bytes::from_static(b"two")];
-    disk.submit(Lane::Journal, 2, Job::Write { path: "journal/a".into(), offset: 4096, parts, sync: true });
+    disk.submit(Lane::Journal, 2, Job::Write { path: "journal/a".into(), offset: 4096, parts, sync: true, cached: false });
     disk.submit(Lane::Journal, 3, read("journal/a", 4090, 100_000));
     let mut done = Vec::new();
     for _ in 0..3 {
@@ -161,16 +161,19 @@ fn what_was_written_is_read_whichever_way_it_went() {
         (8192 + 4096, vec![8192], true),
         (SIZE - 4096, vec![4096], true),
     ];
-    for (offset, lens, sync) in writes {
+    // And once more, each after the page cache has what is written there.
+    let writes = writes.iter().flat_map(|each| [(false, each), (true, each), (false, each)]);
+    for (turn, (cached, (offset, lens, sync))) in writes.enumerate() {
+        let (offset, sync) = (*offset, *sync);
         let mut end = offset;
         let parts = lens.iter().map(|len| {
             let from = end;
             end += len;
-            Bytes::copy_from_slice(&text[from / 2..from / 2 + len])
+            Bytes::copy_from_slice(&text[from / 2 + turn..from / 2 + turn + len])
         });
         let parts: Vec<Bytes> = parts.collect();
         wanted[offset..end].copy_from_slice(&parts.concat());
-        disk.run(Job::Write { path: "journal/a".into(), offset: offset as u64, parts, sync }).unwrap();
+        disk.run(Job::Write { path: "journal/a".into(), offset: offset as u64, parts, sync, cached }).unwrap();
         assert!(bytes(disk.run(read("journal/a", 0, SIZE))) == wanted, "after {lens:?} at {offset}");
     }
 }

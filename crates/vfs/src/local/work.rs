@@ -60,16 +60,14 @@ impl Worker {
     pub fn run(&self, job: Job, buffer: &mut direct::Buffer) -> io::Result<Done> {
         match job {
             Job::Allocate { path, size, recycle } => self.allocate(&path, size, recycle).map(|()| Done::Ok),
-            Job::Write { path, offset, parts, sync: true } => {
-                if !self.write_directly(&path, offset, &parts, buffer)? {
+            Job::Write { path, offset, parts, sync, cached } => {
+                if !sync || cached || !self.write_directly(&path, offset, &parts, buffer)? {
                     let file = self.file(&path, Through::PageCache)?;
                     write_parts(&file, offset, &parts)?;
-                    file.sync_data()?;
+                    if sync {
+                        file.sync_data()?;
+                    }
                 }
-                Ok(Done::Ok)
-            }
-            Job::Write { path, offset, parts, sync: false } => {
-                write_parts(&*self.file(&path, Through::PageCache)?, offset, &parts)?;
                 Ok(Done::Ok)
             }
             Job::Read(extent) => self.read(&extent).map(Done::Bytes),

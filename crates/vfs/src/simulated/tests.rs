@@ -3,7 +3,7 @@
 use super::*;
 
 fn write(path: &str, offset: u64, bytes: &[u8], sync: bool) -> Job {
-    Job::Write { path: path.into(), offset, parts: vec![Bytes::copy_from_slice(bytes)], sync }
+    Job::Write { path: path.into(), offset, parts: vec![Bytes::copy_from_slice(bytes)], sync, cached: false }
 }
 
 fn allocate(path: &str, size: u64, recycle: Option<&str>) -> Job {
