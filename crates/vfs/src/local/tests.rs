@@ -177,3 +177,19 @@ fn what_was_written_is_read_whichever_way_it_went() {
         assert!(bytes(disk.run(read("journal/a", 0, SIZE))) == wanted, "after {lens:?} at {offset}");
     }
 }
+
+#[test]
+fn a_file_system_that_knows_no_direct_writes_is_asked_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let worker = Worker::new(dir.path());
+    assert!(worker.directly(|| Ok(())).unwrap());
+    worker.directly(|| Err(io::ErrorKind::StorageFull.into())).unwrap_err();
+    assert!(!worker.directly(|| Err(io::ErrorKind::InvalidInput.into())).unwrap(), "what it cannot do is no failure");
+    assert!(!worker.directly(|| panic!("asked again")).unwrap());
+    let allocate = Job::Allocate { path: "a".into(), size: 8192, recycle: None };
+    worker.run(allocate, &mut direct::Buffer::default()).unwrap();
+    let write = Job::Write { path: "a".into(), offset: 4096, parts: vec![Bytes::from(vec![7; 4096])], sync: true, cached: false };
+    worker.run(write, &mut direct::Buffer::default()).unwrap();
+    let found = worker.run(read("a", 0, 9000), &mut direct::Buffer::default()).unwrap().into_bytes();
+    assert_eq!(found, [[0; 4096], [7; 4096]].concat());
+}

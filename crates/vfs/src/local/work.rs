@@ -127,7 +127,7 @@ impl Worker {
     }
 
     /// Whether it was done: a file system that cannot is not asked again.
-    fn directly(&self, write: impl FnOnce() -> io::Result<()>) -> io::Result<bool> {
+    pub(super) fn directly(&self, write: impl FnOnce() -> io::Result<()>) -> io::Result<bool> {
         if self.no_direct.load(Ordering::Relaxed) {
             return Ok(false);
         }
