@@ -3,6 +3,7 @@ that of the reference; what is missing here is in the suites of Go and Java, who
 
 import json
 import os
+import signal
 import socket
 import struct
 import time
@@ -234,6 +235,7 @@ def test_14_compaction_keeps_the_last_of_each_key(clients, admin, name):
 
     wanted = [(28, b"1", b"28"), (29, b"2", b"29")]
     # The cleaner comes every fifteen seconds, and takes a tombstone the second time it sees it.
+    signal.alarm(9 * PATIENCE_S)
     until(lambda: kept() == wanted, "only the last values are left, at their offsets", 8 * PATIENCE_S)
 
 

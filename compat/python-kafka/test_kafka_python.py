@@ -63,7 +63,7 @@ class Member:
             while not self.ending:
                 # A poll that ends in the middle of joining loses what it was given (kafka-python 3.0.12
                 # takes the answer of SyncGroup and forgets it), so that none may be short.
-                for records in self.consumer.poll(1_000, max_records=100).values():
+                for records in self.consumer.poll(1_000).values():
                     self.values += [int(record.value) for record in records]
                 if self.committing:
                     self.consumer.commit()
@@ -119,7 +119,7 @@ def take(consumer, count):
     taken, end = [], time.monotonic() + PATIENCE_S
     while len(taken) < count:
         assert time.monotonic() < end, f"{len(taken)} of {count} records came"
-        for records in consumer.poll(200, max_records=count - len(taken)).values():
+        for records in consumer.poll(1_000, max_records=count - len(taken)).values():
             taken += records
     return taken
 
@@ -134,7 +134,7 @@ def to_the_end(consumer):
     taken, late = [], time.monotonic() + PATIENCE_S
     while consumer.position(part) < end:
         assert time.monotonic() < late, f"at {consumer.position(part)} of {end}"
-        for records in consumer.poll(200).values():
+        for records in consumer.poll(1_000).values():
             taken += values(records)
     return taken
 

@@ -9,7 +9,7 @@ pub struct Options {
     pub segment_bytes: u64,
     /// Files that nobody needs any more, kept to be used again: making a new one costs a disk more than filling it.
     pub spare_files: usize,
-    /// Memory for the blocks written last, buffers to be used again, and what is read back (at most a quarter).
+    /// Memory for the blocks written last, buffers to be used again, and what is read back (half of it at most).
     pub cache_bytes: usize,
     /// Sync before `durable` climbs. `false` is the relaxed mode: a power loss may take what was confirmed.
     pub sync: bool,

@@ -31,7 +31,8 @@ const PAD_BYTES_MAX: usize = ALIGN_BYTES as usize + FRAME_HEADER_BYTES;
 /// Frames of this size get a buffer of their own, which may be shared as soon as it is filled.
 const OWN_BUFFER_BYTES_MIN: usize = 32 * 1024;
 
-/// Who reads no further behind than this will come to what is being written.
+/// Who reads further behind is taken for one that reads history, and comes to what is being written when no page cache
+/// has it any more.
 const READ_BACK_BYTES: u64 = 4 * 1024 * 1024 * 1024;
 /// So much is left in the system's page cache after the last sign that it will be read.
 const CACHED_BYTES: u64 = 64 * 1024 * 1024;

@@ -311,8 +311,8 @@ impl Store {
                             out.sources.push(Source::Memory(shared.unwrap_or_else(|| Bytes::copy_from_slice(found.bytes))));
                         }
                         None => match self.journal.extent(Lsn(position), len as usize, 0) {
-                            Some((extent, start)) => {
-                                self.journal.read_back(start);
+                            Some((extent, _)) => {
+                                self.journal.read_back(Lsn(position));
                                 extents.push(extent);
                                 out.sources.push(Source::Gathered);
                             }
@@ -494,8 +494,7 @@ impl Store {
                 self.paging.carry.push_front(next);
                 break;
             }
-            if let Some((extent, start)) = self.journal.extent(Lsn(next.position), next.len as usize, 0) {
-                self.journal.read_back(start);
+            if let Some((extent, _)) = self.journal.extent(Lsn(next.position), next.len as usize, 0) {
                 bytes += u64::from(next.len);
                 extents.push(extent);
                 batch.push(next);

@@ -45,8 +45,6 @@ struct LaneThread {
 /// A data directory, owned by this process while this value lives.
 pub struct LocalDisk {
     worker: Arc<Worker>,
-    /// For what is done at once.
-    buffer: direct::Buffer,
     lanes: [LaneThread; 3],
     completions: Receiver<Completion>,
     /// Holds the lock.
@@ -70,7 +68,7 @@ impl LocalDisk {
         let (done, completions) = channel();
         let [a, b, c] = LANES.map(|lane| spawn(lane, &worker, &done, &waker));
         let lanes = [a.map_err(failed)?, b.map_err(failed)?, c.map_err(failed)?];
-        Ok(LocalDisk { worker, buffer: direct::Buffer::default(), lanes, completions, _lock: lock })
+        Ok(LocalDisk { worker, lanes, completions, _lock: lock })
     }
 }
 
@@ -110,7 +108,7 @@ impl Vfs for LocalDisk {
     }
 
     fn run(&mut self, job: Job) -> io::Result<Done> {
-        self.worker.run(job, &mut self.buffer)
+        self.worker.run(job, &mut direct::Buffer::default())
     }
 
     fn list(&mut self, directory: &str) -> io::Result<Vec<(String, u64)>> {

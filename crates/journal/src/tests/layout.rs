@@ -1,11 +1,6 @@
 //! Where frames lie, what is in memory, how files come and go.
 
-use std::{io, mem};
-
-use vfs::{Completion, Done, Lane, Token};
-
 use super::*;
-use crate::file::FILE_HEADER_BYTES;
 use crate::frame::ALIGN_BYTES;
 
 #[test]
@@ -276,64 +271,4 @@ fn large_gatherings_are_split_into_blocks() {
     settle(&mut journal, &mut disk).unwrap();
     let found = read_all(&mut disk, None).unwrap().1;
     assert!(found.len() == 101 && found[..100] == frames && found[100] == last);
-}
-
-/// A disk that notes how blocks are written.
-struct Noting {
-    disk: SimulatedDisk,
-    cached: Vec<bool>,
-}
-
-impl Vfs for Noting {
-    fn submit(&mut self, lane: Lane, token: Token, job: Job) {
-        if let Job::Write { cached, offset: FILE_HEADER_BYTES.., .. } = job {
-            self.cached.push(cached);
-        }
-        self.disk.submit(lane, token, job);
-    }
-
-    fn poll(&mut self) -> Option<Completion> {
-        self.disk.poll()
-    }
-
-    fn run(&mut self, job: Job) -> io::Result<Done> {
-        self.disk.run(job)
-    }
-
-    fn list(&mut self, directory: &str) -> io::Result<Vec<(String, u64)>> {
-        self.disk.list(directory)
-    }
-
-    fn free_bytes(&mut self) -> io::Result<u64> {
-        self.disk.free_bytes()
-    }
-
-    fn random(&mut self) -> u64 {
-        self.disk.random()
-    }
-}
-
-/// Everything else goes to the disk past the page cache.
-#[test]
-fn what_is_written_while_somebody_reads_behind_is_left_in_the_page_cache() {
-    let mut disk = Noting { disk: SimulatedDisk::new(1), cached: Vec::new() };
-    let (recovered, _) = read_all(&mut disk.disk, None).unwrap();
-    let mut journal = Journal::create(options(), recovered, &mut disk).unwrap();
-    let mut ways = |journal: &mut Journal, blocks: u64| {
-        for _ in 0..blocks {
-            append(journal, 1, false, &[7; 40_000]);
-            journal.poll(&mut disk);
-            while disk.disk.step() {
-                take(journal, &mut disk.disk).unwrap();
-                journal.poll(&mut disk);
-            }
-        }
-        mem::take(&mut disk.cached)
-    };
-    assert!(ways(&mut journal, 3).iter().all(|cached| !cached));
-    journal.read_back(Lsn(journal.durable().0 - 10_000));
-    assert!(ways(&mut journal, 3).iter().all(|cached| *cached));
-    // One file takes one such block: after as many as 64 MiB have files, it is over.
-    let after = ways(&mut journal, 64 * 1024 * 1024 / SEGMENT_BYTES);
-    assert_eq!((after.first(), after.last()), (Some(&true), Some(&false)));
 }

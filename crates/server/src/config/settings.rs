@@ -250,7 +250,8 @@ pub static SETTINGS: &[Setting] = &[
         repeatable: false,
         doc: "Memory that keeps the newest part of the journal, from which messages are delivered without reading the disk. A \
               backlog beyond it is read back from the files: its beginning from the disk, and what came after somebody began to \
-              lag for the most part out of the system's page cache. What was read back takes half of this memory at most. A number of bytes, or one with KiB, MiB, GiB; at least 1MiB.",
+              lag for the most part out of the system's page cache. What was read back takes half of this memory at most. A number \
+              of bytes, or one with KiB, MiB, GiB; at least 1MiB.",
         apply: |config, values| {
             let bytes = size(one(values)?)?;
             if bytes < MIB {

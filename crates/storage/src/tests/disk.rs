@@ -1,4 +1,4 @@
-//! A disk that tells what is read of it while serving, and that fails to read one place.
+//! A disk that tells what is read of it while serving and how it is written, and that fails to read one place.
 
 use std::collections::HashSet;
 use std::io;
@@ -10,6 +10,8 @@ pub struct WatchedDisk {
     pub disk: SimulatedDisk,
     /// Bytes that were asked for.
     pub bytes_read: usize,
+    /// What was written last is to stay in the page cache.
+    pub cached: bool,
     /// What reads this byte of this file fails.
     pub bad: Option<(String, u64)>,
     failing: HashSet<Token>,
@@ -17,12 +19,15 @@ pub struct WatchedDisk {
 
 impl WatchedDisk {
     pub fn new(seed: u64) -> WatchedDisk {
-        WatchedDisk { disk: SimulatedDisk::new(seed), bytes_read: 0, bad: None, failing: HashSet::new() }
+        WatchedDisk { disk: SimulatedDisk::new(seed), bytes_read: 0, cached: false, bad: None, failing: HashSet::new() }
     }
 }
 
 impl Vfs for WatchedDisk {
     fn submit(&mut self, lane: Lane, token: Token, job: Job) {
+        if let (Lane::Journal, Job::Write { cached, .. }) = (lane, &job) {
+            self.cached = *cached;
+        }
         let extents = match &job {
             Job::Read(extent) => std::slice::from_ref(extent),
             Job::Gather(extents) => extents,

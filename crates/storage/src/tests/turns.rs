@@ -1,14 +1,14 @@
 //! Many streams, each read a little at a time.
 
 use bytes::Bytes;
-use model::{Offset, RecordParts};
+use model::{Now, Offset, RecordParts};
 use vfs::Vfs;
 
 use super::NoCatalog;
 use super::disk::WatchedDisk;
 use crate::log::{Home, Run};
 use crate::stream::STREAM_WINDOW_BYTES;
-use crate::{Batch, LogId, Options, Store, Wanted};
+use crate::{Batch, LogId, Options, Store, Tag, Wanted};
 
 const STREAMS: usize = 32;
 const BATCHES: u64 = 16;
@@ -143,4 +143,42 @@ fn an_index_that_was_read_in_advance_is_forgotten_too() {
     drain(&mut store, &mut disk);
     assert!(store.logs[&streams[0]].runs.iter().all(|run| !run.entries.is_empty()));
     assert!(all_can_be_forgotten(&store));
+}
+
+/// Everything else goes to the disk past it.
+#[test]
+fn what_is_written_behind_a_lagging_reader_stays_in_the_page_cache() {
+    let (mut store, mut disk, streams, batch) = world(1, std::iter::repeat_n(0, 200));
+    let write = |store: &mut Store, disk: &mut WatchedDisk, count: usize| {
+        for _ in 0..count {
+            store.append_batch(streams[0], &batch, 0, false).unwrap();
+            drain(store, disk);
+        }
+        disk.cached
+    };
+    assert!(!write(&mut store, &mut disk, 1), "nobody has read anything");
+    let newest = store.next_offset(streams[0]).0 - 1;
+    assert!(matches!(store.batch_at(streams[0], Offset(newest), Wanted::ALL), Batch::Here { .. }));
+    assert!(!write(&mut store, &mut disk, 1), "who keeps up reads from memory");
+    assert!(matches!(store.batch_at(streams[0], Offset(0), Wanted::ALL), Batch::Soon));
+    assert!(write(&mut store, &mut disk, 100));
+    assert!(!write(&mut store, &mut disk, 1100), "the reader has gone");
+}
+
+/// It will be read from the disk, later.
+#[test]
+fn what_is_written_to_a_backlog_stays_in_the_page_cache() {
+    let (mut store, mut disk, ..) = world(0, std::iter::empty());
+    let queue = store.create_log(true);
+    let publish = |store: &mut Store, disk: &mut WatchedDisk| {
+        let parts = RecordParts { value: &[7; BATCH_BYTES], ..RecordParts::default() };
+        store.append(&[queue], &parts, Tag::new(true, 0, 0), false, Now::default());
+        drain(store, disk);
+        disk.cached
+    };
+    let in_caches = |store: &Store| store.resident.queues.bytes / store.options.journal.cache_bytes as u64;
+    while !publish(&mut store, &mut disk) {
+        assert!(in_caches(&store) < 5, "{} bytes wait", store.resident.queues.bytes);
+    }
+    assert!(in_caches(&store) >= 4, "{} bytes are no backlog", store.resident.queues.bytes);
 }

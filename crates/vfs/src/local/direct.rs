@@ -10,12 +10,12 @@ use std::os::unix::fs::FileExt;
 
 use bytes::Bytes;
 
-/// Addresses, offsets and lengths are multiples of this: no disk in use has larger blocks.
+/// Addresses, offsets and lengths are multiples of this. A file system that wants more refuses.
 const ALIGN_BYTES: usize = 4096;
 /// Written in one go.
 const PIECE_BYTES: usize = 1024 * 1024;
 
-/// Memory that the disk takes bytes from. Its pages are there once something was written.
+/// Memory that the disk takes bytes from. Kept, because fresh memory costs more than copying into it.
 #[derive(Default)]
 pub struct Buffer(Vec<u8>);
 
@@ -58,7 +58,7 @@ pub fn write_parts(file: &File, mut offset: u64, parts: &[Bytes], buffer: &mut B
     file.write_all_at(&piece[..filled], offset)
 }
 
-/// Fill the file with `size` zeros.
+/// Fill the file with `size` zeros. For files that are written through the page cache as well.
 ///
 /// # Errors
 /// As of [`write_parts`].
@@ -74,7 +74,7 @@ pub fn write_zeros(file: &File, size: u64) -> io::Result<()> {
     Ok(())
 }
 
-/// The file system knows no such writes, or not at this place.
+/// The file system knows no such writes.
 pub fn is_refused(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported)
 }

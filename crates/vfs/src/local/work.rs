@@ -2,7 +2,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, IoSlice};
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -22,22 +22,21 @@ const GATHER_READ_BYTES_MAX: u64 = 1024 * 1024;
 const OPEN_FILES_MAX: usize = 64;
 /// Parts that one vectored write takes (the kernel's IOV_MAX).
 const PARTS_PER_WRITE_MAX: usize = 1024;
-static ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];
 /// What is not complete yet has this behind its name.
 const PARTIAL: &str = ".partial";
 
 /// How a file is opened.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Through {
-    /// The system's page cache.
-    PageCache,
-    /// See [`direct`].
-    Nothing,
+enum Way {
+    /// Through the system's page cache.
+    Cached,
+    /// Around it: see [`direct`].
+    Direct,
 }
 
 struct OpenFile {
     path: String,
-    through: Through,
+    way: Way,
     file: Arc<File>,
 }
 
@@ -62,7 +61,7 @@ impl Worker {
             Job::Allocate { path, size, recycle } => self.allocate(&path, size, recycle).map(|()| Done::Ok),
             Job::Write { path, offset, parts, sync, cached } => {
                 if !sync || cached || !self.write_directly(&path, offset, &parts, buffer)? {
-                    let file = self.file(&path, Through::PageCache)?;
+                    let file = self.file(&path, Way::Cached)?;
                     write_parts(&file, offset, &parts)?;
                     if sync {
                         file.sync_data()?;
@@ -120,7 +119,7 @@ impl Worker {
             return Ok(false);
         }
         self.directly(|| {
-            let file = self.file(path, Through::Nothing)?;
+            let file = self.file(path, Way::Direct)?;
             direct::write_parts(&file, offset, parts, buffer)?;
             file.sync_data()
         })
@@ -133,7 +132,7 @@ impl Worker {
         }
         match write() {
             Err(error) if direct::is_refused(&error) => {
-                tracing::debug!(%error, "the file system does not write around the page cache");
+                tracing::info!(%error, "the file system does not write around the page cache; it is written through it");
                 self.no_direct.store(true, Ordering::Relaxed);
                 Ok(false)
             }
@@ -145,19 +144,19 @@ impl Worker {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn file(&self, path: &str, through: Through) -> io::Result<Arc<File>> {
+    fn file(&self, path: &str, way: Way) -> io::Result<Arc<File>> {
         let mut open = self.open_files();
-        if let Some(index) = open.iter().rposition(|known| known.path == path && known.through == through) {
+        if let Some(index) = open.iter().rposition(|known| known.path == path && known.way == way) {
             let known = open.remove(index);
             let file = Arc::clone(&known.file);
             open.push(known);
             return Ok(file);
         }
-        let file = Arc::new(options(through).open(self.root.join(path))?);
+        let file = Arc::new(options(way).open(self.root.join(path))?);
         if open.len() >= OPEN_FILES_MAX {
             open.remove(0);
         }
-        open.push(OpenFile { path: path.to_owned(), through, file: Arc::clone(&file) });
+        open.push(OpenFile { path: path.to_owned(), way, file: Arc::clone(&file) });
         Ok(file)
     }
 
@@ -167,7 +166,7 @@ impl Worker {
     }
 
     fn read(&self, extent: &Extent) -> io::Result<Bytes> {
-        let file = self.file(&extent.path, Through::PageCache)?;
+        let file = self.file(&extent.path, Way::Cached)?;
         // Never allocate for more than the file has.
         let rest = usize::try_from(file.metadata()?.len().saturating_sub(extent.offset)).unwrap_or(usize::MAX);
         let len = extent.len.min(rest);
@@ -241,20 +240,11 @@ impl Worker {
             }
             // Zeros must be written all the same: a block that was only reserved costs its first write a
             // change of metadata, and every fdatasync of the journal would wait for that.
-            let directly = || {
-                let partial = options(Through::Nothing).open(partial)?;
-                direct::write_zeros(&partial, size)
-            };
-            if direct::fits(0, size) && self.directly(directly)? {
+            let zeros = || direct::write_zeros(&options(Way::Direct).open(partial)?, size);
+            if direct::fits(0, size) && self.directly(zeros)? {
                 return Ok(());
             }
-            let mut offset = 0;
-            while offset < size {
-                let len = (size - offset).min(ZEROS.len() as u64);
-                file.write_all_at(&ZEROS[..len as usize], offset)?;
-                offset += len;
-            }
-            Ok(())
+            direct::write_zeros(file, size)
         })
     }
 
@@ -264,7 +254,7 @@ impl Worker {
         let mut partial = target.clone().into_os_string();
         partial.push(PARTIAL);
         let partial = PathBuf::from(partial);
-        let made = options(Through::PageCache).create(true).truncate(true).open(&partial).and_then(|file| {
+        let made = options(Way::Cached).create(true).truncate(true).open(&partial).and_then(|file| {
             fill(&file, &partial)?;
             file.sync_all()?;
             fs::rename(&partial, &target)
@@ -298,10 +288,10 @@ impl Worker {
     }
 }
 
-fn options(through: Through) -> OpenOptions {
+fn options(way: Way) -> OpenOptions {
     let mut options = OpenOptions::new();
     options.read(true).write(true);
-    if through == Through::Nothing {
+    if way == Way::Direct {
         options.custom_flags(OFlags::DIRECT.bits().cast_signed());
     }
     options
