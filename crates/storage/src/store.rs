@@ -35,9 +35,6 @@ pub struct Options {
     pub sizes: Sizes,
 }
 
-/// What is unsettled in queues is a backlog where it is so many times what the journal keeps in memory.
-const BACKLOG_CACHES: u64 = 4;
-
 /// In which portions work is done. A simulation makes them small, so that everything happens often.
 #[derive(Clone, Debug)]
 pub struct Sizes {
@@ -587,9 +584,8 @@ impl Store {
             vfs.submit(Lane::Background, token, job);
         }
         self.in_flight += self.poll_reads(vfs);
-        // A backlog will not be in memory when it is asked for. What is merely on its way to slow consumers, counted once
-        // for each queue, is no backlog: hence not as soon as the memory is full.
-        if self.resident.queues.bytes > BACKLOG_CACHES * self.options.journal.cache_bytes as u64 {
+        // A backlog, which will not be in memory when it is asked for.
+        if self.resident.queues.bytes > self.options.journal.cache_bytes as u64 {
             self.journal.expect_reads();
         }
         self.journal.poll(vfs);
