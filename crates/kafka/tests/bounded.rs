@@ -40,11 +40,16 @@ fn no_length_allocates_more_than_its_bytes_justify() {
     for key in ApiKey::ALL {
         for version in key.versions() {
             for body in if key.is_flexible(version) { &flexible } else { &plain } {
-                let before = ALLOCATOR.total_allocated();
                 if *key == ApiKey::Produce {
-                    let _ = produce::walk(body, version).map(|(_, walk)| walk.check());
-                    assert_eq!(ALLOCATOR.total_allocated(), before, "a walk allocates nothing");
+                    let walk = || {
+                        let before = ALLOCATOR.total_allocated();
+                        let _ = produce::walk(body, version).map(|(_, walk)| walk.check());
+                        ALLOCATOR.total_allocated() - before
+                    };
+                    // The thread of the tests' runner is counted too, and it does something at its start.
+                    assert!((0..1000).any(|_| walk() == 0), "a walk allocates nothing");
                 }
+                let before = ALLOCATOR.total_allocated();
                 read += usize::from(Request::decode(*key, &mut Reader::new(body), version).is_ok());
                 read += usize::from(Response::decode(*key, &mut Reader::new(body), version).is_ok());
                 let allocated = ALLOCATOR.total_allocated() - before;
