@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 use vfs::simulated::SimulatedDisk;
-use vfs::{Completion, Done, Job, Lane, Token, Vfs};
+use vfs::{Around, Completion, Done, Job, Lane, Token, Vfs};
 
 /// Counts of what the node had the disk do. Shared by all incarnations of a world.
 #[derive(Default)]
@@ -27,16 +27,11 @@ fn bump(counter: &AtomicU64) {
     counter.fetch_add(1, Ordering::Relaxed);
 }
 
-/// What a failure of a job under way would mean.
-struct Pending {
-    token: Token,
-    journal: bool,
-}
-
 pub struct WatchedDisk {
     disk: SimulatedDisk,
     watch: Arc<Watch>,
-    pending: Vec<Pending>,
+    /// Writes of the journal under way.
+    pending: Vec<Token>,
 }
 
 impl WatchedDisk {
@@ -59,44 +54,36 @@ impl WatchedDisk {
     }
 }
 
-impl Vfs for WatchedDisk {
-    fn submit(&mut self, lane: Lane, token: Token, job: Job) {
-        self.count(&job);
-        if matches!(job, Job::Write { .. }) {
-            self.pending.push(Pending { token, journal: true });
-        }
-        self.disk.submit(lane, token, job);
+impl Around for WatchedDisk {
+    type Disk = SimulatedDisk;
+
+    fn disk(&mut self) -> &mut SimulatedDisk {
+        &mut self.disk
     }
 
-    fn poll(&mut self) -> Option<Completion> {
-        let completion = self.disk.poll()?;
-        if let Some(at) = self.pending.iter().position(|pending| pending.token == completion.token) {
-            let pending = self.pending.remove(at);
-            if pending.journal && completion.result.is_err() {
+    fn submitting(&mut self, _lane: Lane, token: Token, job: &Job) {
+        self.count(job);
+        if matches!(job, Job::Write { .. }) {
+            self.pending.push(token);
+        }
+    }
+
+    fn completing(&mut self, completion: Completion) -> Completion {
+        if let Some(at) = self.pending.iter().position(|token| *token == completion.token) {
+            self.pending.remove(at);
+            if completion.result.is_err() {
                 self.watch.poisoned.store(true, Ordering::Relaxed);
             }
         }
-        Some(completion)
+        completion
     }
 
-    fn run(&mut self, job: Job) -> io::Result<Done> {
+    fn running(&mut self, job: Job) -> io::Result<Done> {
         match self.watch.run_budget.load(Ordering::Relaxed) {
             0 => {}
             1 => return Err(io::Error::other("the power failed during recovery")),
             left => self.watch.run_budget.store(left - 1, Ordering::Relaxed),
         }
         self.disk.run(job)
-    }
-
-    fn list(&mut self, directory: &str) -> io::Result<Vec<(String, u64)>> {
-        self.disk.list(directory)
-    }
-
-    fn free_bytes(&mut self) -> io::Result<u64> {
-        self.disk.free_bytes()
-    }
-
-    fn random(&mut self) -> u64 {
-        self.disk.random()
     }
 }

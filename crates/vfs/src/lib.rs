@@ -5,15 +5,19 @@
 //! whether the disk is real ([`local`]) or one that forgets, tears and fails ([`simulated`]).
 //!
 //! # Layout
+//! - [`around`]: disks around another one, which watch it or break it
 //! - [`local`]: a directory of the real file system, one thread per lane
 //! - [`simulated`]: a disk in memory with faults from a seed
 
+mod around;
 pub mod local;
 pub mod simulated;
 
 use std::io;
 
 use bytes::Bytes;
+
+pub use around::Around;
 
 /// A file's path below the data directory, with `/` between parts: `journal/00000000000a0000.jnl`.
 pub type Path = String;

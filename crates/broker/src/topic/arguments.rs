@@ -30,6 +30,7 @@ const OF_OTHERS: &[&str] = &[
 ];
 /// The largest segment that may be asked for, in bytes.
 const SEGMENT_BYTES_MAX: u64 = 3_000_000_000;
+
 /// Where a consumer begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Begin {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use anyhow::{Context as _, bail};
 use indicatif::{ProgressBar, ProgressStyle};
 use vfs::local::LocalDisk;
-use vfs::{Completion, Done, Job, Lane, Token, Vfs};
+use vfs::{Around, Done, Job, Vfs};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -96,32 +96,18 @@ struct Watched {
     bar: ProgressBar,
 }
 
-impl Vfs for Watched {
-    fn submit(&mut self, lane: Lane, token: Token, job: Job) {
-        self.disk.submit(lane, token, job);
+impl Around for Watched {
+    type Disk = LocalDisk;
+
+    fn disk(&mut self) -> &mut LocalDisk {
+        &mut self.disk
     }
 
-    fn poll(&mut self) -> Option<Completion> {
-        self.disk.poll()
-    }
-
-    fn run(&mut self, job: Job) -> io::Result<Done> {
+    fn running(&mut self, job: Job) -> io::Result<Done> {
         let done = self.disk.run(job)?;
         if let Done::Bytes(bytes) = &done {
             self.bar.inc(bytes.len() as u64);
         }
         Ok(done)
-    }
-
-    fn list(&mut self, directory: &str) -> io::Result<Vec<(String, u64)>> {
-        self.disk.list(directory)
-    }
-
-    fn free_bytes(&mut self) -> io::Result<u64> {
-        self.disk.free_bytes()
-    }
-
-    fn random(&mut self) -> u64 {
-        self.disk.random()
     }
 }

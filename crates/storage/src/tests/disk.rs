@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::io;
 
 use vfs::simulated::SimulatedDisk;
-use vfs::{Completion, Done, Extent, Job, Lane, Token, Vfs};
+use vfs::{Around, Completion, Extent, Job, Lane, Token};
 
 pub struct WatchedDisk {
     pub disk: SimulatedDisk,
@@ -23,12 +23,18 @@ impl WatchedDisk {
     }
 }
 
-impl Vfs for WatchedDisk {
-    fn submit(&mut self, lane: Lane, token: Token, job: Job) {
-        if let (Lane::Journal, Job::Write { cached, .. }) = (lane, &job) {
+impl Around for WatchedDisk {
+    type Disk = SimulatedDisk;
+
+    fn disk(&mut self) -> &mut SimulatedDisk {
+        &mut self.disk
+    }
+
+    fn submitting(&mut self, lane: Lane, token: Token, job: &Job) {
+        if let (Lane::Journal, Job::Write { cached, .. }) = (lane, job) {
             self.cached = *cached;
         }
-        let extents = match &job {
+        let extents = match job {
             Job::Read(extent) => std::slice::from_ref(extent),
             Job::Gather(extents) => extents,
             _ => &[],
@@ -41,29 +47,11 @@ impl Vfs for WatchedDisk {
         if extents.iter().any(is_bad) {
             self.failing.insert(token);
         }
-        self.disk.submit(lane, token, job);
     }
 
-    fn poll(&mut self) -> Option<Completion> {
-        let completion = self.disk.poll()?;
+    fn completing(&mut self, completion: Completion) -> Completion {
         let fails = self.failing.remove(&completion.token);
         let result = if fails { Err(io::Error::other("input/output error")) } else { completion.result };
-        Some(Completion { result, ..completion })
-    }
-
-    fn run(&mut self, job: Job) -> io::Result<Done> {
-        self.disk.run(job)
-    }
-
-    fn list(&mut self, directory: &str) -> io::Result<Vec<(String, u64)>> {
-        self.disk.list(directory)
-    }
-
-    fn free_bytes(&mut self) -> io::Result<u64> {
-        self.disk.free_bytes()
-    }
-
-    fn random(&mut self) -> u64 {
-        self.disk.random()
+        Completion { result, ..completion }
     }
 }
