@@ -153,6 +153,8 @@ pub struct Fetch<'a> {
     pub max_wait_ms: u64,
     /// Nothing above the last stable offset, and what was aborted is named.
     pub committed_only: bool,
+    /// The reader knows what it was told before: where the first partitions are enough of an answer, it ends with them.
+    pub incremental: bool,
 }
 
 /// Where to read one partition.
@@ -166,7 +168,7 @@ pub struct FetchFrom {
     pub current_epoch: Option<i32>,
 }
 
-/// What was read of one partition, in the order asked.
+/// What was read of one partition.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Fetched {
     pub failure: Option<crate::LogFailure>,

@@ -167,6 +167,12 @@ impl Store {
         self.logs.get(&id).and_then(|log| log.stream.as_ref()).map_or(0, |stream| stream.durable)
     }
 
+    /// Both: [`Store::stream_end`] and [`Store::stream_next`].
+    #[must_use]
+    pub fn stream_ends(&self, id: LogId) -> (u64, u64) {
+        self.logs.get(&id).and_then(|log| log.stream.as_ref()).map_or((0, 0), |stream| (stream.durable, stream.next))
+    }
+
     /// The offset of the first record that there may still be.
     #[must_use]
     pub fn stream_start(&self, id: LogId) -> u64 {

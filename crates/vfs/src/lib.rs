@@ -52,7 +52,8 @@ pub enum Job {
     /// (its old content stays). Fails without a trace where the disk is full.
     Allocate { path: Path, size: u64, recycle: Option<Path> },
     /// Write the parts one after another from `offset` on; then `fdatasync` where `sync` is set. `cached`: they will be
-    /// read soon, so that the system's page cache should have them. Otherwise they may go around it.
+    /// read soon, so that the system's page cache should have them. Otherwise they may go around it. A file that was
+    /// allocated is written from its beginning on: what lies behind all that was written may be overwritten with zeros.
     Write { path: Path, offset: u64, parts: Vec<Bytes>, sync: bool, cached: bool },
     /// Read a part of a file. Fewer bytes come back only where the file ends.
     Read(Extent),

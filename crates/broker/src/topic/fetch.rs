@@ -35,6 +35,10 @@ pub(crate) struct WaitingFetch {
     min_bytes: usize,
     max_bytes: usize,
     committed_only: bool,
+    incremental: bool,
+    found: Found,
+    /// It hears of every partition; before, only of those that the disk was asked for.
+    hears_all: bool,
     /// When it is answered with whatever there is, in [`Now::mono_ms`].
     until_ms: u64,
     /// Its key in `Topics::due`.
@@ -44,8 +48,37 @@ pub(crate) struct WaitingFetch {
 impl WaitingFetch {
     /// The question; how long it waits stands beside it.
     fn asked(&self) -> Fetch<'_> {
-        let WaitingFetch { ref partitions, min_bytes, max_bytes, committed_only, .. } = *self;
-        Fetch { partitions, min_bytes, max_bytes, max_wait_ms: 0, committed_only }
+        let WaitingFetch { ref partitions, min_bytes, max_bytes, committed_only, incremental, .. } = *self;
+        Fetch { partitions, min_bytes, max_bytes, max_wait_ms: 0, committed_only, incremental }
+    }
+}
+
+/// What a fetch has found so far.
+#[derive(Default)]
+struct Found {
+    /// Where each partition lies.
+    logs: Vec<Result<LogId, LogFailure>>,
+    /// Of the partitions that were looked at: the first ones.
+    fetched: Vec<Fetched>,
+    bytes: usize,
+    /// Bytes that may still be read.
+    left: usize,
+    failed: bool,
+    /// Partitions that the disk is asked for.
+    soon: Vec<usize>,
+    /// From this one on partitions were not read, for there was enough before them.
+    next: usize,
+}
+
+impl Found {
+    fn is_enough(&self, fetch: &Fetch<'_>) -> bool {
+        let least = usize::from(!self.soon.is_empty());
+        self.failed || self.bytes >= fetch.min_bytes.min(fetch.max_bytes).max(least)
+    }
+
+    /// Nothing more is read at this time.
+    fn is_full(&self) -> bool {
+        self.soon.len() >= READS_MAX || (self.left == 0 && self.bytes > 0)
     }
 }
 
@@ -114,80 +147,136 @@ fn check_epoch(current: Option<i32>) -> Result<(), LogFailure> {
 impl Broker {
     pub(crate) fn fetch(&mut self, id: SessionId, fetch: &Fetch<'_>, now: Now) -> Reply {
         let until_ms = now.mono_ms.saturating_add(fetch.max_wait_ms);
-        if let Some(fetched) = self.try_fetch(fetch, until_ms, now) {
+        let mut found = Found { logs: self.topics.partition_logs(fetch.partitions), ..Found::default() };
+        if let Some(fetched) = self.try_fetch(fetch, &mut found, until_ms, now) {
             return Reply::Fetched(fetched);
         }
-        let waiting = WaitingFetch {
+        let mut waiting = WaitingFetch {
             partitions: fetch.partitions.into(),
             min_bytes: fetch.min_bytes,
             max_bytes: fetch.max_bytes,
             committed_only: fetch.committed_only,
+            incremental: fetch.incremental,
+            found,
+            hears_all: false,
             until_ms,
             due_ms: until_ms,
         };
-        for from in &waiting.partitions {
-            if let Ok(log) = self.topics.partition_log(from.topic.as_ref(), from.partition)
-                && let Some(partition) = self.topics.partitions.get_mut(&log)
-            {
-                partition.waiting.insert(id);
-            }
-        }
+        self.hear_of(id, &mut waiting);
         self.topics.due.insert((until_ms, id));
         self.topics.waiting.insert(id, Waiting::Fetch(waiting));
         Reply::Pending
     }
 
-    /// Read what is there; `None`: wait.
-    fn try_fetch(&mut self, fetch: &Fetch<'_>, until_ms: u64, now: Now) -> Option<Vec<Fetched>> {
-        let mut all = Vec::with_capacity(fetch.partitions.len());
-        let mut left = fetch.max_bytes;
-        let (mut bytes, mut failed, mut reads) = (0, false, 0);
-        for from in fetch.partitions {
-            let mut fetched = Fetched { high_watermark: -1, last_stable: -1, log_start: -1, ..Fetched::default() };
-            let may_read = reads < READS_MAX;
-            // Of many partitions each has its turn long after what was read ahead for it is forgotten.
-            let asked = Asked {
-                most: if may_read { from.max_bytes.min(left) } else { 0 },
-                first: may_read && bytes == 0,
-                read_ahead: fetch.partitions.len() <= READS_MAX,
-            };
-            match self.read_partition(from, fetch.committed_only, asked, &mut fetched) {
-                Ok(Read::Done) => {}
-                Ok(Read::Soon) => reads += 1,
-                Err(failure) => {
-                    fetched.failure = Some(failure);
-                    failed = true;
-                }
-            }
-            let read = fetched.bytes();
-            bytes += read;
-            // What was aborted counts too: a client may name one partition very often.
-            left = left.saturating_sub(read + size_of_val(&fetched.aborted[..]));
-            all.push(fetched);
+    /// Have a fetch woken by what it waits for.
+    fn hear_of(&mut self, id: SessionId, fetch: &mut WaitingFetch) {
+        if fetch.hears_all {
+            return;
         }
-        let soon = reads > 0;
-        let until_ms = if soon && bytes == 0 { until_ms.saturating_add(DISK_PATIENCE_MS) } else { until_ms };
-        let enough = failed || bytes >= fetch.min_bytes.min(fetch.max_bytes).max(usize::from(soon));
-        (enough || now.mono_ms >= until_ms).then_some(all)
+        fetch.hears_all = fetch.found.soon.is_empty();
+        let mut hear = |log: &Result<LogId, LogFailure>| {
+            if let Some(partition) = log.ok().and_then(|log| self.topics.partitions.get_mut(&log)) {
+                partition.waiting.insert(id);
+            }
+        };
+        let Found { logs, soon, .. } = &fetch.found;
+        if fetch.hears_all { logs.iter().for_each(hear) } else { soon.iter().for_each(|at| hear(&logs[*at])) }
+    }
+
+    /// Read what is there; `None`: wait.
+    fn try_fetch(&mut self, fetch: &Fetch<'_>, found: &mut Found, until_ms: u64, now: Now) -> Option<Vec<Fetched>> {
+        if !found.soon.is_empty() {
+            self.look_again(fetch, found);
+        }
+        if found.fetched.is_empty() || (found.soon.is_empty() && !found.is_enough(fetch)) {
+            self.look_at_all(fetch, found);
+        }
+        let disk = !found.soon.is_empty() && found.bytes == 0;
+        let until_ms = if disk { until_ms.saturating_add(DISK_PATIENCE_MS) } else { until_ms };
+        let done = found.is_enough(fetch) || now.mono_ms >= until_ms;
+        // Where anything may change what is found, all is looked at again.
+        let fetched = if done || found.soon.is_empty() { std::mem::take(&mut found.fetched) } else { Vec::new() };
+        done.then_some(fetched)
+    }
+
+    fn look_at_all(&mut self, fetch: &Fetch<'_>, found: &mut Found) {
+        let logs = std::mem::take(&mut found.logs);
+        *found = Found { logs, left: fetch.max_bytes, ..Found::default() };
+        self.look_on(fetch, found);
+        if !fetch.incremental {
+            for at in found.next..fetch.partitions.len() {
+                let fetched = self.look_at(at, fetch, found);
+                found.fetched.push(fetched);
+            }
+        }
+    }
+
+    /// Look at what the disk was asked for, and at what follows.
+    fn look_again(&mut self, fetch: &Fetch<'_>, found: &mut Found) {
+        for at in std::mem::take(&mut found.soon) {
+            found.fetched[at] = self.look_at(at, fetch, found);
+        }
+        self.look_on(fetch, found);
+    }
+
+    /// Look at partitions that were not read yet while there is room.
+    fn look_on(&mut self, fetch: &Fetch<'_>, found: &mut Found) {
+        while !found.is_full() && found.next < fetch.partitions.len() {
+            let fetched = self.look_at(found.next, fetch, found);
+            match found.fetched.get_mut(found.next) {
+                Some(before) => *before = fetched,
+                None => found.fetched.push(fetched),
+            }
+            found.next += 1;
+        }
+    }
+
+    fn look_at(&mut self, at: usize, fetch: &Fetch<'_>, found: &mut Found) -> Fetched {
+        let from = &fetch.partitions[at];
+        let may_read = found.soon.len() < READS_MAX;
+        // Of many partitions each has its turn long after what was read ahead for it is forgotten.
+        let asked = Asked {
+            most: if may_read { from.max_bytes.min(found.left) } else { 0 },
+            first: may_read && found.bytes == 0,
+            read_ahead: fetch.partitions.len() <= READS_MAX,
+        };
+        let mut fetched = Fetched { high_watermark: -1, last_stable: -1, log_start: -1, ..Fetched::default() };
+        match found.logs[at].and_then(|log| self.read_partition(log, from, fetch.committed_only, asked, &mut fetched)) {
+            Ok(Read::Done) => {}
+            Ok(Read::Soon) => found.soon.push(at),
+            Err(failure) => {
+                fetched.failure = Some(failure);
+                found.failed = true;
+            }
+        }
+        let read = fetched.bytes();
+        found.bytes += read;
+        // What was aborted counts too: a client may name one partition very often.
+        found.left = found.left.saturating_sub(read + size_of_val(&fetched.aborted[..]));
+        fetched
     }
 
     fn read_partition(
         &mut self,
+        log: LogId,
         from: &FetchFrom,
         committed_only: bool,
         asked: Asked,
         fetched: &mut Fetched,
     ) -> Result<Read, LogFailure> {
-        let log = self.topics.partition_log(from.topic.as_ref(), from.partition)?;
-        let Some(partition) = self.topics.partitions.get(&log) else { return Err(LogFailure::UnknownTopic) };
+        let Some(partition) = self.topics.partitions.get(&log) else {
+            // It was deleted meanwhile.
+            self.topics.partition_log(from.topic.as_ref(), from.partition)?;
+            return Err(LogFailure::UnknownTopic);
+        };
         check_epoch(from.current_epoch)?;
-        let high = if planted::is(Bug::UnsyncedShown) { self.store.stream_next(log) } else { self.store.stream_end(log) };
+        let (durable, next) = self.store.stream_ends(log);
+        let high = if planted::is(Bug::UnsyncedShown) { next } else { durable };
         let stable = partition.last_stable(high);
         fetched.high_watermark = high as i64;
         fetched.last_stable = stable as i64;
         fetched.log_start = partition.start as i64;
         // What was appended and is not durable yet exists, but is not shown.
-        let next = self.store.stream_next(log);
         let offset = u64::try_from(from.offset).map_err(|_| LogFailure::OffsetOutOfRange)?;
         if offset < partition.start || offset > next {
             return Err(LogFailure::OffsetOutOfRange);
@@ -360,7 +449,10 @@ impl Broker {
             let Some(mut waiting) = self.topics.waiting.remove(&id) else { continue };
             let answer = match &mut waiting {
                 Waiting::Fetch(fetch) => {
-                    self.try_fetch(&fetch.asked(), fetch.until_ms, now).map(|fetched| Ok(Reply::Fetched(fetched)))
+                    let mut found = std::mem::take(&mut fetch.found);
+                    let fetched = self.try_fetch(&fetch.asked(), &mut found, fetch.until_ms, now);
+                    fetch.found = found;
+                    fetched.map(|fetched| Ok(Reply::Fetched(fetched)))
                 }
                 Waiting::List(list) => match self.try_list(list) {
                     Ok(Listed::Found(found)) => Some(Ok(Reply::Offset(found))),
@@ -373,13 +465,14 @@ impl Broker {
                 },
             };
             let Some(answer) = answer else {
-                // Its time may be over while the disk is still reading.
-                if let Waiting::Fetch(fetch) = &mut waiting
-                    && fetch.until_ms <= now.mono_ms
-                {
-                    self.topics.due.remove(&(fetch.due_ms, id));
-                    fetch.due_ms = now.mono_ms + DISK_RETRY_MS;
-                    self.topics.due.insert((fetch.due_ms, id));
+                if let Waiting::Fetch(fetch) = &mut waiting {
+                    self.hear_of(id, fetch);
+                    // Its time may be over while the disk is still reading.
+                    if fetch.until_ms <= now.mono_ms {
+                        self.topics.due.remove(&(fetch.due_ms, id));
+                        fetch.due_ms = now.mono_ms + DISK_RETRY_MS;
+                        self.topics.due.insert((fetch.due_ms, id));
+                    }
                 }
                 self.topics.waiting.insert(id, waiting);
                 continue;
@@ -410,13 +503,10 @@ impl Broker {
             Waiting::List(list) => forget(list.log),
             Waiting::Fetch(fetch) => {
                 self.topics.due.remove(&(fetch.due_ms, id));
-                for from in &fetch.partitions {
-                    if let Ok(log) = self.topics.partition_log(from.topic.as_ref(), from.partition)
-                        && let Some(partition) = self.topics.partitions.get_mut(&log)
-                    {
-                        partition.waiting.remove(&id);
-                    }
-                }
+                let logs = &fetch.found.logs;
+                // The disk is asked for none behind that.
+                let heard = if fetch.hears_all { logs } else { &logs[..fetch.found.next] };
+                heard.iter().flatten().copied().for_each(forget);
             }
         }
     }

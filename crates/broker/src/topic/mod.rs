@@ -32,7 +32,7 @@ use std::sync::Arc;
 use foldhash::fast::RandomState;
 use model::planted::{self, Bug};
 use model::record::BatchHead;
-use model::topic::{ConfigChange, ConfigOf, CreateTopic, TopicId, TopicInfo, TopicRef};
+use model::topic::{ConfigChange, ConfigOf, CreateTopic, FetchFrom, TopicId, TopicInfo, TopicRef};
 use model::{Failure, LogFailure, Lsn, Now, Reply, SessionId, limits};
 use storage::LogId;
 
@@ -83,6 +83,12 @@ pub(crate) struct Topic {
     pub settings: Settings,
 }
 
+impl Topic {
+    fn log(&self, partition: u32) -> Result<LogId, LogFailure> {
+        self.partitions.get(partition as usize).copied().ok_or(LogFailure::UnknownTopic)
+    }
+}
+
 /// All topics. They belong to the virtual host `/`.
 #[derive(Default)]
 pub(crate) struct Topics {
@@ -117,11 +123,24 @@ impl Topics {
     }
 
     pub fn partition_log(&self, topic: TopicRef<'_>, partition: u32) -> Result<LogId, LogFailure> {
-        let topic = match topic {
-            TopicRef::Name(name) => self.names.get(name).ok_or(LogFailure::UnknownTopic)?,
-            TopicRef::Id(id) => self.ids.get(&id).and_then(|name| self.names.get(name)).ok_or(LogFailure::UnknownTopicId)?,
-        };
-        topic.partitions.get(partition as usize).copied().ok_or(LogFailure::UnknownTopic)
+        self.topic(topic)?.log(partition)
+    }
+
+    /// The log of each partition.
+    pub fn partition_logs(&self, partitions: &[FetchFrom]) -> Vec<Result<LogId, LogFailure>> {
+        let mut logs = Vec::with_capacity(partitions.len());
+        for of in partitions.chunk_by(|a, b| a.topic == b.topic) {
+            let Some(topic) = of.first().map(|first| self.topic(first.topic.as_ref())) else { continue };
+            logs.extend(of.iter().map(|from| topic?.log(from.partition)));
+        }
+        logs
+    }
+
+    fn topic(&self, topic: TopicRef<'_>) -> Result<&Topic, LogFailure> {
+        match topic {
+            TopicRef::Name(name) => self.names.get(name).ok_or(LogFailure::UnknownTopic),
+            TopicRef::Id(id) => self.ids.get(&id).and_then(|name| self.names.get(name)).ok_or(LogFailure::UnknownTopicId),
+        }
     }
 
     pub fn settings_of(&self, log: LogId) -> Option<&Settings> {

@@ -144,7 +144,14 @@ impl World {
 
     fn fetch(&mut self, topic: &str, offset: i64, committed_only: bool) -> Fetched {
         let partitions = [from(topic, 0, offset)];
-        let fetch = Fetch { partitions: &partitions, min_bytes: 0, max_bytes: 1 << 20, max_wait_ms: 0, committed_only };
+        let fetch = Fetch {
+            partitions: &partitions,
+            min_bytes: 0,
+            max_bytes: 1 << 20,
+            max_wait_ms: 0,
+            committed_only,
+            incremental: false,
+        };
         let reply = match self.ask(Request::Fetch(fetch)).unwrap() {
             Reply::Pending => self.answer().unwrap(),
             reply => reply,

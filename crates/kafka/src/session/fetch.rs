@@ -98,6 +98,7 @@ impl Reading {
                 let new = FetchSession::new(new_id, version >= BY_ID, &reading.asked);
                 // One that would take too much is declined: the client names everything each time.
                 if !new.is_too_large() {
+                    reading.asked = new.partitions();
                     reading.session_id = new.id;
                     *session = Some(new);
                 }
@@ -129,20 +130,23 @@ impl Reading {
             max_bytes: self.max_bytes,
             max_wait_ms: self.max_wait_ms,
             committed_only: self.committed_only,
+            incremental: self.incremental,
         })
     }
 
     /// Append the response's body.
     pub fn respond(&self, answer: Answer, session: &mut Option<FetchSession>, frame: &mut Frame) {
         let mut fetched = match answer {
-            Ok(Reply::Fetched(fetched)) if fetched.len() == self.asked.len() => fetched,
+            Ok(Reply::Fetched(fetched)) if fetched.len() == self.asked.len() || self.incremental => fetched,
             Ok(_) => return answer_nothing(errors::MISMATCH, 0, self.version, frame),
             Err(failure) => return answer_nothing(errors::code(&failure), 0, self.version, frame),
         };
-        let mut session = session.as_mut().filter(|session| session.id == self.session_id && self.session_id != 0);
+        let session = session.as_mut().filter(|session| session.id == self.session_id && self.session_id != 0);
+        let news = session.map(|session| session.note(&fetched)).filter(|_| self.incremental);
         let mut told: Vec<(&FetchFrom, &mut Fetched)> = self.asked.iter().zip(&mut fetched).collect();
-        if let Some(session) = &mut session {
-            told.retain(|(from, fetched)| session.note(from, fetched) || !self.incremental);
+        if let Some(news) = news {
+            let mut news = news.into_iter();
+            told.retain(|_| news.next().unwrap_or(true));
         }
         let response = Response { session_id: self.session_id, ..Response::default() };
         let topics = told.chunk_by(|(a, _), (b, _)| a.topic == b.topic).count();
@@ -289,16 +293,23 @@ impl FetchSession {
         behind.chain(before).map(|(_, remembered)| remembered.from.clone()).collect()
     }
 
-    /// A partition was read. Returns whether there is something to say about it.
-    fn note(&mut self, from: &FetchFrom, fetched: &Fetched) -> bool {
-        let key = (from.topic.clone(), from.partition);
-        let Some(remembered) = self.partitions.get_mut(&key) else { return true };
-        let now = (fetched.high_watermark, fetched.log_start);
-        let news = !fetched.batches.is_empty() || fetched.failure.is_some() || remembered.told != now;
-        // After an error the client is told how things stand, even where they are as before.
-        remembered.told = if fetched.failure.is_some() { (-1, -1) } else { now };
-        if !fetched.batches.is_empty() {
-            self.last = Some(key);
+    /// The first ones of [`FetchSession::partitions`] were read. Returns of which there is something to say.
+    fn note(&mut self, fetched: &[Fetched]) -> Vec<bool> {
+        let last = self.last.clone();
+        let behind = (last.as_ref().map_or(Bound::Unbounded, Bound::Excluded), Bound::Unbounded);
+        let before = (Bound::Unbounded, last.as_ref().map_or(Bound::Unbounded, Bound::Included));
+        let mut news = Vec::with_capacity(fetched.len());
+        for range in [behind, before] {
+            let rest = &fetched[news.len()..];
+            for ((key, remembered), fetched) in self.partitions.range_mut(range).zip(rest) {
+                let now = (fetched.high_watermark, fetched.log_start);
+                news.push(!fetched.batches.is_empty() || fetched.failure.is_some() || remembered.told != now);
+                // After an error the client is told how things stand, even where they are as before.
+                remembered.told = if fetched.failure.is_some() { (-1, -1) } else { now };
+                if !fetched.batches.is_empty() {
+                    self.last = Some(key.clone());
+                }
+            }
         }
         news
     }

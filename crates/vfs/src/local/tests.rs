@@ -1,5 +1,6 @@
 //! The real file system, in a temporary directory.
 
+use std::ops::Range;
 use std::sync::mpsc;
 
 use bytes::Bytes;
@@ -195,4 +196,44 @@ fn a_file_system_that_knows_no_direct_writes_is_asked_once() {
     worker.run(write, &mut direct::Buffer::default()).unwrap();
     let found = worker.run(read("a", 0, 9000), &mut direct::Buffer::default()).unwrap().into_bytes();
     assert_eq!(found, [[0; 4096], [7; 4096]].concat());
+}
+
+#[test]
+fn small_writes_find_zeros_and_nothing_is_filled_over_what_was_written() {
+    const SIZE: u64 = 4 * 1024 * 1024;
+    const MIB: u64 = 1024 * 1024;
+    let dir = tempfile::tempdir().unwrap();
+    let worker = Worker::new(dir.path());
+    let mut buffer = direct::Buffer::default();
+    let mut allocate = |path: &str, recycle: Option<&str>| {
+        let recycle = recycle.map(str::to_owned);
+        worker.run(Job::Allocate { path: path.into(), size: SIZE, recycle }, &mut buffer).unwrap();
+    };
+    let ahead = |path: &str, part: Range<u64>, sync| {
+        let ahead = worker.room_ahead(path, part.clone(), sync);
+        assert_eq!(ahead.start, part.end);
+        ahead.end - ahead.start
+    };
+    allocate("a", None);
+    assert_eq!(ahead("a", 0..4096, true), MIB - 4096);
+    assert_eq!(ahead("a", 4096..MIB, true), 0, "it is filled");
+    assert_eq!(ahead("a", MIB..2 * MIB, true), 0, "a large write");
+    assert_eq!(ahead("a", 2 * MIB..2 * MIB + 4096, false), 0, "no sync will wait");
+    assert_eq!(ahead("a", 0..4096, true), 0, "before the end of what is written");
+    assert_eq!(ahead("a", 2 * MIB + 4096..2 * MIB + 8192, true), MIB - 8192);
+    allocate("b", Some("a"));
+    assert_eq!(ahead("a", 0..4096, true), 0, "of another process, or gone");
+    assert_eq!(ahead("b", 0..3 * MIB, true), 0, "what it held when it had the other name");
+    assert_eq!(ahead("b", 3 * MIB + 4095..3 * MIB + 4096, true), MIB - 4096);
+    assert!(worker.reserved().is_empty(), "it is written to its end");
+
+    allocate("c", None);
+    let mut write = |offset, byte, len, sync| {
+        let parts = vec![Bytes::from(vec![byte; len])];
+        worker.run(Job::Write { path: "c".into(), offset, parts, sync, cached: !sync }, &mut buffer).unwrap();
+    };
+    write(4096, 1, 8192, false);
+    write(0, 2, 4096, true);
+    let found = worker.run(read("c", 0, 16384), &mut direct::Buffer::default()).unwrap().into_bytes();
+    assert_eq!(found, [[2; 4096], [1; 4096], [1; 4096], [0; 4096]].concat());
 }

@@ -1,7 +1,9 @@
 //! How each job is done on the real file system.
 
+use std::collections::HashMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, IoSlice};
+use std::ops::Range;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -17,6 +19,11 @@ use crate::{Done, Extent, Job};
 const GATHER_GAP_BYTES: u64 = 4096;
 /// The most that is read together.
 const GATHER_READ_BYTES_MAX: u64 = 1024 * 1024;
+
+/// Room that is filled with zeros ahead of small writes.
+const AHEAD_BYTES: u64 = 1024 * 1024;
+/// Writes as large as this are better off without: writing zeros takes longer than the metadata they save.
+const LARGE_WRITE_BYTES: u64 = AHEAD_BYTES / 2;
 
 /// Files kept open.
 const OPEN_FILES_MAX: usize = 64;
@@ -40,6 +47,14 @@ struct OpenFile {
     file: Arc<File>,
 }
 
+/// A file whose blocks the file system has set aside. The first write of a block changes metadata too, which a sync
+/// waits for.
+pub(super) struct Reserved {
+    /// Written up to here.
+    written: u64,
+    size: u64,
+}
+
 pub(super) struct Worker {
     root: PathBuf,
     /// The file system does not let one write around the page cache.
@@ -48,19 +63,24 @@ pub(super) struct Worker {
     /// everywhere and its space comes back. Held while a file is opened too, or a lane could bring back a
     /// file that the other has just replaced.
     open: Mutex<Vec<OpenFile>>,
+    /// Those that this process has made and not written to their end yet, by path.
+    reserved: Mutex<HashMap<String, Reserved>>,
 }
 
 impl Worker {
     pub fn new(root: &Path) -> Worker {
-        Worker { root: root.to_owned(), no_direct: AtomicBool::new(false), open: Mutex::new(Vec::new()) }
+        Worker { root: root.to_owned(), no_direct: AtomicBool::new(false), open: Mutex::default(), reserved: Mutex::default() }
     }
 
     /// `buffer`: of the thread that does the job, for all its jobs.
     pub fn run(&self, job: Job, buffer: &mut direct::Buffer) -> io::Result<Done> {
         match job {
-            Job::Allocate { path, size, recycle } => self.allocate(&path, size, recycle).map(|()| Done::Ok),
+            Job::Allocate { path, size, recycle } => self.allocate(&path, size, recycle, buffer).map(|()| Done::Ok),
             Job::Write { path, offset, parts, sync, cached } => {
-                if !sync || cached || !self.write_directly(&path, offset, &parts, buffer)? {
+                let len = parts.iter().map(|part| part.len() as u64).sum::<u64>();
+                let ahead = self.room_ahead(&path, offset..offset + len, sync);
+                self.fill(&path, ahead, buffer)?;
+                if !sync || cached || !self.write_directly(&path, offset..offset + len, &parts, buffer)? {
                     let file = self.file(&path, Way::Cached)?;
                     write_parts(&file, offset, &parts)?;
                     if sync {
@@ -72,7 +92,7 @@ impl Worker {
             Job::Read(extent) => self.read(&extent).map(Done::Bytes),
             Job::Gather(extents) => self.gather(&extents).map(Done::Parts),
             Job::Replace { path, parts } => {
-                self.create(&path, |file, _| write_parts(file, 0, &parts))?;
+                self.create(&path, |file| write_parts(file, 0, &parts))?;
                 Ok(Done::Ok)
             }
             Job::Remove { path } => self.remove(&path).map(|()| Done::Ok),
@@ -112,15 +132,37 @@ impl Worker {
         Ok(())
     }
 
+    /// What is to be filled with zeros before that part of a file is written, so that later syncs have no metadata to write.
+    pub(super) fn room_ahead(&self, path: &str, part: Range<u64>, sync: bool) -> Range<u64> {
+        let mut reserved = self.reserved();
+        let nothing = part.end..part.end;
+        let Some(file) = reserved.get_mut(path).filter(|file| file.written < part.end) else { return nothing };
+        let small = sync && part.end - part.start < LARGE_WRITE_BYTES;
+        let end = if small { part.end.next_multiple_of(AHEAD_BYTES).min(file.size) } else { part.end };
+        file.written = end;
+        if end >= file.size {
+            reserved.remove(path);
+        }
+        part.end..end
+    }
+
+    fn fill(&self, path: &str, part: Range<u64>, buffer: &mut direct::Buffer) -> io::Result<()> {
+        let directly = direct::fits(&part)
+            && self.directly(|| direct::write_zeros(&*self.file(path, Way::Direct)?, part.clone(), buffer))?;
+        if directly || part.is_empty() {
+            return Ok(());
+        }
+        direct::write_zeros(&*self.file(path, Way::Cached)?, part, buffer)
+    }
+
     /// Write around the page cache and sync, if that can be done.
-    fn write_directly(&self, path: &str, offset: u64, parts: &[Bytes], buffer: &mut direct::Buffer) -> io::Result<bool> {
-        let len = parts.iter().map(|part| part.len() as u64).sum();
-        if !direct::fits(offset, len) {
+    fn write_directly(&self, path: &str, part: Range<u64>, parts: &[Bytes], buffer: &mut direct::Buffer) -> io::Result<bool> {
+        if !direct::fits(&part) {
             return Ok(false);
         }
         self.directly(|| {
             let file = self.file(path, Way::Direct)?;
-            direct::write_parts(&file, offset, parts, buffer)?;
+            direct::write_parts(&file, part.start, parts, buffer)?;
             file.sync_data()
         })
     }
@@ -138,6 +180,10 @@ impl Worker {
             }
             done => done.map(|()| true),
         }
+    }
+
+    pub(super) fn reserved(&self) -> MutexGuard<'_, HashMap<String, Reserved>> {
+        self.reserved.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn open_files(&self) -> MutexGuard<'_, Vec<OpenFile>> {
@@ -217,7 +263,7 @@ impl Worker {
         Ok(parts)
     }
 
-    fn allocate(&self, path: &str, size: u64, recycle: Option<String>) -> io::Result<()> {
+    fn allocate(&self, path: &str, size: u64, recycle: Option<String>, buffer: &mut direct::Buffer) -> io::Result<()> {
         if let Some(old) = recycle {
             let from = self.root.join(&old);
             if fs::metadata(&from).is_ok_and(|found| found.is_file() && found.len() == size) {
@@ -225,6 +271,11 @@ impl Worker {
                 fs::rename(&from, &to)?;
                 self.forget(&old);
                 self.forget(path);
+                let mut reserved = self.reserved();
+                if let Some(file) = reserved.remove(&old) {
+                    reserved.insert(path.to_owned(), file);
+                }
+                drop(reserved);
                 sync_directory_of(&to)?;
                 if from.parent() != to.parent() {
                     sync_directory_of(&from)?;
@@ -232,30 +283,30 @@ impl Worker {
                 return Ok(());
             }
         }
-        self.create(path, |file, partial| {
-            // Tells at once whether there is room. Not all file systems know it.
-            match rustix::fs::fallocate(file, FallocateFlags::empty(), 0, size) {
-                Ok(()) | Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS | rustix::io::Errno::INVAL) => {}
-                Err(error) => return Err(error.into()),
+        // Tells at once whether there is room. Not all file systems know it.
+        let mut reserved = true;
+        self.create(path, |file| match rustix::fs::fallocate(file, FallocateFlags::empty(), 0, size) {
+            Ok(()) => Ok(()),
+            Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS | rustix::io::Errno::INVAL) => {
+                reserved = false;
+                direct::write_zeros(file, 0..size, buffer)
             }
-            // Zeros must be written all the same: a block that was only reserved costs its first write a
-            // change of metadata, and every fdatasync of the journal would wait for that.
-            let zeros = || direct::write_zeros(&options(Way::Direct).open(partial)?, size);
-            if direct::fits(0, size) && self.directly(zeros)? {
-                return Ok(());
-            }
-            direct::write_zeros(file, size)
-        })
+            Err(error) => Err(error.into()),
+        })?;
+        if reserved {
+            self.reserved().insert(path.to_owned(), Reserved { written: 0, size });
+        }
+        Ok(())
     }
 
-    /// A new file that is there complete or not at all. `fill` gets it, and where it lies meanwhile.
-    fn create(&self, path: &str, fill: impl FnOnce(&File, &Path) -> io::Result<()>) -> io::Result<()> {
+    /// A new file that is there complete or not at all.
+    fn create(&self, path: &str, fill: impl FnOnce(&File) -> io::Result<()>) -> io::Result<()> {
         let target = self.prepare(path)?;
         let mut partial = target.clone().into_os_string();
         partial.push(PARTIAL);
         let partial = PathBuf::from(partial);
         let made = options(Way::Cached).create(true).truncate(true).open(&partial).and_then(|file| {
-            fill(&file, &partial)?;
+            fill(&file)?;
             file.sync_all()?;
             fs::rename(&partial, &target)
         });
@@ -271,6 +322,7 @@ impl Worker {
         let target = self.root.join(path);
         let removed = fs::remove_file(&target);
         self.forget(path);
+        self.reserved().remove(path);
         match removed {
             Ok(()) => sync_directory_of(&target),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),

@@ -31,7 +31,8 @@ fn pitfall_02_the_first_batch_is_returned_whatever_its_size() {
     world.settle();
     for (max_bytes, partition_max) in [(1, 1 << 20), (1 << 20, 1), (1, 0), (0, 1 << 20)] {
         let partitions = [FetchFrom { max_bytes: partition_max, ..from("t", 0, 0) }];
-        let fetch = Fetch { partitions: &partitions, min_bytes: 1, max_bytes, max_wait_ms: 0, committed_only: false };
+        let fetch =
+            Fetch { partitions: &partitions, min_bytes: 1, max_bytes, max_wait_ms: 0, committed_only: false, incremental: false };
         let Reply::Fetched(fetched) = world.ask(Request::Fetch(fetch)).unwrap() else { panic!("at once") };
         assert_eq!(fetched[0].batches.len(), 1, "{max_bytes} {partition_max}");
     }
@@ -44,8 +45,14 @@ fn pitfall_03_a_fetch_waits_for_the_sum_of_its_partitions() {
     world.create("u", 1, &[]);
     let size = batch(&["a"], T0, None, 0).len();
     let partitions = [from("t", 0, 0), from("u", 0, 0)];
-    let fetch =
-        || Fetch { partitions: &partitions, min_bytes: 2 * size, max_bytes: 1 << 20, max_wait_ms: 500, committed_only: false };
+    let fetch = || Fetch {
+        partitions: &partitions,
+        min_bytes: 2 * size,
+        max_bytes: 1 << 20,
+        max_wait_ms: 500,
+        committed_only: false,
+        incremental: false,
+    };
     assert_eq!(world.ask(Request::Fetch(fetch())).unwrap(), Reply::Pending);
     world.produce("t", &batch(&["a"], T0, None, 0)).unwrap();
     world.settle();
@@ -55,8 +62,14 @@ fn pitfall_03_a_fetch_waits_for_the_sum_of_its_partitions() {
     assert_eq!(fetched.iter().map(|fetched| fetched.batches.len()).collect::<Vec<_>>(), [1, 1]);
     // Time is up: what there is.
     let partitions = [from("t", 0, 1), from("u", 0, 0)];
-    let fetch =
-        Fetch { partitions: &partitions, min_bytes: 2 * size, max_bytes: 1 << 20, max_wait_ms: 500, committed_only: false };
+    let fetch = Fetch {
+        partitions: &partitions,
+        min_bytes: 2 * size,
+        max_bytes: 1 << 20,
+        max_wait_ms: 500,
+        committed_only: false,
+        incremental: false,
+    };
     assert_eq!(world.ask(Request::Fetch(fetch)).unwrap(), Reply::Pending);
     world.settle();
     assert!(world.told.answers.is_empty());
@@ -66,12 +79,26 @@ fn pitfall_03_a_fetch_waits_for_the_sum_of_its_partitions() {
     assert_eq!(fetched.iter().map(|fetched| fetched.batches.len()).collect::<Vec<_>>(), [0, 1]);
     // An error of one of them is answered at once.
     let partitions = [from("t", 0, 1), from("no", 0, 0)];
-    let fetch = Fetch { partitions: &partitions, min_bytes: 9, max_bytes: 9, max_wait_ms: 500, committed_only: false };
+    let fetch = Fetch {
+        partitions: &partitions,
+        min_bytes: 9,
+        max_bytes: 9,
+        max_wait_ms: 500,
+        committed_only: false,
+        incremental: false,
+    };
     let Reply::Fetched(fetched) = world.ask(Request::Fetch(fetch)).unwrap() else { panic!() };
     assert_eq!(fetched[1].failure, Some(LogFailure::UnknownTopic));
     // A topic that goes while a fetch waits for it answers too.
     let partitions = [from("t", 0, 1)];
-    let fetch = Fetch { partitions: &partitions, min_bytes: 9, max_bytes: 9, max_wait_ms: 500, committed_only: false };
+    let fetch = Fetch {
+        partitions: &partitions,
+        min_bytes: 9,
+        max_bytes: 9,
+        max_wait_ms: 500,
+        committed_only: false,
+        incremental: false,
+    };
     assert_eq!(world.ask(Request::Fetch(fetch)).unwrap(), Reply::Pending);
     world.ask(Request::DeleteTopic { topic: TopicRef::Name("t") }).unwrap();
     let Reply::Fetched(fetched) = world.answer().unwrap() else { panic!() };
@@ -115,7 +142,14 @@ fn pitfall_06_a_newer_epoch_is_not_known() {
     world.create("t", 1, &[]);
     for (epoch, expected) in [(None, None), (Some(0), None), (Some(1), Some(LogFailure::UnknownLeaderEpoch))] {
         let partitions = [FetchFrom { current_epoch: epoch, ..from("t", 0, 0) }];
-        let fetch = Fetch { partitions: &partitions, min_bytes: 0, max_bytes: 9, max_wait_ms: 0, committed_only: false };
+        let fetch = Fetch {
+            partitions: &partitions,
+            min_bytes: 0,
+            max_bytes: 9,
+            max_wait_ms: 0,
+            committed_only: false,
+            incremental: false,
+        };
         let Reply::Fetched(fetched) = world.ask(Request::Fetch(fetch)).unwrap() else { panic!() };
         assert_eq!(fetched[0].failure, expected);
     }
