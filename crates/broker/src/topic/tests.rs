@@ -134,8 +134,11 @@ impl World {
     }
 
     fn produce(&mut self, topic: &str, records: &[u8]) -> Result<Produced, Failure> {
-        let produce =
-            Produce { topic: TopicRef::Name(topic), partition: 0, records, transactional_id: Some("tx"), implicit: false };
+        self.produce_to(topic, 0, records)
+    }
+
+    fn produce_to(&mut self, topic: &str, partition: u32, records: &[u8]) -> Result<Produced, Failure> {
+        let produce = Produce { topic: TopicRef::Name(topic), partition, records, transactional_id: Some("tx"), implicit: false };
         match self.ask(Request::Produce(produce))? {
             Reply::Produced(produced) => Ok(produced),
             other => panic!("{other:?}"),
@@ -144,20 +147,16 @@ impl World {
 
     fn fetch(&mut self, topic: &str, offset: i64, committed_only: bool) -> Fetched {
         let partitions = [from(topic, 0, offset)];
-        let fetch = Fetch {
-            partitions: &partitions,
-            min_bytes: 0,
-            max_bytes: 1 << 20,
-            max_wait_ms: 0,
-            committed_only,
-            incremental: false,
-        };
+        self.fetched(Fetch { committed_only, ..fetch_of(&partitions) }).remove(0)
+    }
+
+    fn fetched(&mut self, fetch: Fetch<'_>) -> Vec<Fetched> {
         let reply = match self.ask(Request::Fetch(fetch)).unwrap() {
             Reply::Pending => self.answer().unwrap(),
             reply => reply,
         };
-        let Reply::Fetched(mut fetched) = reply else { panic!("{reply:?}") };
-        fetched.remove(0)
+        let Reply::Fetched(fetched) = reply else { panic!("{reply:?}") };
+        fetched
     }
 
     fn list(&mut self, topic: &str, at: OffsetAt, committed_only: bool) -> (i64, i64, i32) {
@@ -194,6 +193,11 @@ impl World {
 
 fn from(topic: &str, partition: u32, offset: i64) -> FetchFrom {
     FetchFrom { topic: TopicKey::Name(Arc::from(topic)), partition, offset, max_bytes: 1 << 20, current_epoch: None }
+}
+
+/// All of these that there is now.
+fn fetch_of(partitions: &[FetchFrom]) -> Fetch<'_> {
+    Fetch { partitions, min_bytes: 0, max_bytes: 1 << 20, max_wait_ms: 0, committed_only: false, incremental: false }
 }
 
 /// A batch of so many records, each of which says its place in the batch, one ms apart.

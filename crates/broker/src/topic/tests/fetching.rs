@@ -31,8 +31,7 @@ fn pitfall_02_the_first_batch_is_returned_whatever_its_size() {
     world.settle();
     for (max_bytes, partition_max) in [(1, 1 << 20), (1 << 20, 1), (1, 0), (0, 1 << 20)] {
         let partitions = [FetchFrom { max_bytes: partition_max, ..from("t", 0, 0) }];
-        let fetch =
-            Fetch { partitions: &partitions, min_bytes: 1, max_bytes, max_wait_ms: 0, committed_only: false, incremental: false };
+        let fetch = Fetch { min_bytes: 1, max_bytes, ..fetch_of(&partitions) };
         let Reply::Fetched(fetched) = world.ask(Request::Fetch(fetch)).unwrap() else { panic!("at once") };
         assert_eq!(fetched[0].batches.len(), 1, "{max_bytes} {partition_max}");
     }
@@ -45,14 +44,7 @@ fn pitfall_03_a_fetch_waits_for_the_sum_of_its_partitions() {
     world.create("u", 1, &[]);
     let size = batch(&["a"], T0, None, 0).len();
     let partitions = [from("t", 0, 0), from("u", 0, 0)];
-    let fetch = || Fetch {
-        partitions: &partitions,
-        min_bytes: 2 * size,
-        max_bytes: 1 << 20,
-        max_wait_ms: 500,
-        committed_only: false,
-        incremental: false,
-    };
+    let fetch = || Fetch { min_bytes: 2 * size, max_wait_ms: 500, ..fetch_of(&partitions) };
     assert_eq!(world.ask(Request::Fetch(fetch())).unwrap(), Reply::Pending);
     world.produce("t", &batch(&["a"], T0, None, 0)).unwrap();
     world.settle();
@@ -62,14 +54,7 @@ fn pitfall_03_a_fetch_waits_for_the_sum_of_its_partitions() {
     assert_eq!(fetched.iter().map(|fetched| fetched.batches.len()).collect::<Vec<_>>(), [1, 1]);
     // Time is up: what there is.
     let partitions = [from("t", 0, 1), from("u", 0, 0)];
-    let fetch = Fetch {
-        partitions: &partitions,
-        min_bytes: 2 * size,
-        max_bytes: 1 << 20,
-        max_wait_ms: 500,
-        committed_only: false,
-        incremental: false,
-    };
+    let fetch = Fetch { min_bytes: 2 * size, max_wait_ms: 500, ..fetch_of(&partitions) };
     assert_eq!(world.ask(Request::Fetch(fetch)).unwrap(), Reply::Pending);
     world.settle();
     assert!(world.told.answers.is_empty());
@@ -79,26 +64,12 @@ fn pitfall_03_a_fetch_waits_for_the_sum_of_its_partitions() {
     assert_eq!(fetched.iter().map(|fetched| fetched.batches.len()).collect::<Vec<_>>(), [0, 1]);
     // An error of one of them is answered at once.
     let partitions = [from("t", 0, 1), from("no", 0, 0)];
-    let fetch = Fetch {
-        partitions: &partitions,
-        min_bytes: 9,
-        max_bytes: 9,
-        max_wait_ms: 500,
-        committed_only: false,
-        incremental: false,
-    };
+    let fetch = Fetch { min_bytes: 9, max_bytes: 9, max_wait_ms: 500, ..fetch_of(&partitions) };
     let Reply::Fetched(fetched) = world.ask(Request::Fetch(fetch)).unwrap() else { panic!() };
     assert_eq!(fetched[1].failure, Some(LogFailure::UnknownTopic));
     // A topic that goes while a fetch waits for it answers too.
     let partitions = [from("t", 0, 1)];
-    let fetch = Fetch {
-        partitions: &partitions,
-        min_bytes: 9,
-        max_bytes: 9,
-        max_wait_ms: 500,
-        committed_only: false,
-        incremental: false,
-    };
+    let fetch = Fetch { min_bytes: 9, max_bytes: 9, max_wait_ms: 500, ..fetch_of(&partitions) };
     assert_eq!(world.ask(Request::Fetch(fetch)).unwrap(), Reply::Pending);
     world.ask(Request::DeleteTopic { topic: TopicRef::Name("t") }).unwrap();
     let Reply::Fetched(fetched) = world.answer().unwrap() else { panic!() };
@@ -142,14 +113,7 @@ fn pitfall_06_a_newer_epoch_is_not_known() {
     world.create("t", 1, &[]);
     for (epoch, expected) in [(None, None), (Some(0), None), (Some(1), Some(LogFailure::UnknownLeaderEpoch))] {
         let partitions = [FetchFrom { current_epoch: epoch, ..from("t", 0, 0) }];
-        let fetch = Fetch {
-            partitions: &partitions,
-            min_bytes: 0,
-            max_bytes: 9,
-            max_wait_ms: 0,
-            committed_only: false,
-            incremental: false,
-        };
+        let fetch = Fetch { max_bytes: 9, ..fetch_of(&partitions) };
         let Reply::Fetched(fetched) = world.ask(Request::Fetch(fetch)).unwrap() else { panic!() };
         assert_eq!(fetched[0].failure, expected);
     }
@@ -207,4 +171,91 @@ fn the_latest_time_is_found_where_it_is_a_markers_or_its_record_is_gone() {
     let log = world.broker.topics.partition_log(TopicRef::Name("u"), 0).unwrap();
     world.broker.store.settle(log, Offset(2));
     assert_eq!(world.list("u", OffsetAt::MaxTimestamp, false), (1, T0 + 5, 0));
+}
+
+/// Of each partition the number of its batches.
+fn batches(fetched: &[Fetched]) -> Vec<usize> {
+    fetched.iter().map(|fetched| fetched.batches.len()).collect()
+}
+
+/// A topic of so many partitions of one batch each, all of which only the disk holds, and the size of a batch.
+fn on_disk(world: &mut World, partitions: u32) -> (Vec<FetchFrom>, usize) {
+    let sent = batch(&["x".repeat(50).as_str(); 20], T0, None, 0);
+    world.create("t", partitions, &[]);
+    for partition in 0..partitions {
+        world.produce_to("t", partition, &sent).unwrap();
+    }
+    world.create("u", 1, &[]);
+    for _ in 0..60 {
+        world.produce("u", &sent).unwrap();
+        world.settle();
+    }
+    ((0..partitions).map(|partition| from("t", partition, 0)).collect(), sent.len())
+}
+
+#[test]
+fn an_incremental_fetch_ends_where_there_is_enough() {
+    let mut world = World::new(51);
+    world.create("t", 6, &[]);
+    let sent = batch(&["a"], T0, None, 0);
+    for partition in [1, 2, 4] {
+        world.produce_to("t", partition, &sent).unwrap();
+    }
+    world.settle();
+    let partitions: Vec<FetchFrom> = (0..6).map(|partition| from("t", partition, 0)).collect();
+    let mut ask = |max_bytes, incremental| {
+        let fetch = Fetch { min_bytes: 1, max_bytes, incremental, ..fetch_of(&partitions) };
+        let Reply::Fetched(fetched) = world.ask(Request::Fetch(fetch)).unwrap() else { panic!("at once") };
+        assert!(fetched.iter().enumerate().all(|(at, fetched)| fetched.high_watermark == i64::from([1, 2, 4].contains(&at))));
+        batches(&fetched)
+    };
+    assert_eq!(ask(2 * sent.len(), false), [0, 1, 1, 0, 0, 0]);
+    assert_eq!(ask(2 * sent.len(), true), [0, 1, 1]);
+    assert_eq!(ask(0, true), [0, 1], "the first batch whatever its size");
+    assert_eq!(ask(1 << 20, true), [0, 1, 1, 0, 1, 0]);
+}
+
+#[test]
+fn what_only_the_disk_holds_is_fetched_a_few_partitions_at_a_time() {
+    const PARTITIONS: u32 = 20;
+    let mut world = World::new(52);
+    let (mut partitions, size) = on_disk(&mut world, PARTITIONS);
+    // As a session does: what was served last is asked for last.
+    let mut requests = 0;
+    while partitions.iter().any(|from| from.offset == 0) {
+        requests += 1;
+        let fetched = world.fetched(Fetch { min_bytes: 1, max_wait_ms: 500, incremental: true, ..fetch_of(&partitions) });
+        assert!(requests > 1 || fetched.len() < 10, "{:?}", batches(&fetched));
+        let served = fetched.iter().rposition(|fetched| !fetched.batches.is_empty()).expect("something each time");
+        for (from, fetched) in partitions.iter_mut().zip(&fetched) {
+            from.offset += fetched.batches.len() as i64 * 20;
+        }
+        partitions.rotate_left(served + 1);
+    }
+    assert!(requests <= PARTITIONS, "{requests} requests");
+    assert!(partitions.iter().all(|from| from.offset == 20), "each once: {partitions:?}");
+
+    // Who waits for more than is asked of the disk at a time gets it too, and so does who names all.
+    for incremental in [true, false] {
+        partitions.iter_mut().for_each(|from| from.offset = 0);
+        let min_bytes = 3 * PARTITIONS as usize / 4 * size;
+        let fetched = world.fetched(Fetch { min_bytes, max_wait_ms: 500, incremental, ..fetch_of(&partitions) });
+        assert!(batches(&fetched).iter().sum::<usize>() * size >= min_bytes, "{:?}", batches(&fetched));
+        assert!(incremental || fetched.len() == PARTITIONS as usize);
+        assert!(fetched.iter().all(|fetched| fetched.high_watermark == 20));
+    }
+    assert!(world.broker.topics.partitions.values().all(|partition| partition.waiting.is_empty()), "nobody waits any more");
+}
+
+#[test]
+fn a_fetch_that_the_disk_could_not_satisfy_hears_of_every_partition() {
+    let mut world = World::new(53);
+    let (partitions, size) = on_disk(&mut world, 6);
+    let fetch = Fetch { min_bytes: 7 * size, max_wait_ms: 500, incremental: true, ..fetch_of(&partitions) };
+    assert_eq!(world.ask(Request::Fetch(fetch)).unwrap(), Reply::Pending);
+    world.settle();
+    assert!(world.told.answers.is_empty(), "there are six batches, and seven are wanted");
+    world.produce_to("t", 5, &batch(&["x".repeat(50).as_str(); 20], T0, None, 0)).unwrap();
+    let Reply::Fetched(fetched) = world.answer().unwrap() else { panic!() };
+    assert_eq!(batches(&fetched), [1, 1, 1, 1, 1, 2]);
 }

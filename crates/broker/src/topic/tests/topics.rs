@@ -14,14 +14,7 @@ fn pitfall_19_a_topic_that_is_gone_takes_nothing_and_its_id_is_nobodys() {
     };
     let by_id = |world: &mut World, id| {
         let partitions = [FetchFrom { topic: TopicKey::Id(id), ..from("", 0, 0) }];
-        let fetch = Fetch {
-            partitions: &partitions,
-            min_bytes: 1,
-            max_bytes: 1 << 20,
-            max_wait_ms: 500,
-            committed_only: false,
-            incremental: false,
-        };
+        let fetch = Fetch { min_bytes: 1, max_wait_ms: 500, ..fetch_of(&partitions) };
         let Reply::Fetched(fetched) = world.ask(Request::Fetch(fetch)).unwrap() else { panic!("told at once") };
         fetched[0].failure
     };

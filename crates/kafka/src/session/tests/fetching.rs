@@ -170,6 +170,28 @@ fn pitfall_04_fetch_sessions() {
     assert_eq!(error(&mut harness, 12, again), FETCH_SESSION_ID_NOT_FOUND);
 }
 
+/// Of thousands of partitions the first ones are an answer.
+#[test]
+fn what_was_not_looked_at_is_not_told_and_has_its_turn_next() {
+    let mut harness = Harness::running();
+    harness.send(12, &in_session(fetch_of(&[("a", 0, 0), ("b", 0, 0), ("c", 0, 0), ("d", 0, 0)]), 0, 0));
+    let id = reply(&mut harness, vec![fetched(0, &[]); 4]).session_id;
+    let mut turn = |epoch, asked: &str, answer: Vec<Fetched>| {
+        harness.broker.take_log();
+        harness.send(12, &in_session(fetch_of(&[]), id, epoch));
+        assert_eq!(harness.broker.take_log(), [format!("fetch {asked} for 500 ms, 1 to 8388608 bytes")]);
+        told(&reply(&mut harness, answer)).into_iter().map(|(topic, .., len)| (topic, len)).collect::<Vec<_>>()
+    };
+    let a = |topic: &str, len| (topic.to_owned(), len);
+    assert_eq!(turn(1, "a-0@0 b-0@0 c-0@0 d-0@0", vec![fetched(1, &[]), fetched(1, &[(0, 100)])]), [a("a", 0), a("b", 100)]);
+    assert_eq!(turn(2, "c-0@0 d-0@0 a-0@0 b-0@0", vec![fetched(0, &[]), fetched(7, &[]), fetched(1, &[])]), [a("d", 0)]);
+    assert_eq!(
+        turn(3, "c-0@0 d-0@0 a-0@0 b-0@0", vec![fetched(0, &[]), fetched(7, &[(0, 90)]), fetched(2, &[(0, 80)])]).len(),
+        2
+    );
+    assert_eq!(turn(4, "b-0@0 c-0@0 d-0@0 a-0@0", vec![]), []);
+}
+
 /// Reference, section 2, item 3: an incremental request without topics reads what the session knows, and waits for it.
 #[test]
 fn pitfall_03_incremental_fetches_wait() {
