@@ -46,7 +46,7 @@ pub enum Reply {
     Topics(Vec<TopicInfo>),
     Config(Vec<ConfigEntry>),
     Produced(Produced),
-    /// One for each partition asked for, in that order.
+    /// One for each partition asked for, in that order; of an incremental fetch perhaps only of the first ones.
     Fetched(Vec<Fetched>),
     Offset(ListedOffset),
     /// -1 for both where the epoch is not known.

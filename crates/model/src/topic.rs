@@ -168,7 +168,7 @@ pub struct FetchFrom {
     pub current_epoch: Option<i32>,
 }
 
-/// What was read of one partition.
+/// What was read of one partition, in the order asked.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Fetched {
     pub failure: Option<crate::LogFailure>,

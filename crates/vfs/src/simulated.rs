@@ -24,6 +24,8 @@ use file::File;
 
 /// One chance in so many that a slow lane is picked when another could be.
 const SLOW_LANE_ODDS: u32 = 32;
+/// Zeros that are written behind a write, now and then.
+const FILLED_AHEAD_BYTES_MAX: u64 = 8 * 1024;
 
 /// A handle of a simulated disk.
 #[derive(Clone)]
@@ -34,6 +36,8 @@ pub struct SimulatedDisk {
 struct State {
     rng: StdRng,
     files: BTreeMap<Path, File>,
+    /// Files that were allocated since the process began, and the end of what was written to each.
+    allocated: BTreeMap<Path, u64>,
     pending: BTreeMap<Lane, VecDeque<(Token, Job)>>,
     completions: VecDeque<Completion>,
     capacity_bytes: u64,
@@ -48,6 +52,7 @@ impl SimulatedDisk {
         let state = State {
             rng: StdRng::seed_from_u64(seed),
             files: BTreeMap::new(),
+            allocated: BTreeMap::new(),
             pending: BTreeMap::new(),
             completions: VecDeque::new(),
             capacity_bytes: 1 << 40,
@@ -187,6 +192,7 @@ impl State {
         match job {
             Job::Allocate { path, size, recycle } => self.allocate(path, size, recycle),
             Job::Write { path, offset, parts, sync, .. } => {
+                self.fill_ahead(&path, offset + parts.iter().map(|part| part.len() as u64).sum::<u64>());
                 self.write(&path, offset, &parts)?;
                 let fails = sync && self.sync_fails();
                 let State { rng, files, .. } = self;
@@ -211,6 +217,7 @@ impl State {
                 self.place(path, File::synced(bytes))
             }
             Job::Remove { path } => {
+                self.allocated.remove(&path);
                 self.files.remove(&path);
                 Ok(Done::Ok)
             }
@@ -219,12 +226,31 @@ impl State {
 
     fn allocate(&mut self, path: Path, size: u64, recycle: Option<Path>) -> io::Result<Done> {
         let old = recycle.filter(|old| self.files.get(old).is_some_and(|file| file.bytes().len() as u64 == size));
-        if let Some(file) = old.and_then(|old| self.files.remove(&old)) {
+        if let Some(old) = old
+            && let Some(file) = self.files.remove(&old)
+        {
+            self.allocated.remove(&old);
+            self.allocated.insert(path.clone(), 0);
             self.files.insert(path, file);
             return Ok(Done::Ok);
         }
         self.claim(size)?;
-        self.place(path, File::synced(vec![0; size as usize]))
+        self.place(path.clone(), File::synced(vec![0; size as usize]))?;
+        self.allocated.insert(path, 0);
+        Ok(Done::Ok)
+    }
+
+    /// What lies behind the end of all writes may be overwritten with zeros, as [`Job::Write`] says.
+    fn fill_ahead(&mut self, path: &str, end: u64) {
+        let Some(written) = self.allocated.get_mut(path).filter(|written| **written < end) else { return };
+        *written = end;
+        if let Some(file) = self.files.get_mut(path)
+            && self.rng.random_ratio(1, 4)
+        {
+            let rest = (file.bytes().len() as u64).saturating_sub(end);
+            let zeros = self.rng.random_range(0..=FILLED_AHEAD_BYTES_MAX).min(rest);
+            file.write(end as usize, &vec![0; zeros as usize]);
+        }
     }
 
     /// Sync a new file and give it its name.
@@ -266,6 +292,7 @@ impl State {
             }
         }
         self.completions.clear();
+        self.allocated.clear();
         self.syncs_to_fail = 0;
     }
 

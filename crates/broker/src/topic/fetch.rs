@@ -14,8 +14,8 @@ use crate::broker::{Broker, Sink};
 pub(crate) const LEADER_EPOCH: i32 = 0;
 /// How long a read of the disk may keep a fetch waiting beyond its own time, in milliseconds.
 const DISK_PATIENCE_MS: u64 = 30_000;
-/// How often it is looked at meanwhile, in milliseconds.
-const DISK_RETRY_MS: u64 = 100;
+/// Who waits for the disk hears of nothing else; after so many milliseconds it looks at everything again.
+const DISK_RETRY_MS: u64 = 20;
 /// Partitions of one request that the disk is asked for at a time. More would push each other out of memory before they are
 /// answered; their turn comes with the next request.
 const READS_MAX: usize = 4;
@@ -37,7 +37,8 @@ pub(crate) struct WaitingFetch {
     committed_only: bool,
     incremental: bool,
     found: Found,
-    /// It hears of every partition; before, only of those that the disk was asked for.
+    /// Partitions that wake it: those that the disk was asked for, or all.
+    heard: Vec<LogId>,
     hears_all: bool,
     /// When it is answered with whatever there is, in [`Now::mono_ms`].
     until_ms: u64,
@@ -58,27 +59,40 @@ impl WaitingFetch {
 struct Found {
     /// Where each partition lies.
     logs: Vec<Result<LogId, LogFailure>>,
-    /// Of the partitions that were looked at: the first ones.
+    /// Of the first partitions, what was read. Those from `next` on were only looked at: there was enough before them, or
+    /// as much as the disk is asked for at a time.
     fetched: Vec<Fetched>,
-    bytes: usize,
-    /// Bytes that may still be read.
-    left: usize,
-    failed: bool,
-    /// Partitions that the disk is asked for.
-    soon: Vec<usize>,
-    /// From this one on partitions were not read, for there was enough before them.
     next: usize,
+    /// Of these the disk is asked for more.
+    soon: Vec<usize>,
+    /// Bytes of all batches.
+    bytes: usize,
+    /// Of the bytes that may be read at most, so many are taken: what was aborted counts too, for a client may name one
+    /// partition very often.
+    taken: usize,
+    failed: bool,
 }
 
 impl Found {
     fn is_enough(&self, fetch: &Fetch<'_>) -> bool {
         let least = usize::from(!self.soon.is_empty());
-        self.failed || self.bytes >= fetch.min_bytes.min(fetch.max_bytes).max(least)
+        self.failed || self.has_no_room(fetch) || self.bytes >= fetch.min_bytes.min(fetch.max_bytes).max(least)
     }
 
-    /// Nothing more is read at this time.
-    fn is_full(&self) -> bool {
-        self.soon.len() >= READS_MAX || (self.left == 0 && self.bytes > 0)
+    fn has_no_room(&self, fetch: &Fetch<'_>) -> bool {
+        self.bytes > 0 && self.taken >= fetch.max_bytes
+    }
+
+    fn count(&mut self, fetched: &Fetched) {
+        let bytes = fetched.bytes();
+        self.bytes += bytes;
+        self.taken += bytes + size_of_val(&fetched.aborted[..]);
+    }
+
+    fn forget(&mut self, fetched: &Fetched) {
+        let bytes = fetched.bytes();
+        self.bytes -= bytes;
+        self.taken -= bytes + size_of_val(&fetched.aborted[..]);
     }
 }
 
@@ -148,7 +162,7 @@ impl Broker {
     pub(crate) fn fetch(&mut self, id: SessionId, fetch: &Fetch<'_>, now: Now) -> Reply {
         let until_ms = now.mono_ms.saturating_add(fetch.max_wait_ms);
         let mut found = Found { logs: self.topics.partition_logs(fetch.partitions), ..Found::default() };
-        if let Some(fetched) = self.try_fetch(fetch, &mut found, until_ms, now) {
+        if let Some(fetched) = self.try_fetch(fetch, &mut found, until_ms, now, true) {
             return Reply::Fetched(fetched);
         }
         let mut waiting = WaitingFetch {
@@ -158,85 +172,94 @@ impl Broker {
             committed_only: fetch.committed_only,
             incremental: fetch.incremental,
             found,
+            heard: Vec::new(),
             hears_all: false,
             until_ms,
             due_ms: until_ms,
         };
-        self.hear_of(id, &mut waiting);
-        self.topics.due.insert((until_ms, id));
+        self.wait_on(id, &mut waiting, now);
         self.topics.waiting.insert(id, Waiting::Fetch(waiting));
         Reply::Pending
     }
 
-    /// Have a fetch woken by what it waits for.
-    fn hear_of(&mut self, id: SessionId, fetch: &mut WaitingFetch) {
-        if fetch.hears_all {
-            return;
+    /// Have a fetch woken by what it waits for, or when its time comes.
+    fn wait_on(&mut self, id: SessionId, fetch: &mut WaitingFetch, now: Now) {
+        let disk = !fetch.found.soon.is_empty();
+        if !fetch.hears_all {
+            fetch.hears_all = !disk;
+            let Found { logs, soon, .. } = &fetch.found;
+            let mut hear = |log: &Result<LogId, LogFailure>| {
+                if let Ok(log) = *log
+                    && let Some(partition) = self.topics.partitions.get_mut(&log)
+                    && partition.waiting.insert(id)
+                {
+                    fetch.heard.push(log);
+                }
+            };
+            if disk { soon.iter().for_each(|at| hear(&logs[*at])) } else { logs.iter().for_each(hear) }
         }
-        fetch.hears_all = fetch.found.soon.is_empty();
-        let mut hear = |log: &Result<LogId, LogFailure>| {
-            if let Some(partition) = log.ok().and_then(|log| self.topics.partitions.get_mut(&log)) {
-                partition.waiting.insert(id);
-            }
-        };
-        let Found { logs, soon, .. } = &fetch.found;
-        if fetch.hears_all { logs.iter().for_each(hear) } else { soon.iter().for_each(|at| hear(&logs[*at])) }
+        let retry_ms = if disk { now.mono_ms + DISK_RETRY_MS } else { u64::MAX };
+        // Its time may be over while the disk is still reading.
+        let until_ms = if fetch.until_ms > now.mono_ms { fetch.until_ms } else { u64::MAX };
+        self.topics.due.remove(&(fetch.due_ms, id));
+        let due_ms = if fetch.due_ms > now.mono_ms { fetch.due_ms } else { u64::MAX };
+        fetch.due_ms = due_ms.min(retry_ms).min(until_ms);
+        self.topics.due.insert((fetch.due_ms, id));
     }
 
-    /// Read what is there; `None`: wait.
-    fn try_fetch(&mut self, fetch: &Fetch<'_>, found: &mut Found, until_ms: u64, now: Now) -> Option<Vec<Fetched>> {
+    /// Read what is there; `None`: wait. `all`: look at everything again, unless something is in hand.
+    fn try_fetch(&mut self, fetch: &Fetch<'_>, found: &mut Found, until_ms: u64, now: Now, all: bool) -> Option<Vec<Fetched>> {
         if !found.soon.is_empty() {
             self.look_again(fetch, found);
         }
-        if found.fetched.is_empty() || (found.soon.is_empty() && !found.is_enough(fetch)) {
+        if (found.soon.is_empty() && !found.is_enough(fetch)) || (all && found.bytes == 0) {
             self.look_at_all(fetch, found);
         }
         let disk = !found.soon.is_empty() && found.bytes == 0;
         let until_ms = if disk { until_ms.saturating_add(DISK_PATIENCE_MS) } else { until_ms };
         let done = found.is_enough(fetch) || now.mono_ms >= until_ms;
-        // Where anything may change what is found, all is looked at again.
+        // Who waits for growth, which may be anywhere, will look at everything again.
         let fetched = if done || found.soon.is_empty() { std::mem::take(&mut found.fetched) } else { Vec::new() };
         done.then_some(fetched)
     }
 
     fn look_at_all(&mut self, fetch: &Fetch<'_>, found: &mut Found) {
-        let logs = std::mem::take(&mut found.logs);
-        *found = Found { logs, left: fetch.max_bytes, ..Found::default() };
+        *found = Found { logs: std::mem::take(&mut found.logs), ..Found::default() };
         self.look_on(fetch, found);
         if !fetch.incremental {
             for at in found.next..fetch.partitions.len() {
-                let fetched = self.look_at(at, fetch, found);
-                found.fetched.push(fetched);
+                self.look_at(at, fetch, found);
             }
         }
     }
 
     /// Look at what the disk was asked for, and at what follows.
     fn look_again(&mut self, fetch: &Fetch<'_>, found: &mut Found) {
-        for at in std::mem::take(&mut found.soon) {
-            found.fetched[at] = self.look_at(at, fetch, found);
+        let soon = std::mem::take(&mut found.soon);
+        for at in &soon {
+            let before = std::mem::take(&mut found.fetched[*at]);
+            found.forget(&before);
+        }
+        for at in soon {
+            self.look_at(at, fetch, found);
         }
         self.look_on(fetch, found);
     }
 
     /// Look at partitions that were not read yet while there is room.
     fn look_on(&mut self, fetch: &Fetch<'_>, found: &mut Found) {
-        while !found.is_full() && found.next < fetch.partitions.len() {
-            let fetched = self.look_at(found.next, fetch, found);
-            match found.fetched.get_mut(found.next) {
-                Some(before) => *before = fetched,
-                None => found.fetched.push(fetched),
-            }
+        while found.next < fetch.partitions.len() && found.soon.len() < READS_MAX && !found.has_no_room(fetch) {
+            self.look_at(found.next, fetch, found);
             found.next += 1;
         }
     }
 
-    fn look_at(&mut self, at: usize, fetch: &Fetch<'_>, found: &mut Found) -> Fetched {
+    fn look_at(&mut self, at: usize, fetch: &Fetch<'_>, found: &mut Found) {
         let from = &fetch.partitions[at];
         let may_read = found.soon.len() < READS_MAX;
         // Of many partitions each has its turn long after what was read ahead for it is forgotten.
         let asked = Asked {
-            most: if may_read { from.max_bytes.min(found.left) } else { 0 },
+            most: if may_read { from.max_bytes.min(fetch.max_bytes.saturating_sub(found.taken)) } else { 0 },
             first: may_read && found.bytes == 0,
             read_ahead: fetch.partitions.len() <= READS_MAX,
         };
@@ -249,11 +272,11 @@ impl Broker {
                 found.failed = true;
             }
         }
-        let read = fetched.bytes();
-        found.bytes += read;
-        // What was aborted counts too: a client may name one partition very often.
-        found.left = found.left.saturating_sub(read + size_of_val(&fetched.aborted[..]));
-        fetched
+        found.count(&fetched);
+        match found.fetched.get_mut(at) {
+            Some(before) => *before = fetched,
+            None => found.fetched.push(fetched),
+        }
     }
 
     fn read_partition(
@@ -450,7 +473,8 @@ impl Broker {
             let answer = match &mut waiting {
                 Waiting::Fetch(fetch) => {
                     let mut found = std::mem::take(&mut fetch.found);
-                    let fetched = self.try_fetch(&fetch.asked(), &mut found, fetch.until_ms, now);
+                    let due = fetch.due_ms <= now.mono_ms;
+                    let fetched = self.try_fetch(&fetch.asked(), &mut found, fetch.until_ms, now, due);
                     fetch.found = found;
                     fetched.map(|fetched| Ok(Reply::Fetched(fetched)))
                 }
@@ -466,13 +490,7 @@ impl Broker {
             };
             let Some(answer) = answer else {
                 if let Waiting::Fetch(fetch) = &mut waiting {
-                    self.hear_of(id, fetch);
-                    // Its time may be over while the disk is still reading.
-                    if fetch.until_ms <= now.mono_ms {
-                        self.topics.due.remove(&(fetch.due_ms, id));
-                        fetch.due_ms = now.mono_ms + DISK_RETRY_MS;
-                        self.topics.due.insert((fetch.due_ms, id));
-                    }
+                    self.wait_on(id, fetch, now);
                 }
                 self.topics.waiting.insert(id, waiting);
                 continue;
@@ -503,10 +521,7 @@ impl Broker {
             Waiting::List(list) => forget(list.log),
             Waiting::Fetch(fetch) => {
                 self.topics.due.remove(&(fetch.due_ms, id));
-                let logs = &fetch.found.logs;
-                // The disk is asked for none behind that.
-                let heard = if fetch.hears_all { logs } else { &logs[..fetch.found.next] };
-                heard.iter().flatten().copied().for_each(forget);
+                fetch.heard.iter().copied().for_each(forget);
             }
         }
     }

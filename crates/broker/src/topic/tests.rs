@@ -156,6 +156,7 @@ impl World {
             reply => reply,
         };
         let Reply::Fetched(fetched) = reply else { panic!("{reply:?}") };
+        assert!(self.broker.topics.partitions.values().all(|partition| partition.waiting.is_empty()), "nobody waits any more");
         fetched
     }
 

@@ -98,7 +98,6 @@ impl Reading {
                 let new = FetchSession::new(new_id, version >= BY_ID, &reading.asked);
                 // One that would take too much is declined: the client names everything each time.
                 if !new.is_too_large() {
-                    reading.asked = new.partitions();
                     reading.session_id = new.id;
                     *session = Some(new);
                 }
@@ -136,17 +135,17 @@ impl Reading {
 
     /// Append the response's body.
     pub fn respond(&self, answer: Answer, session: &mut Option<FetchSession>, frame: &mut Frame) {
+        // Of an incremental one the first partitions may be enough.
+        let is_answer = |count| count == self.asked.len() || (self.incremental && count < self.asked.len());
         let mut fetched = match answer {
-            Ok(Reply::Fetched(fetched)) if fetched.len() == self.asked.len() || self.incremental => fetched,
+            Ok(Reply::Fetched(fetched)) if is_answer(fetched.len()) => fetched,
             Ok(_) => return answer_nothing(errors::MISMATCH, 0, self.version, frame),
             Err(failure) => return answer_nothing(errors::code(&failure), 0, self.version, frame),
         };
-        let session = session.as_mut().filter(|session| session.id == self.session_id && self.session_id != 0);
-        let news = session.map(|session| session.note(&fetched)).filter(|_| self.incremental);
+        let mut session = session.as_mut().filter(|session| session.id == self.session_id && self.session_id != 0);
         let mut told: Vec<(&FetchFrom, &mut Fetched)> = self.asked.iter().zip(&mut fetched).collect();
-        if let Some(news) = news {
-            let mut news = news.into_iter();
-            told.retain(|_| news.next().unwrap_or(true));
+        if let Some(session) = &mut session {
+            told.retain(|(from, fetched)| session.note(from, fetched) || !self.incremental);
         }
         let response = Response { session_id: self.session_id, ..Response::default() };
         let topics = told.chunk_by(|(a, _), (b, _)| a.topic == b.topic).count();
@@ -293,23 +292,16 @@ impl FetchSession {
         behind.chain(before).map(|(_, remembered)| remembered.from.clone()).collect()
     }
 
-    /// The first ones of [`FetchSession::partitions`] were read. Returns of which there is something to say.
-    fn note(&mut self, fetched: &[Fetched]) -> Vec<bool> {
-        let last = self.last.clone();
-        let behind = (last.as_ref().map_or(Bound::Unbounded, Bound::Excluded), Bound::Unbounded);
-        let before = (Bound::Unbounded, last.as_ref().map_or(Bound::Unbounded, Bound::Included));
-        let mut news = Vec::with_capacity(fetched.len());
-        for range in [behind, before] {
-            let rest = &fetched[news.len()..];
-            for ((key, remembered), fetched) in self.partitions.range_mut(range).zip(rest) {
-                let now = (fetched.high_watermark, fetched.log_start);
-                news.push(!fetched.batches.is_empty() || fetched.failure.is_some() || remembered.told != now);
-                // After an error the client is told how things stand, even where they are as before.
-                remembered.told = if fetched.failure.is_some() { (-1, -1) } else { now };
-                if !fetched.batches.is_empty() {
-                    self.last = Some(key.clone());
-                }
-            }
+    /// A partition was read. Returns whether there is something to say about it.
+    fn note(&mut self, from: &FetchFrom, fetched: &Fetched) -> bool {
+        let key = (from.topic.clone(), from.partition);
+        let Some(remembered) = self.partitions.get_mut(&key) else { return true };
+        let now = (fetched.high_watermark, fetched.log_start);
+        let news = !fetched.batches.is_empty() || fetched.failure.is_some() || remembered.told != now;
+        // After an error the client is told how things stand, even where they are as before.
+        remembered.told = if fetched.failure.is_some() { (-1, -1) } else { now };
+        if !fetched.batches.is_empty() {
+            self.last = Some(key);
         }
         news
     }

@@ -18,18 +18,16 @@ const PIECE_BYTES: usize = 1024 * 1024;
 
 /// Memory that the disk takes bytes from. Kept, because fresh memory costs more than copying into it.
 #[derive(Default)]
-pub struct Buffer {
-    bytes: Vec<u8>,
-    zeros: Vec<u8>,
-}
+pub struct Buffer(Vec<u8>);
 
-/// An aligned piece of memory.
-fn piece(memory: &mut Vec<u8>) -> &mut [u8] {
-    if memory.is_empty() {
-        *memory = vec![0; PIECE_BYTES + ALIGN_BYTES];
+impl Buffer {
+    fn piece(&mut self) -> &mut [u8] {
+        if self.0.is_empty() {
+            self.0 = vec![0; PIECE_BYTES + ALIGN_BYTES];
+        }
+        let skip = self.0.as_ptr().align_offset(ALIGN_BYTES);
+        &mut self.0[skip..skip + PIECE_BYTES]
     }
-    let skip = memory.as_ptr().align_offset(ALIGN_BYTES);
-    &mut memory[skip..skip + PIECE_BYTES]
 }
 
 /// Whether that part of a file can be written so.
@@ -42,7 +40,7 @@ pub fn fits(part: &Range<u64>) -> bool {
 /// # Errors
 /// Those of the file system. [`is_refused`]: it cannot do this; nothing is lost by writing them again in another way.
 pub fn write_parts(file: &File, mut offset: u64, parts: &[Bytes], buffer: &mut Buffer) -> io::Result<()> {
-    let piece = piece(&mut buffer.bytes);
+    let piece = buffer.piece();
     let mut filled = 0;
     for part in parts {
         let mut rest = &part[..];
@@ -59,20 +57,6 @@ pub fn write_parts(file: &File, mut offset: u64, parts: &[Bytes], buffer: &mut B
         }
     }
     file.write_all_at(&piece[..filled], offset)
-}
-
-/// Fill a part of the file with zeros. For files that are written through the page cache as well.
-///
-/// # Errors
-/// As of [`write_parts`].
-pub fn write_zeros(file: &File, Range { start: mut offset, end }: Range<u64>, buffer: &mut Buffer) -> io::Result<()> {
-    let zeros = piece(&mut buffer.zeros);
-    while offset < end {
-        let len = (end - offset).min(PIECE_BYTES as u64);
-        file.write_all_at(&zeros[..len as usize], offset)?;
-        offset += len;
-    }
-    Ok(())
 }
 
 /// The file system knows no such writes.

@@ -210,7 +210,7 @@ fn small_writes_find_zeros_and_nothing_is_filled_over_what_was_written() {
         worker.run(Job::Allocate { path: path.into(), size: SIZE, recycle }, &mut buffer).unwrap();
     };
     let ahead = |path: &str, part: Range<u64>, sync| {
-        let ahead = worker.room_ahead(path, part.clone(), sync);
+        let ahead = worker.claim_ahead(path, part.clone(), sync);
         assert_eq!(ahead.start, part.end);
         ahead.end - ahead.start
     };

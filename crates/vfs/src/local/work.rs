@@ -25,6 +25,11 @@ const AHEAD_BYTES: u64 = 1024 * 1024;
 /// Writes as large as this are better off without: writing zeros takes longer than the metadata they save.
 const LARGE_WRITE_BYTES: u64 = AHEAD_BYTES / 2;
 
+/// Zeros that may be written around the page cache too.
+#[repr(align(4096))]
+struct Zeros([u8; 64 * 1024]);
+static ZEROS: Zeros = Zeros([0; 64 * 1024]);
+
 /// Files kept open.
 const OPEN_FILES_MAX: usize = 64;
 /// Parts that one vectored write takes (the kernel's IOV_MAX).
@@ -75,11 +80,10 @@ impl Worker {
     /// `buffer`: of the thread that does the job, for all its jobs.
     pub fn run(&self, job: Job, buffer: &mut direct::Buffer) -> io::Result<Done> {
         match job {
-            Job::Allocate { path, size, recycle } => self.allocate(&path, size, recycle, buffer).map(|()| Done::Ok),
+            Job::Allocate { path, size, recycle } => self.allocate(&path, size, recycle).map(|()| Done::Ok),
             Job::Write { path, offset, parts, sync, cached } => {
                 let len = parts.iter().map(|part| part.len() as u64).sum::<u64>();
-                let ahead = self.room_ahead(&path, offset..offset + len, sync);
-                self.fill(&path, ahead, buffer)?;
+                self.fill(&path, self.claim_ahead(&path, offset..offset + len, sync))?;
                 if !sync || cached || !self.write_directly(&path, offset..offset + len, &parts, buffer)? {
                     let file = self.file(&path, Way::Cached)?;
                     write_parts(&file, offset, &parts)?;
@@ -133,7 +137,7 @@ impl Worker {
     }
 
     /// What is to be filled with zeros before that part of a file is written, so that later syncs have no metadata to write.
-    pub(super) fn room_ahead(&self, path: &str, part: Range<u64>, sync: bool) -> Range<u64> {
+    pub(super) fn claim_ahead(&self, path: &str, part: Range<u64>, sync: bool) -> Range<u64> {
         let mut reserved = self.reserved();
         let nothing = part.end..part.end;
         let Some(file) = reserved.get_mut(path).filter(|file| file.written < part.end) else { return nothing };
@@ -146,13 +150,14 @@ impl Worker {
         part.end..end
     }
 
-    fn fill(&self, path: &str, part: Range<u64>, buffer: &mut direct::Buffer) -> io::Result<()> {
-        let directly = direct::fits(&part)
-            && self.directly(|| direct::write_zeros(&*self.file(path, Way::Direct)?, part.clone(), buffer))?;
-        if directly || part.is_empty() {
+    fn fill(&self, path: &str, part: Range<u64>) -> io::Result<()> {
+        if part.is_empty() {
             return Ok(());
         }
-        direct::write_zeros(&*self.file(path, Way::Cached)?, part, buffer)
+        if direct::fits(&part) && self.directly(|| write_zeros(&*self.file(path, Way::Direct)?, part.clone()))? {
+            return Ok(());
+        }
+        write_zeros(&*self.file(path, Way::Cached)?, part)
     }
 
     /// Write around the page cache and sync, if that can be done.
@@ -263,7 +268,7 @@ impl Worker {
         Ok(parts)
     }
 
-    fn allocate(&self, path: &str, size: u64, recycle: Option<String>, buffer: &mut direct::Buffer) -> io::Result<()> {
+    fn allocate(&self, path: &str, size: u64, recycle: Option<String>) -> io::Result<()> {
         if let Some(old) = recycle {
             let from = self.root.join(&old);
             if fs::metadata(&from).is_ok_and(|found| found.is_file() && found.len() == size) {
@@ -289,7 +294,7 @@ impl Worker {
             Ok(()) => Ok(()),
             Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS | rustix::io::Errno::INVAL) => {
                 reserved = false;
-                direct::write_zeros(file, 0..size, buffer)
+                write_zeros(file, 0..size)
             }
             Err(error) => Err(error.into()),
         })?;
@@ -347,6 +352,13 @@ fn options(way: Way) -> OpenOptions {
         options.custom_flags(OFlags::DIRECT.bits().cast_signed());
     }
     options
+}
+
+fn write_zeros(file: &File, part: Range<u64>) -> io::Result<()> {
+    let len = (part.end - part.start) as usize;
+    let mut zeros = vec![Bytes::from_static(&ZEROS.0); len / ZEROS.0.len()];
+    zeros.push(Bytes::from_static(&ZEROS.0[..len % ZEROS.0.len()]));
+    write_parts(file, part.start, &zeros)
 }
 
 fn write_parts(file: &File, mut offset: u64, parts: &[Bytes]) -> io::Result<()> {

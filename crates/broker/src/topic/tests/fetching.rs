@@ -178,9 +178,13 @@ fn batches(fetched: &[Fetched]) -> Vec<usize> {
     fetched.iter().map(|fetched| fetched.batches.len()).collect()
 }
 
+fn large_batch() -> Vec<u8> {
+    batch(&["x".repeat(50).as_str(); 20], T0, None, 0)
+}
+
 /// A topic of so many partitions of one batch each, all of which only the disk holds, and the size of a batch.
 fn on_disk(world: &mut World, partitions: u32) -> (Vec<FetchFrom>, usize) {
-    let sent = batch(&["x".repeat(50).as_str(); 20], T0, None, 0);
+    let sent = large_batch();
     world.create("t", partitions, &[]);
     for partition in 0..partitions {
         world.produce_to("t", partition, &sent).unwrap();
@@ -244,7 +248,6 @@ fn what_only_the_disk_holds_is_fetched_a_few_partitions_at_a_time() {
         assert!(incremental || fetched.len() == PARTITIONS as usize);
         assert!(fetched.iter().all(|fetched| fetched.high_watermark == 20));
     }
-    assert!(world.broker.topics.partitions.values().all(|partition| partition.waiting.is_empty()), "nobody waits any more");
 }
 
 #[test]
@@ -255,7 +258,40 @@ fn a_fetch_that_the_disk_could_not_satisfy_hears_of_every_partition() {
     assert_eq!(world.ask(Request::Fetch(fetch)).unwrap(), Reply::Pending);
     world.settle();
     assert!(world.told.answers.is_empty(), "there are six batches, and seven are wanted");
-    world.produce_to("t", 5, &batch(&["x".repeat(50).as_str(); 20], T0, None, 0)).unwrap();
+    world.produce_to("t", 5, &large_batch()).unwrap();
     let Reply::Fetched(fetched) = world.answer().unwrap() else { panic!() };
     assert_eq!(batches(&fetched), [1, 1, 1, 1, 1, 2]);
+}
+
+/// The disk brings a few batches at a time, and each time all of them are looked at.
+#[test]
+fn what_is_looked_at_again_counts_once() {
+    let mut world = World::new(54);
+    let (partitions, size) = on_disk(&mut world, 1);
+    let stream = [from("u", 0, 0), partitions[0].clone()];
+    for incremental in [true, false] {
+        for batches_wanted in [9, 20, 33] {
+            let (min_bytes, max_bytes) = (batches_wanted * size, batches_wanted * size + size / 2);
+            let fetch = Fetch { min_bytes, max_bytes, max_wait_ms: 500, incremental, ..fetch_of(&stream) };
+            assert_eq!(batches(&world.fetched(fetch)).iter().sum::<usize>(), batches_wanted);
+        }
+    }
+}
+
+#[test]
+fn partitions_that_grow_while_the_disk_is_read_are_found() {
+    let mut world = World::new(55);
+    let (_, size) = on_disk(&mut world, 4);
+    world.create("v", 8, &[]);
+    let partitions: Vec<FetchFrom> =
+        (0..8).map(|partition| from("v", partition, 0)).chain((0..4).map(|partition| from("t", partition, 0))).collect();
+    let wanted = 6 * size;
+    let fetch = Fetch { min_bytes: wanted, max_bytes: wanted, max_wait_ms: 500, incremental: true, ..fetch_of(&partitions) };
+    assert_eq!(world.ask(Request::Fetch(fetch)).unwrap(), Reply::Pending);
+    for partition in [0, 0, 1, 1, 2, 2] {
+        world.produce_to("v", partition, &large_batch()).unwrap();
+    }
+    let Reply::Fetched(fetched) = world.answer().unwrap() else { panic!() };
+    assert_eq!(fetched.iter().map(Fetched::bytes).sum::<usize>(), wanted, "{:?}", batches(&fetched));
+    assert!(world.broker.topics.partitions.values().all(|partition| partition.waiting.is_empty()), "nobody waits any more");
 }
