@@ -48,7 +48,7 @@ pub(super) struct FetchSession {
     partitions: BTreeMap<(TopicKey, u32), Remembered>,
     /// What all of them take, about.
     bytes: usize,
-    /// The last partition that had records: the next answer begins behind it, so that none is left out for ever.
+    /// The next answer begins behind this partition, so that none is left out for ever.
     last: Option<(TopicKey, u32)>,
 }
 
@@ -145,6 +145,7 @@ impl Reading {
         let mut session = session.as_mut().filter(|session| session.id == self.session_id && self.session_id != 0);
         let mut told: Vec<(&FetchFrom, &mut Fetched)> = self.asked.iter().zip(&mut fetched).collect();
         if let Some(session) = &mut session {
+            session.pass_turn(&told, self.committed_only);
             told.retain(|(from, fetched)| session.note(from, fetched) || !self.incremental);
         }
         let response = Response { session_id: self.session_id, ..Response::default() };
@@ -300,9 +301,23 @@ impl FetchSession {
         let news = !fetched.batches.is_empty() || fetched.failure.is_some() || remembered.told != now;
         // After an error the client is told how things stand, even where they are as before.
         remembered.told = if fetched.failure.is_some() { (-1, -1) } else { now };
-        if !fetched.batches.is_empty() {
-            self.last = Some(key);
-        }
         news
+    }
+
+    /// The turn goes to whoever follows the last partition that had records, before any for whose records there was no room: a
+    /// batch may be too large wherever it is not the first of an answer.
+    fn pass_turn(&mut self, read: &[(&FetchFrom, &mut Fetched)], committed_only: bool) {
+        let mut last = None;
+        for (from, fetched) in read {
+            let end = if committed_only { fetched.last_stable } else { fetched.high_watermark };
+            if !fetched.batches.is_empty() {
+                last = Some((from.topic.clone(), from.partition));
+            } else if last.is_some() && from.offset < end {
+                break;
+            }
+        }
+        if last.is_some() {
+            self.last = last;
+        }
     }
 }

@@ -192,6 +192,28 @@ fn what_was_not_looked_at_is_not_told_and_has_its_turn_next() {
     assert_eq!(turn(4, "b-0@0 c-0@0 d-0@0 a-0@0", vec![]), []);
 }
 
+/// Found by the simulator: a batch that is too large unless it is the first of an answer never was, where others always had
+/// records, one of them behind it.
+#[test]
+fn who_is_left_without_room_is_first_next_time() {
+    let mut harness = Harness::running();
+    harness.send(12, &in_session(fetch_of(&[("a", 0, 0), ("b", 0, 0), ("c", 0, 0)]), 0, 0));
+    let (some, none) = (|| fetched(9, &[(0, 100)]), || fetched(9, &[]));
+    let id = reply(&mut harness, vec![some(), none(), some()]).session_id;
+    let mut turn = |epoch, isolation_level, order: &str, answer: Vec<Fetched>| {
+        harness.broker.take_log();
+        harness.send(12, &in_session(fetch::Request { isolation_level, ..fetch_of(&[]) }, id, epoch));
+        assert!(harness.broker.take_log()[0].starts_with(&format!("fetch {order} for")), "turn {epoch}");
+        reply(&mut harness, answer);
+    };
+    // Who waited for the disk had its turn: others have records before it, and one has nothing.
+    turn(1, 0, "b-0@0 c-0@0 a-0@0", vec![none(), some(), fetched(0, &[])]);
+    turn(2, 0, "a-0@0 b-0@0 c-0@0", vec![some(), none(), some()]);
+    // A committed reader is not given what is not decided, whatever room there is.
+    turn(3, 1, "b-0@0 c-0@0 a-0@0", vec![some(), Fetched { last_stable: 0, ..none() }, some()]);
+    turn(4, 1, "b-0@0 c-0@0 a-0@0", vec![]);
+}
+
 /// Reference, section 2, item 3: an incremental request without topics reads what the session knows, and waits for it.
 #[test]
 fn pitfall_03_incremental_fetches_wait() {
