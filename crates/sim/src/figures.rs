@@ -72,11 +72,12 @@ impl fmt::Display for Figures {
         let kafka = &self.kafka;
         writeln!(
             f,
-            "records     {} produced, {} confirmed ({} once more), {} read; {} transactions committed, {} aborted; {} offsets committed, {} times a member was handed its part",
+            "records     {} produced, {} confirmed ({} once more), {} read, in {} incremental answers some of them; {} transactions committed, {} aborted; {} offsets committed, {} times a member was handed its part",
             kafka.produced,
             kafka.confirmed,
             kafka.repeated,
             kafka.read,
+            kafka.incremental,
             kafka.committed,
             kafka.aborted,
             kafka.offsets,

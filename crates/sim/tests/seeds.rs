@@ -36,6 +36,7 @@ fn no_seed_fails() {
         ("cold reads", figures.cold_reads),
         ("redeliveries", figures.redelivered),
         ("records read", figures.kafka.read),
+        ("incremental answers", figures.kafka.incremental),
         ("repeated batches", figures.kafka.repeated),
         ("committed transactions", figures.kafka.committed),
         ("aborted transactions", figures.kafka.aborted),

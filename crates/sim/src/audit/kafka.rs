@@ -3,18 +3,21 @@
 use std::collections::BTreeSet;
 
 use node::Protocol;
+use rand::Rng;
 
 use crate::checker::Violation;
 use crate::checker::answers::late;
 use crate::kafka::ask::Ask;
 use crate::kafka::client::{Client, Hands, Part};
 use crate::kafka::plan::PartitionIx;
+use crate::kafka::reader::Reader;
 use crate::world::{Outcome, World};
 
 /// Answers without anything new after which nothing more is expected.
 const QUIET_ANSWERS: u32 = 20;
-/// Bytes of a partition that the auditor asks for at a time.
+/// Bytes of a partition that the auditor asks for at a time, and in a session sometimes.
 const AUDIT_BYTES: i32 = 100_000;
+const SESSION_BYTES: [i32; 3] = [1, 1_000, AUDIT_BYTES];
 
 impl World {
     fn with_client<T>(&mut self, at: usize, act: impl FnOnce(&mut Client, &mut Hands<'_>) -> T) -> T {
@@ -29,7 +32,7 @@ impl World {
             self.kafka_connects(at);
             return Ok(());
         }
-        if self.is_wild() && rand::Rng::random_ratio(&mut self.rng, 1, 150) {
+        if self.is_wild() && self.rng.random_ratio(1, 150) {
             return self.drop_connection(self.connections.len() + at);
         }
         self.with_client(at, |client, hands| client.act(hands));
@@ -103,14 +106,15 @@ impl World {
     }
 
     fn read_all(&mut self, at: usize, committed: bool) -> Outcome {
-        let Part::Reader(reader) = &mut self.kafka[at].part else { return Ok(()) };
-        reader.committed = committed;
-        reader.next.clear();
-        reader.ends.clear();
+        let in_sessions = self.rng.random_ratio(1, 2);
+        let bytes_max = if in_sessions { SESSION_BYTES[self.rng.random_range(0..3)] } else { AUDIT_BYTES };
+        self.kafka[at].part = Part::Reader(Reader::new(committed, in_sessions));
+        // In a session, what was read to its end is read again, so that all the others have to wait for their turn.
+        let mut done = BTreeSet::new();
         let mut quiet = 0;
         let mut before = Vec::new();
         loop {
-            let left = self.left(at);
+            let left = self.left(at, &mut done);
             if left.is_empty() {
                 return Ok(());
             }
@@ -121,26 +125,37 @@ impl World {
                     None => Err(late(&[format!("how far {} goes", self.kafka_model.plan.name(partition))])),
                 });
             }
-            let partitions: Vec<PartitionIx> = left.iter().map(|(partition, ..)| *partition).collect();
+            let of_left = left.iter().map(|(partition, ..)| *partition);
+            let partitions: BTreeSet<PartitionIx> = of_left.chain(done.iter().copied()).collect();
+            let partitions: Vec<PartitionIx> = partitions.into_iter().collect();
             before = left;
             self.with_client(at, |client, hands| {
                 let Part::Reader(reader) = &client.part else { return };
-                let ask = reader.fetch(&partitions, AUDIT_BYTES, 0, hands);
+                let ask = reader.fetch(&partitions, bytes_max, 0, hands);
                 client.ask(ask, hands);
             });
             self.settle_down()?;
         }
     }
 
-    /// Partitions that were not read to their end: where they are read on, and their ends, where that is known.
-    fn left(&self, at: usize) -> Vec<(PartitionIx, u64, Option<u64>)> {
-        let Part::Reader(reader) = &self.kafka[at].part else { return Vec::new() };
-        let of = |partition| {
+    /// Partitions that were not read to their end: where they are read on, and their ends, where that is known. In a session,
+    /// those that were join `done`, and begin again.
+    fn left(&mut self, at: usize, done: &mut BTreeSet<PartitionIx>) -> Vec<(PartitionIx, u64, Option<u64>)> {
+        let Part::Reader(reader) = &mut self.kafka[at].part else { return Vec::new() };
+        let mut left = Vec::new();
+        for partition in 0..self.kafka_model.plan.partitions.len() {
             let next = reader.next.get(&partition).copied().unwrap_or(0);
             let end = reader.ends.get(&partition).copied();
-            end.is_none_or(|end| next < end).then_some((partition, next, end))
-        };
-        (0..self.kafka_model.plan.partitions.len()).filter_map(of).collect()
+            if end.is_some_and(|end| next >= end) {
+                if reader.in_sessions {
+                    done.insert(partition);
+                    reader.next.insert(partition, self.kafka_model.logs[partition].start);
+                }
+            } else if !done.contains(&partition) {
+                left.push((partition, next, end));
+            }
+        }
+        left
     }
 
     /// The last look: everything is read, and nothing is open.

@@ -1,5 +1,6 @@
 //! Requests as bytes, and what their answers say.
 
+use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 
 use kafka::codec::{
@@ -12,6 +13,7 @@ use super::Model;
 use super::checker::log::Sight;
 use super::checker::offsets::{AttemptIx, metadata};
 use super::checker::{BatchIx, TxIx};
+use super::fetch_session::{InSession, Told};
 use super::owner::Own;
 use super::plan::{PartitionIx, Plan, Role};
 use crate::checker::Violation;
@@ -66,6 +68,8 @@ pub enum Ask {
     Fetch {
         committed: bool,
         from: Vec<(PartitionIx, u64, Sight)>,
+        /// In a session not all of `from` is named.
+        session: Option<InSession>,
         bytes_max: i32,
         wait_ms: i32,
     },
@@ -120,6 +124,7 @@ pub enum Answer {
     /// Base offsets.
     Produced(Vec<Result<i64, i16>>),
     Fetched(Vec<Fetched>),
+    InSession(Told),
     /// Offsets and metadata.
     Positions(Vec<Result<(i64, String), i16>>),
     Trimmed(Result<i64, i16>),
@@ -207,6 +212,7 @@ impl Ask {
             Ask::AddGroup { .. } => 0..=4,
             Ask::TxnCommit { .. } | Ask::End { .. } if implicit => 5..=5,
             Ask::TxnCommit { .. } | Ask::End { .. } => 0..=4,
+            Ask::Fetch { session: Some(_), .. } => 7..=12,
             Ask::Fetch { .. } => 4..=12,
             Ask::Commit { .. } => 2..=9,
             Ask::Positions { stable: true, .. } => 7..=7,
@@ -321,28 +327,35 @@ impl Ask {
                     committed: *commit,
                 }));
             }
-            Ask::Fetch { committed, from, bytes_max, wait_ms } => {
-                let topics =
-                    by_topic(plan, from.iter().map(|(at, offset, _)| (*at, *offset))).into_iter().map(|(topic, items)| {
-                        let partition = |(partition, offset)| fetch::RequestPartition {
-                            partition,
-                            fetch_offset: offset as i64,
-                            partition_max_bytes: *bytes_max,
-                            ..Default::default()
-                        };
-                        fetch::RequestTopic {
-                            topic,
-                            partitions: items.into_iter().map(partition).collect(),
-                            ..Default::default()
-                        }
-                    });
+            Ask::Fetch { committed, from, session, bytes_max, wait_ms } => {
+                let is_named = |at: &PartitionIx| session.as_ref().is_none_or(|session| session.named.contains(at));
+                let named = from.iter().filter(|(at, ..)| is_named(at)).map(|(at, offset, _)| (*at, *offset));
+                let topics = by_topic(plan, named).into_iter().map(|(topic, items)| {
+                    let partition = |(partition, offset)| fetch::RequestPartition {
+                        partition,
+                        fetch_offset: offset as i64,
+                        partition_max_bytes: *bytes_max,
+                        ..Default::default()
+                    };
+                    let partitions = items.into_iter().map(partition).collect();
+                    fetch::RequestTopic { topic, partitions, ..Default::default() }
+                });
+                let forgotten = session.iter().flat_map(|session| &session.forgotten).map(|at| (*at, ()));
+                let forgotten_topics = by_topic(plan, forgotten).into_iter().map(|(topic, items)| {
+                    let partitions = items.into_iter().map(|(index, ())| index).collect();
+                    fetch::ForgottenTopic { topic, partitions, ..Default::default() }
+                });
+                let (session_id, session_epoch) = session.as_ref().map_or((0, -1), |session| (session.id, session.epoch));
                 put(&Request::Fetch(fetch::Request {
                     replica_id: -1,
                     max_wait_ms: *wait_ms,
                     min_bytes: 1,
                     max_bytes: bytes_max.saturating_mul(2),
                     isolation_level: i8::from(*committed),
+                    session_id,
+                    session_epoch,
                     topics: topics.collect(),
+                    forgotten_topics: forgotten_topics.collect(),
                     ..Default::default()
                 }));
             }
@@ -497,6 +510,18 @@ impl Ask {
                     .iter()
                     .flat_map(|topic| topic.partitions.iter().map(|told| (topic.name, told.partition_index, told.error_code)));
                 Answer::Codes(in_order(plan, &tried(attempts), told)?)
+            }
+            (Ask::Fetch { session: Some(_), .. }, Response::Fetch(told)) => {
+                let mut partitions = BTreeMap::new();
+                for topic in &told.topics {
+                    for told in &topic.partitions {
+                        let at = plan.find(topic.topic, told.partition_index)?;
+                        if partitions.insert(at, fetched(told)).is_some() {
+                            return None;
+                        }
+                    }
+                }
+                Answer::InSession(Told { code: told.error_code, id: told.session_id, partitions })
             }
             (Ask::Fetch { from, .. }, Response::Fetch(told)) if told.error_code == 0 => {
                 let asked: Vec<PartitionIx> = from.iter().map(|(at, ..)| *at).collect();

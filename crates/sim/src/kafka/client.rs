@@ -58,8 +58,8 @@ impl Client {
     pub fn new(number: usize, role: Role) -> Client {
         let part = match role {
             Role::Producer | Role::Idempotent | Role::Transactional { .. } => Part::Producer(Producer::new(role)),
-            Role::Reader { committed } => Part::Reader(Reader::new(committed)),
-            Role::Auditor => Part::Reader(Reader::new(false)),
+            Role::Reader { committed, in_sessions } => Part::Reader(Reader::new(committed, in_sessions)),
+            Role::Auditor => Part::Reader(Reader::new(false, false)),
             Role::Committer => Part::Committer(Committer),
             Role::Member => Part::Member(Member::default()),
             Role::Owner => Part::Owner(Owner::default()),
@@ -167,7 +167,11 @@ impl Client {
                 owner.lose(left.iter());
                 VecDeque::new()
             }
-            Part::Reader(_) | Part::Committer(_) => VecDeque::new(),
+            Part::Reader(reader) => {
+                reader.lose();
+                VecDeque::new()
+            }
+            Part::Committer(_) => VecDeque::new(),
         };
     }
 

@@ -9,6 +9,7 @@
 //! - [`ask`]: requests, as bytes
 //! - [`connection`]: one connection, and what it waits for
 //! - [`client`]: the clients' common part
+//! - [`fetch_session`]: what a reader and the broker know of each other
 //! - [`producer`], [`reader`], [`committer`], [`member`], [`owner`]: what they do next, and what they make of the answers
 //! - [`checker`]: what must hold
 
@@ -18,6 +19,7 @@ pub mod checker;
 pub mod client;
 pub mod committer;
 pub mod connection;
+pub mod fetch_session;
 pub mod member;
 pub mod owner;
 pub mod plan;

@@ -35,8 +35,8 @@ pub enum Role {
     Idempotent,
     /// Writes in transactions. `implicit`: partitions take part by being written to (KIP-890).
     Transactional { implicit: bool },
-    /// Reads what is there, or what is committed.
-    Reader { committed: bool },
+    /// Reads what is there, or what is committed; in fetch sessions, or by naming everything each time.
+    Reader { committed: bool, in_sessions: bool },
     /// Commits offsets of a group of its own.
     Committer,
     /// Joins the group that all members share, and commits for the partitions that it is handed.
@@ -75,6 +75,10 @@ fn pick<T: Copy>(rng: &mut StdRng, from: &[T]) -> T {
     from[rng.random_range(0..from.len())]
 }
 
+fn reader(rng: &mut StdRng) -> Role {
+    Role::Reader { committed: rng.random_ratio(1, 2), in_sessions: rng.random_ratio(1, 2) }
+}
+
 const DAY_MS: u64 = 86_400_000;
 
 impl Plan {
@@ -100,7 +104,7 @@ impl Plan {
         let topics: Vec<TopicPlan> = (0..rng.random_range(1..=3)).map(|index| topic(index, rng)).collect();
         let of_topic = |(at, topic): (usize, &TopicPlan)| (0..topic.partitions).map(move |index| (at, index));
         let partitions = topics.iter().enumerate().flat_map(of_topic).collect();
-        let mut roles = vec![Role::Reader { committed: rng.random_ratio(1, 2) }];
+        let mut roles = vec![reader(rng)];
         if rng.random_ratio(1, 2) {
             roles.push(Role::Transactional { implicit: rng.random_ratio(1, 2) });
         }
@@ -112,7 +116,7 @@ impl Plan {
                 6..=7 => Role::Transactional { implicit: true },
                 8 => Role::Committer,
                 9 => Role::Member,
-                _ => Role::Reader { committed: rng.random_ratio(1, 2) },
+                _ => reader(rng),
             });
         }
         if rng.random_ratio(1, 4) {

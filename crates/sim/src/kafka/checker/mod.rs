@@ -83,6 +83,8 @@ pub struct Counts {
     /// Answered once more, with the offset they had.
     pub repeated: u64,
     pub read: u64,
+    /// Answers of fetch sessions that named only what had news.
+    pub incremental: u64,
     pub committed: u64,
     pub aborted: u64,
     pub fenced: u64,
@@ -103,6 +105,7 @@ impl Counts {
         self.confirmed += other.confirmed;
         self.repeated += other.repeated;
         self.read += other.read;
+        self.incremental += other.incremental;
         self.committed += other.committed;
         self.aborted += other.aborted;
         self.fenced += other.fenced;
