@@ -7,7 +7,7 @@ use rand::Rng;
 
 use crate::checker::Violation;
 use crate::checker::answers::late;
-use crate::kafka::ask::Ask;
+use crate::kafka::ask::{Ask, Terms};
 use crate::kafka::client::{Client, Hands, Part};
 use crate::kafka::plan::PartitionIx;
 use crate::kafka::reader::Reader;
@@ -131,7 +131,7 @@ impl World {
             before = left;
             self.with_client(at, |client, hands| {
                 let Part::Reader(reader) = &client.part else { return };
-                let ask = reader.fetch(&partitions, bytes_max, 0, hands);
+                let ask = reader.fetch(&partitions, Terms { bytes_min: 1, bytes_max, wait_ms: 0 }, hands);
                 client.ask(ask, hands);
             });
             self.settle_down()?;

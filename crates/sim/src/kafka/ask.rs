@@ -27,6 +27,14 @@ const PROTOCOL: &str = "in-turn";
 /// A producer's id and epoch.
 pub type Identity = (i64, i16);
 
+/// When a fetch is answered, and how much of a partition it is given, in bytes.
+#[derive(Clone, Copy, Debug)]
+pub struct Terms {
+    pub bytes_min: i32,
+    pub bytes_max: i32,
+    pub wait_ms: i32,
+}
+
 /// Why batches are sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sending {
@@ -70,8 +78,7 @@ pub enum Ask {
         from: Vec<(PartitionIx, u64, Sight)>,
         /// In a session not all of `from` is named.
         session: Option<InSession>,
-        bytes_max: i32,
-        wait_ms: i32,
+        terms: Terms,
     },
     Commit {
         attempts: Vec<AttemptIx>,
@@ -327,14 +334,14 @@ impl Ask {
                     committed: *commit,
                 }));
             }
-            Ask::Fetch { committed, from, session, bytes_max, wait_ms } => {
+            Ask::Fetch { committed, from, session, terms } => {
                 let is_named = |at: &PartitionIx| session.as_ref().is_none_or(|session| session.named.contains(at));
                 let named = from.iter().filter(|(at, ..)| is_named(at)).map(|(at, offset, _)| (*at, *offset));
                 let topics = by_topic(plan, named).into_iter().map(|(topic, items)| {
                     let partition = |(partition, offset)| fetch::RequestPartition {
                         partition,
                         fetch_offset: offset as i64,
-                        partition_max_bytes: *bytes_max,
+                        partition_max_bytes: terms.bytes_max,
                         ..Default::default()
                     };
                     let partitions = items.into_iter().map(partition).collect();
@@ -348,9 +355,9 @@ impl Ask {
                 let (session_id, session_epoch) = session.as_ref().map_or((0, -1), |session| (session.id, session.epoch));
                 put(&Request::Fetch(fetch::Request {
                     replica_id: -1,
-                    max_wait_ms: *wait_ms,
-                    min_bytes: 1,
-                    max_bytes: bytes_max.saturating_mul(2),
+                    max_wait_ms: terms.wait_ms,
+                    min_bytes: terms.bytes_min,
+                    max_bytes: terms.bytes_max.saturating_mul(2),
                     isolation_level: i8::from(*committed),
                     session_id,
                     session_epoch,

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use kafka::codec::error_code::{FETCH_SESSION_ID_NOT_FOUND, INVALID_FETCH_SESSION_EPOCH, NONE, OFFSET_OUT_OF_RANGE};
 use rand::Rng;
 
-use super::ask::{Answer, Ask, Fetched};
+use super::ask::{Answer, Ask, Fetched, Terms};
 use super::checker::log::{Read, Sight};
 use super::client::Hands;
 use super::committer::positions;
@@ -33,14 +33,14 @@ impl Reader {
     }
 
     /// Read these partitions; a session forgets the others.
-    pub fn fetch(&self, partitions: &[PartitionIx], bytes_max: i32, wait_ms: i32, hands: &Hands<'_>) -> Ask {
+    pub fn fetch(&self, partitions: &[PartitionIx], terms: Terms, hands: &Hands<'_>) -> Ask {
         let from = partitions.iter().map(|at| (*at, self.next.get(at).copied().unwrap_or(0), hands.model.logs[*at].sight));
         let from: Vec<_> = from.collect();
         let session = self.in_sessions.then(|| match &self.session {
             Some(session) => session.go_on(&from),
             None => InSession::begin(0, &from),
         });
-        Ask::Fetch { committed: self.committed, from, session, bytes_max, wait_ms }
+        Ask::Fetch { committed: self.committed, from, session, terms }
     }
 
     pub fn next(&mut self, awaiting: &[&Ask], hands: &mut Hands<'_>) -> Option<Ask> {
@@ -59,15 +59,18 @@ impl Reader {
             let high = hands.model.logs[at].sight.high;
             self.next.insert(at, hands.rng.random_range(0..=high));
         }
-        let bytes_max = [1, 500, 20_000, 1 << 20][hands.rng.random_range(0..4)];
-        let wait_ms = [0, 10, 200][hands.rng.random_range(0..3)];
+        let terms = Terms {
+            bytes_min: [1, 1, 5_000][hands.rng.random_range(0..3)],
+            bytes_max: [1, 500, 20_000, 1 << 20][hands.rng.random_range(0..4)],
+            wait_ms: [0, 10, 200][hands.rng.random_range(0..3)],
+        };
         if let Some(session) = &self.session {
             let mut some: BTreeSet<PartitionIx> = session.partitions().collect();
             if hands.one_in(8) && !(some.len() > 1 && some.remove(&at)) {
                 some.insert(at);
             }
             let some: Vec<PartitionIx> = some.into_iter().collect();
-            let mut ask = self.fetch(&some, bytes_max, wait_ms, hands);
+            let mut ask = self.fetch(&some, terms, hands);
             if let Ask::Fetch { from, session: Some(asked), .. } = &mut ask
                 && hands.one_in(20)
             {
@@ -87,7 +90,7 @@ impl Reader {
         };
         let free = (0..plan.partitions.len()).filter(|at| !busy(at));
         let some: Vec<PartitionIx> = free.filter(|_| hands.rng.random_ratio(1, 2)).collect();
-        (!some.is_empty()).then(|| self.fetch(&some, bytes_max, wait_ms, hands))
+        (!some.is_empty()).then(|| self.fetch(&some, terms, hands))
     }
 
     /// Whether that may be answered so.
