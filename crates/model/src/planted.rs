@@ -61,10 +61,12 @@ pub enum Bug {
     DeletionNotRecorded,
     /// What groups have committed for a topic stays when it is deleted.
     OffsetsOutliveTopic,
+    /// The answers of a fetch session begin with the same partition for ever.
+    TurnKept,
 }
 
 impl Bug {
-    pub const ALL: [Bug; 28] = [
+    pub const ALL: [Bug; 29] = [
         Bug::ConfirmBeforeSync,
         Bug::AckNotJournalled,
         Bug::TornTailAccepted,
@@ -93,6 +95,7 @@ impl Bug {
         Bug::PackedOtherwise,
         Bug::DeletionNotRecorded,
         Bug::OffsetsOutliveTopic,
+        Bug::TurnKept,
     ];
 
     /// The name by which it is chosen.
@@ -127,6 +130,7 @@ impl Bug {
             Bug::PackedOtherwise => "packed-otherwise",
             Bug::DeletionNotRecorded => "deletion-not-recorded",
             Bug::OffsetsOutliveTopic => "offsets-outlive-topic",
+            Bug::TurnKept => "turn-kept",
         }
     }
 
