@@ -158,13 +158,13 @@ impl Store {
     /// The offset of the next record, durable or not.
     #[must_use]
     pub fn stream_next(&self, id: LogId) -> u64 {
-        self.logs.get(&id).and_then(|log| log.stream.as_ref()).map_or(0, |stream| stream.next)
+        self.stream_ends(id).1
     }
 
     /// The high watermark: every record below is durable, and may be shown.
     #[must_use]
     pub fn stream_end(&self, id: LogId) -> u64 {
-        self.logs.get(&id).and_then(|log| log.stream.as_ref()).map_or(0, |stream| stream.durable)
+        self.stream_ends(id).0
     }
 
     /// Both: [`Store::stream_end`] and [`Store::stream_next`].

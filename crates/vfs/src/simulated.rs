@@ -192,7 +192,6 @@ impl State {
         match job {
             Job::Allocate { path, size, recycle } => self.allocate(path, size, recycle),
             Job::Write { path, offset, parts, sync, .. } => {
-                self.fill_ahead(&path, offset + parts.iter().map(|part| part.len() as u64).sum::<u64>());
                 self.write(&path, offset, &parts)?;
                 let fails = sync && self.sync_fails();
                 let State { rng, files, .. } = self;
@@ -230,12 +229,11 @@ impl State {
             && let Some(file) = self.files.remove(&old)
         {
             self.allocated.remove(&old);
-            self.allocated.insert(path.clone(), 0);
-            self.files.insert(path, file);
-            return Ok(Done::Ok);
+            self.files.insert(path.clone(), file);
+        } else {
+            self.claim(size)?;
+            self.place(path.clone(), File::synced(vec![0; size as usize]))?;
         }
-        self.claim(size)?;
-        self.place(path.clone(), File::synced(vec![0; size as usize]))?;
         self.allocated.insert(path, 0);
         Ok(Done::Ok)
     }
@@ -269,6 +267,7 @@ impl State {
         if growth > 0 {
             self.claim(growth)?;
         }
+        self.fill_ahead(path, offset + len as u64);
         let file = self.files.get_mut(path).ok_or(io::ErrorKind::NotFound)?;
         let mut offset = offset as usize;
         for part in parts {

@@ -31,11 +31,7 @@ pub(crate) enum Waiting {
 }
 
 pub(crate) struct WaitingFetch {
-    partitions: Box<[FetchFrom]>,
-    min_bytes: usize,
-    max_bytes: usize,
-    committed_only: bool,
-    incremental: bool,
+    question: Question,
     found: Found,
     /// Partitions that wake it: those that the disk was asked for, or all.
     heard: Vec<LogId>,
@@ -46,10 +42,23 @@ pub(crate) struct WaitingFetch {
     due_ms: u64,
 }
 
-impl WaitingFetch {
-    /// The question; how long it waits stands beside it.
+/// What was asked; how long it waits stands beside it.
+struct Question {
+    partitions: Box<[FetchFrom]>,
+    min_bytes: usize,
+    max_bytes: usize,
+    committed_only: bool,
+    incremental: bool,
+}
+
+impl Question {
+    fn of(fetch: &Fetch<'_>) -> Question {
+        let Fetch { partitions, min_bytes, max_bytes, max_wait_ms: _, committed_only, incremental } = *fetch;
+        Question { partitions: partitions.into(), min_bytes, max_bytes, committed_only, incremental }
+    }
+
     fn asked(&self) -> Fetch<'_> {
-        let WaitingFetch { ref partitions, min_bytes, max_bytes, committed_only, incremental, .. } = *self;
+        let Question { ref partitions, min_bytes, max_bytes, committed_only, incremental } = *self;
         Fetch { partitions, min_bytes, max_bytes, max_wait_ms: 0, committed_only, incremental }
     }
 }
@@ -74,8 +83,12 @@ struct Found {
 }
 
 impl Found {
+    fn awaits_disk(&self) -> bool {
+        !self.soon.is_empty()
+    }
+
     fn is_enough(&self, fetch: &Fetch<'_>) -> bool {
-        let least = usize::from(!self.soon.is_empty());
+        let least = usize::from(self.awaits_disk());
         self.failed || self.has_no_room(fetch) || self.bytes >= fetch.min_bytes.min(fetch.max_bytes).max(least)
     }
 
@@ -166,11 +179,7 @@ impl Broker {
             return Reply::Fetched(fetched);
         }
         let mut waiting = WaitingFetch {
-            partitions: fetch.partitions.into(),
-            min_bytes: fetch.min_bytes,
-            max_bytes: fetch.max_bytes,
-            committed_only: fetch.committed_only,
-            incremental: fetch.incremental,
+            question: Question::of(fetch),
             found,
             heard: Vec::new(),
             hears_all: false,
@@ -184,7 +193,7 @@ impl Broker {
 
     /// Have a fetch woken by what it waits for, or when its time comes.
     fn wait_on(&mut self, id: SessionId, fetch: &mut WaitingFetch, now: Now) {
-        let disk = !fetch.found.soon.is_empty();
+        let disk = fetch.found.awaits_disk();
         if !fetch.hears_all {
             fetch.hears_all = !disk;
             let Found { logs, soon, .. } = &fetch.found;
@@ -198,28 +207,26 @@ impl Broker {
             };
             if disk { soon.iter().for_each(|at| hear(&logs[*at])) } else { logs.iter().for_each(hear) }
         }
-        let retry_ms = if disk { now.mono_ms + DISK_RETRY_MS } else { u64::MAX };
-        // Its time may be over while the disk is still reading.
-        let until_ms = if fetch.until_ms > now.mono_ms { fetch.until_ms } else { u64::MAX };
         self.topics.due.remove(&(fetch.due_ms, id));
-        let due_ms = if fetch.due_ms > now.mono_ms { fetch.due_ms } else { u64::MAX };
-        fetch.due_ms = due_ms.min(retry_ms).min(until_ms);
+        // Its time may be over while the disk is still reading.
+        let later = [fetch.due_ms, fetch.until_ms].into_iter().filter(|at| *at > now.mono_ms);
+        let retry_ms = disk.then_some(now.mono_ms + DISK_RETRY_MS);
+        fetch.due_ms = later.chain(retry_ms).min().unwrap_or(u64::MAX);
         self.topics.due.insert((fetch.due_ms, id));
     }
 
     /// Read what is there; `None`: wait. `all`: look at everything again, unless something is in hand.
     fn try_fetch(&mut self, fetch: &Fetch<'_>, found: &mut Found, until_ms: u64, now: Now, all: bool) -> Option<Vec<Fetched>> {
-        if !found.soon.is_empty() {
+        if found.awaits_disk() {
             self.look_again(fetch, found);
         }
-        if (found.soon.is_empty() && !found.is_enough(fetch)) || (all && found.bytes == 0) {
+        if (!found.awaits_disk() && !found.is_enough(fetch)) || (all && found.bytes == 0) {
             self.look_at_all(fetch, found);
         }
-        let disk = !found.soon.is_empty() && found.bytes == 0;
-        let until_ms = if disk { until_ms.saturating_add(DISK_PATIENCE_MS) } else { until_ms };
+        let until_ms = if found.awaits_disk() && found.bytes == 0 { until_ms.saturating_add(DISK_PATIENCE_MS) } else { until_ms };
         let done = found.is_enough(fetch) || now.mono_ms >= until_ms;
         // Who waits for growth, which may be anywhere, will look at everything again.
-        let fetched = if done || found.soon.is_empty() { std::mem::take(&mut found.fetched) } else { Vec::new() };
+        let fetched = if done || !found.awaits_disk() { std::mem::take(&mut found.fetched) } else { Vec::new() };
         done.then_some(fetched)
     }
 
@@ -472,10 +479,8 @@ impl Broker {
             let Some(mut waiting) = self.topics.waiting.remove(&id) else { continue };
             let answer = match &mut waiting {
                 Waiting::Fetch(fetch) => {
-                    let mut found = std::mem::take(&mut fetch.found);
                     let due = fetch.due_ms <= now.mono_ms;
-                    let fetched = self.try_fetch(&fetch.asked(), &mut found, fetch.until_ms, now, due);
-                    fetch.found = found;
+                    let fetched = self.try_fetch(&fetch.question.asked(), &mut fetch.found, fetch.until_ms, now, due);
                     fetched.map(|fetched| Ok(Reply::Fetched(fetched)))
                 }
                 Waiting::List(list) => match self.try_list(list) {

@@ -156,8 +156,12 @@ impl World {
             reply => reply,
         };
         let Reply::Fetched(fetched) = reply else { panic!("{reply:?}") };
-        assert!(self.broker.topics.partitions.values().all(|partition| partition.waiting.is_empty()), "nobody waits any more");
+        self.nobody_waits();
         fetched
+    }
+
+    fn nobody_waits(&self) {
+        assert!(self.broker.topics.partitions.values().all(|partition| partition.waiting.is_empty()), "nobody waits any more");
     }
 
     fn list(&mut self, topic: &str, at: OffsetAt, committed_only: bool) -> (i64, i64, i32) {

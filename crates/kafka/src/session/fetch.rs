@@ -308,17 +308,17 @@ impl FetchSession {
     /// The turn goes to whoever follows the last partition that had records, before any for whose records there was no room: a
     /// batch may be too large wherever it is not the first of an answer.
     fn pass_turn(&mut self, read: &[(&FetchFrom, &mut Fetched)], committed_only: bool) {
-        let mut last = None;
+        let mut last: Option<&FetchFrom> = None;
         for (from, fetched) in read {
             let end = if committed_only { fetched.last_stable } else { fetched.high_watermark };
             if !fetched.batches.is_empty() {
-                last = Some((from.topic.clone(), from.partition));
+                last = Some(from);
             } else if last.is_some() && from.offset < end {
                 break;
             }
         }
-        if last.is_some() && !planted::is(Bug::TurnKept) {
-            self.last = last;
+        if let Some(from) = last.filter(|_| !planted::is(Bug::TurnKept)) {
+            self.last = Some((from.topic.clone(), from.partition));
         }
     }
 }

@@ -82,9 +82,9 @@ impl Worker {
         match job {
             Job::Allocate { path, size, recycle } => self.allocate(&path, size, recycle).map(|()| Done::Ok),
             Job::Write { path, offset, parts, sync, cached } => {
-                let len = parts.iter().map(|part| part.len() as u64).sum::<u64>();
-                self.fill(&path, self.claim_ahead(&path, offset..offset + len, sync))?;
-                if !sync || cached || !self.write_directly(&path, offset..offset + len, &parts, buffer)? {
+                let part = offset..offset + parts.iter().map(|part| part.len() as u64).sum::<u64>();
+                self.fill(&path, self.claim_ahead(&path, part.clone(), sync))?;
+                if !sync || cached || !self.write_directly(&path, part, &parts, buffer)? {
                     let file = self.file(&path, Way::Cached)?;
                     write_parts(&file, offset, &parts)?;
                     if sync {
@@ -276,11 +276,8 @@ impl Worker {
                 fs::rename(&from, &to)?;
                 self.forget(&old);
                 self.forget(path);
-                let mut reserved = self.reserved();
-                if let Some(file) = reserved.remove(&old) {
-                    reserved.insert(path.to_owned(), file);
-                }
-                drop(reserved);
+                let reserved = self.reserved().remove(&old);
+                self.reserved().extend(reserved.map(|file| (path.to_owned(), file)));
                 sync_directory_of(&to)?;
                 if from.parent() != to.parent() {
                     sync_directory_of(&from)?;

@@ -293,5 +293,5 @@ fn partitions_that_grow_while_the_disk_is_read_are_found() {
     }
     let Reply::Fetched(fetched) = world.answer().unwrap() else { panic!() };
     assert_eq!(fetched.iter().map(Fetched::bytes).sum::<usize>(), wanted, "{:?}", batches(&fetched));
-    assert!(world.broker.topics.partitions.values().all(|partition| partition.waiting.is_empty()), "nobody waits any more");
+    world.nobody_waits();
 }
