@@ -211,6 +211,63 @@ pub enum Request<'a> {
     },
 }
 
+impl Request<'_> {
+    /// What it asks, for people.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Request::Authenticate { .. } => "authenticate",
+            Request::OpenHost { .. } => "open host",
+            Request::OpenScope { .. } => "open scope",
+            Request::CloseScope { .. } => "close scope",
+            Request::DeclareExchange(_) => "declare exchange",
+            Request::DeleteExchange { .. } => "delete exchange",
+            Request::DeclareQueue(_) => "declare queue",
+            Request::DeleteQueue { .. } => "delete queue",
+            Request::PurgeQueue { .. } => "purge queue",
+            Request::Bind(_) => "bind",
+            Request::Unbind(_) => "unbind",
+            Request::Publish(_) => "publish",
+            Request::Subscribe(_) => "subscribe",
+            Request::Unsubscribe { .. } => "unsubscribe",
+            Request::Prefetch { .. } => "prefetch",
+            Request::Get { .. } => "get",
+            Request::Settle { .. } => "settle",
+            Request::Recover { .. } => "recover",
+            Request::Begin { .. } => "begin",
+            Request::Commit { .. } => "commit",
+            Request::Rollback { .. } => "rollback",
+            Request::CreateTopic(_) => "create topic",
+            Request::DeleteTopic { .. } => "delete topic",
+            Request::AddPartitions { .. } => "add partitions",
+            Request::DescribeTopics { .. } => "describe topics",
+            Request::DescribeConfig { .. } => "describe config",
+            Request::AlterConfig { .. } => "alter config",
+            Request::Produce(_) => "produce",
+            Request::Fetch(_) => "fetch",
+            Request::ListOffset { .. } => "list offset",
+            Request::EpochEnd { .. } => "epoch end",
+            Request::DeleteRecords { .. } => "delete records",
+            Request::DescribeProducers { .. } => "describe producers",
+            Request::DescribeSize { .. } => "describe size",
+            Request::InitProducer { .. } => "init producer",
+            Request::AddToTransaction { .. } => "add to transaction",
+            Request::AddGroupToTransaction { .. } => "add group to transaction",
+            Request::EndTransaction { .. } => "end transaction",
+            Request::DescribeTransactions { .. } => "describe transactions",
+            Request::JoinGroup(_) => "join group",
+            Request::SyncGroup(_) => "sync group",
+            Request::HeartbeatGroup(_) => "heartbeat group",
+            Request::LeaveGroup(_) => "leave group",
+            Request::CommitOffsets(_) => "commit offsets",
+            Request::FetchOffsets { .. } => "fetch offsets",
+            Request::DeleteOffsets { .. } => "delete offsets",
+            Request::DescribeGroups { .. } => "describe groups",
+            Request::DeleteGroup { .. } => "delete group",
+        }
+    }
+}
+
 /// What became of a delivery.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {

@@ -6,9 +6,11 @@
 //! # Layout
 //! - [`node`]: the turn of the wheel
 //! - [`sessions`]: connections and their output
+//! - [`lengths`]: how long the core is busy at a stretch, and with what
 //! - [`check`]: a data directory verified offline
 
 mod check;
+mod lengths;
 mod node;
 mod sessions;
 #[cfg(test)]
@@ -19,6 +21,7 @@ pub use broker::TopicOptions;
 pub use broker::User;
 pub use check::{CheckError, DIRECTORIES, Finding, Summary, check};
 pub use kafka::SessionOptions as KafkaOptions;
+pub use lengths::{Histogram, Longest, Statistics as LengthStatistics};
 pub use node::{Node, Options, Statistics};
 pub use sessions::{Peer, Protocol};
 pub use storage::{OpenError, Stopped};

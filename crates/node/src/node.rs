@@ -7,6 +7,7 @@ use model::{Event, Failure, Lsn, Now, Output, Request, SessionId, SessionState, 
 use storage::{OpenError, Stopped};
 use vfs::Vfs;
 
+use crate::lengths::{self, Lengths, Longest, Stretch};
 use crate::sessions::{Common, Peer, Protocol, Sessions};
 
 /// Sessions' time-outs are looked at this often, in milliseconds.
@@ -60,6 +61,7 @@ impl Default for Options {
 pub struct Statistics {
     pub broker: broker::Statistics,
     pub storage: storage::Statistics,
+    pub lengths: lengths::Statistics,
 }
 
 /// One broker.
@@ -85,6 +87,7 @@ pub struct Node {
     deferred: Vec<SessionId>,
     /// Sessions that had more to ask when they had asked enough for one turn; each once.
     unfinished: Vec<SessionId>,
+    lengths: Lengths,
 }
 
 impl Node {
@@ -124,6 +127,7 @@ impl Node {
             enqueue_until: u64::MAX,
             deferred: Vec::new(),
             unfinished: Vec::new(),
+            lengths: Lengths::default(),
         })
     }
 
@@ -150,6 +154,8 @@ impl Node {
         if connection.state() == SessionState::Closing {
             return bytes.len();
         }
+        let mut stretch = Stretch::start(self.vfs.stopwatch_ns());
+        let mut many = "";
         let mut answered = connection.output.len();
         let mut waits = false;
         let mut asked = 0;
@@ -175,6 +181,9 @@ impl Node {
             let Some(request) = request else { break };
             asked += 1;
             connection.publishes |= matches!(request, Request::Publish(_) | Request::Produce(_));
+            let name = request.name();
+            // These come by the thousand: reading the clock for each would be felt.
+            let is_one_of_many = matches!(request, Request::Publish(_) | Request::Settle { multiple: false, .. });
             let event = match broker.request(id, request, now) {
                 Ok(reply) => {
                     awaits = awaits.max(reply.durable_at());
@@ -188,6 +197,16 @@ impl Node {
                 }
             };
             connection.session.handle(event, now, &mut connection.output);
+            if is_one_of_many {
+                many = name;
+            } else {
+                let ns = stretch.part(name, self.vfs.stopwatch_ns());
+                self.lengths.requested(name, ns, now.mono_ms);
+            }
+        }
+        if !many.is_empty() {
+            let ns = stretch.part(many, self.vfs.stopwatch_ns());
+            self.lengths.requested(many, ns, now.mono_ms);
         }
         answered = connection.output.len().saturating_sub(answered);
         // Whoever waits for room must be looked at again when there is some.
@@ -245,8 +264,11 @@ impl Node {
 
     /// The connection is gone.
     pub fn disconnect(&mut self, id: SessionId, now: Now) {
+        let mut stretch = Stretch::start(self.vfs.stopwatch_ns());
         self.broker.close_session(id, now);
         self.sessions.remove(id);
+        let ns = stretch.part("end of a connection", self.vfs.stopwatch_ns());
+        self.lengths.requested("end of a connection", ns, now.mono_ms);
     }
 
     /// After every round of input: take what the disk has done, deliver, hand the disk what is to be done.
@@ -254,17 +276,44 @@ impl Node {
     /// # Errors
     /// [`Stopped`]: the journal failed. Exit at once; what was confirmed is on disk.
     pub fn turn(&mut self, now: Now) -> Result<(), Stopped> {
+        let mut turn = Stretch::start(self.vfs.stopwatch_ns());
         self.sessions.now = now;
         self.now = now;
         while let Some(completion) = self.vfs.poll() {
             self.broker.store_mut().completed(completion)?;
         }
+        turn.part("take what the disk has done", self.vfs.stopwatch_ns());
         let durable = self.broker.store().durable();
         if durable > self.told {
             self.told = durable;
             self.sessions.durable(durable);
         }
         self.broker.deliver(&mut self.sessions, now);
+        turn.part("deliver", self.vfs.stopwatch_ns());
+        self.answer_waiting(now);
+        if now.mono_ms >= self.next_sweep_ms {
+            self.next_sweep_ms = now.mono_ms + SWEEP_MS;
+            self.sessions.timeouts(now, self.held);
+        }
+        self.broker.tick(now);
+        turn.part("time-outs and retention", self.vfs.stopwatch_ns());
+        while let Some(id) = self.sessions.poll_answered() {
+            self.receive(id, &[], now);
+        }
+        if self.broker.store().wants_checkpoint() {
+            self.broker.checkpoint();
+            turn.part("checkpoint", self.vfs.stopwatch_ns());
+        }
+        self.broker.store_mut().poll(self.vfs.as_mut());
+        self.watch_disk(now);
+        self.hold_publishers();
+        turn.part("hand work to the disk", self.vfs.stopwatch_ns());
+        self.lengths.turned(&turn, now.mono_ms);
+        Ok(())
+    }
+
+    /// Sessions that had to wait for a turn go on.
+    fn answer_waiting(&mut self, now: Now) {
         let room = if self.broker.busy() { broker::ROUND_BATCH as u64 } else { u64::MAX };
         self.enqueue_until = self.broker.enqueued().saturating_add(room);
         for id in self.deferred.drain(..) {
@@ -274,21 +323,6 @@ impl Node {
             self.receive(id, &[], now);
             self.sessions.mark_changed(id);
         }
-        if now.mono_ms >= self.next_sweep_ms {
-            self.next_sweep_ms = now.mono_ms + SWEEP_MS;
-            self.sessions.timeouts(now, self.held);
-        }
-        self.broker.tick(now);
-        while let Some(id) = self.sessions.poll_answered() {
-            self.receive(id, &[], now);
-        }
-        if self.broker.store().wants_checkpoint() {
-            self.broker.checkpoint();
-        }
-        self.broker.store_mut().poll(self.vfs.as_mut());
-        self.watch_disk(now);
-        self.hold_publishers();
-        Ok(())
     }
 
     fn watch_disk(&mut self, now: Now) {
@@ -377,7 +411,17 @@ impl Node {
 
     #[must_use]
     pub fn statistics(&self) -> Statistics {
-        Statistics { broker: self.broker.statistics(), storage: self.broker.store().statistics() }
+        Statistics {
+            broker: self.broker.statistics(),
+            storage: self.broker.store().statistics(),
+            lengths: self.lengths.statistics,
+        }
+    }
+
+    /// How long the core was busy at a stretch with each kind of work, the longest first; what never took long is left out.
+    #[must_use]
+    pub fn longest(&self) -> Vec<Longest> {
+        self.lengths.longest()
     }
 }
 

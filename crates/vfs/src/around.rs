@@ -54,4 +54,8 @@ impl<T: Around> Vfs for T {
     fn random(&mut self) -> u64 {
         self.disk().random()
     }
+
+    fn stopwatch_ns(&mut self) -> u64 {
+        self.disk().stopwatch_ns()
+    }
 }

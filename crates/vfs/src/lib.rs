@@ -126,4 +126,10 @@ pub trait Vfs: Send {
 
     /// A random number that nobody can guess; from the seed in a simulation.
     fn random(&mut self) -> u64;
+
+    /// Nanoseconds since some moment, to measure how long work takes. Nothing may depend on it but figures for people: a
+    /// disk without a clock, as in a simulation, always says 0.
+    fn stopwatch_ns(&mut self) -> u64 {
+        0
+    }
 }

@@ -20,6 +20,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use std::thread::{self, JoinHandle};
+use std::time::Instant;
 
 use rand::TryRngCore;
 use rand::rngs::OsRng;
@@ -47,6 +48,7 @@ pub struct LocalDisk {
     worker: Arc<Worker>,
     lanes: [LaneThread; 3],
     completions: Receiver<Completion>,
+    opened: Instant,
     /// Holds the lock.
     _lock: File,
 }
@@ -68,7 +70,7 @@ impl LocalDisk {
         let (done, completions) = channel();
         let [a, b, c] = LANES.map(|lane| spawn(lane, &worker, &done, &waker));
         let lanes = [a.map_err(failed)?, b.map_err(failed)?, c.map_err(failed)?];
-        Ok(LocalDisk { worker, lanes, completions, _lock: lock })
+        Ok(LocalDisk { worker, lanes, completions, opened: Instant::now(), _lock: lock })
     }
 }
 
@@ -121,6 +123,10 @@ impl Vfs for LocalDisk {
 
     fn random(&mut self) -> u64 {
         OsRng.try_next_u64().expect("the operating system gives random numbers")
+    }
+
+    fn stopwatch_ns(&mut self) -> u64 {
+        u64::try_from(self.opened.elapsed().as_nanos()).unwrap_or(u64::MAX)
     }
 }
 

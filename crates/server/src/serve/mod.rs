@@ -185,9 +185,28 @@ impl Server {
         }
         let open = self.connections.len();
         self.connections.clear();
+        self.tell_lengths();
         self.node.close();
         tracing::info!(connections_cut = open, "stopped");
         Ok(())
+    }
+
+    /// How long the core was busy at a stretch: who looks for the cause of slow answers finds it here.
+    fn tell_lengths(&self) {
+        let lengths = self.node.statistics().lengths;
+        let (turn, request) = (lengths.longest_turn, lengths.longest_request);
+        tracing::info!(
+            longest_turn_us = turn.us,
+            by = turn.what,
+            p999_turn_us = lengths.turns.quantile_us(0.999),
+            longest_request_us = request.us,
+            asked = request.what,
+            p999_request_us = lengths.requests.quantile_us(0.999),
+            "the core's stretches of work"
+        );
+        for longest in self.node.longest() {
+            tracing::debug!(what = longest.what, longest_us = longest.us, "one of the core's stretches of work");
+        }
     }
 
     /// Where consumers lag, those whose sockets took all they were given get more before publishers are read again: a round
