@@ -27,7 +27,8 @@ impl Broker {
         if let Some(damage) = recovered.damage {
             return Err(OpenError::Catalog(damage));
         }
-        let (mut topology, mut topics, mut transactions) = (Topology::new(), Topics::default(), Transactions::default());
+        let mut topics = Topics::new(&options.topics, store.is_synced());
+        let (mut topology, mut transactions) = (Topology::new(), Transactions::default());
         let mut groups = Groups::default();
         for step in recovered.steps {
             match step {

@@ -111,6 +111,8 @@ pub enum LogFailure {
     InvalidRequest,
     #[error("the offset is outside of what the partition holds")]
     OffsetOutOfRange,
+    #[error("the topic's cleanup.policy is compact only: its records go when newer ones of their keys come")]
+    CompactedOnly,
     #[error("the batch fails its checksum or is malformed")]
     CorruptBatch,
     #[error("the batch is larger than the topic allows")]

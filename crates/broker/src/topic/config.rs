@@ -17,7 +17,7 @@ enum Rule {
     From(i64),
     Between(i64, i64),
     OneOf(&'static [&'static str]),
-    /// A list of these, at least one.
+    /// A list of these, which may be empty.
     SomeOf(&'static [&'static str]),
     Ratio,
 }
@@ -55,7 +55,7 @@ static SETTINGS: &[Setting] = &[
         List,
         "delete",
         Rule::SomeOf(&["delete", "compact"]),
-        "What happens to old records: delete, compact, or both.",
+        "What happens to old records: delete, compact, both, or nothing where it is empty.",
     ),
     setting("compression.gzip.level", Int, "-1", Rule::Between(-1, 9), "Level where the broker compresses with gzip."),
     setting("compression.lz4.level", Int, "9", Rule::Between(1, 17), "Without effect: lz4 has one level here."),
@@ -84,10 +84,10 @@ static SETTINGS: &[Setting] = &[
         "How long a record stays uncompacted at most, whatever min.cleanable.dirty.ratio says.",
     ),
     setting(
-        "max.message.bytes",
+        BATCH_BYTES,
         Int,
         "1048588",
-        Rule::Between(0, 16 * 1024 * 1024 + 61),
+        Rule::Between(0, limits::BATCH_BYTES_MAX as i64),
         "The largest batch that is taken, compressed, in bytes.",
     ),
     setting(
@@ -151,6 +151,29 @@ static SETTINGS: &[Setting] = &[
     ),
 ];
 
+const BATCH_BYTES: &str = "max.message.bytes";
+
+/// What topics that do not say so themselves have from the broker's configuration.
+#[derive(Clone, Debug)]
+pub(crate) struct Defaults {
+    /// What is confirmed was synced before.
+    pub synced: bool,
+    pub batch_bytes_max: usize,
+}
+
+impl Defaults {
+    /// The value of a setting, and where it comes from.
+    fn of(&self, setting: &Setting) -> (String, ConfigSource) {
+        match setting.name {
+            "flush.messages" => (flush_messages(self.synced).into(), ConfigSource::Default),
+            BATCH_BYTES if self.batch_bytes_max.to_string() != setting.default => {
+                (self.batch_bytes_max.to_string(), ConfigSource::Broker)
+            }
+            _ => (setting.default.into(), ConfigSource::Default),
+        }
+    }
+}
+
 fn find(name: &str) -> Option<&'static Setting> {
     SETTINGS.iter().find(|setting| setting.name == name)
 }
@@ -186,11 +209,20 @@ pub(crate) struct Settings {
     pub segment_ms: u64,
 }
 
+/// The value of a setting, as it was set or by default.
+fn text<'c>(config: &'c Config, name: &str) -> &'c str {
+    config.get(name).map_or_else(|| find(name).map_or("", |setting| setting.default), String::as_str)
+}
+
+fn number(config: &Config, name: &str) -> i64 {
+    text(config, name).parse().unwrap_or(-1)
+}
+
 impl Settings {
-    /// The settings of a topic whose changes have been checked.
-    pub fn new(config: &Config) -> Settings {
-        let text = |name: &str| config.get(name).map_or_else(|| find(name).map_or("", |setting| setting.default), String::as_str);
-        let number = |name: &str| text(name).parse::<i64>().unwrap_or(-1);
+    /// The settings of a topic whose changes have been checked, with these defaults.
+    pub fn new(config: &Config, defaults: &Defaults) -> Settings {
+        let text = |name: &str| text(config, name);
+        let number = |name: &str| number(config, name);
         let packing = |codec: usize| Packing {
             codec: codec as i16,
             level: match NUMBERED_CODECS.get(codec) {
@@ -201,7 +233,10 @@ impl Settings {
         };
         let policy = |word: &str| text("cleanup.policy").split(',').any(|part| part.trim() == word);
         Settings {
-            batch_bytes_max: usize::try_from(number("max.message.bytes")).unwrap_or(0),
+            batch_bytes_max: match config.get(BATCH_BYTES) {
+                Some(_) => usize::try_from(number(BATCH_BYTES)).unwrap_or(0),
+                None => defaults.batch_bytes_max,
+            },
             packing: NUMBERED_CODECS.iter().position(|codec| *codec == text("compression.type")).map(packing),
             append_time: text("message.timestamp.type") == "LogAppendTime",
             before_max_ms: number("message.timestamp.before.max.ms"),
@@ -248,7 +283,7 @@ fn check(setting: &Setting, value: &str) -> Result<(), Failure> {
         Rule::OneOf(words) if !words.contains(&value) => Err(bad(&format!("String must be one of: {}", words.join(", ")))),
         Rule::OneOf(_) => Ok(()),
         Rule::SomeOf(words) => {
-            let all = value.split(',').all(|part| words.contains(&part.trim()));
+            let all = value.is_empty() || value.split(',').all(|part| words.contains(&part.trim()));
             if all { Ok(()) } else { Err(bad(&format!("String must be one of: {}", words.join(", ")))) }
         }
         Rule::Ratio => {
@@ -260,20 +295,19 @@ fn check(setting: &Setting, value: &str) -> Result<(), Failure> {
 
 /// Whether the values of a topic's settings go together.
 fn check_together(config: &Config) -> Result<(), Failure> {
-    let settings = Settings::new(config);
-    let (min, max) = (settings.min_compaction_lag_ms, settings.max_compaction_lag_ms);
+    let (min, max) = (number(config, "min.compaction.lag.ms"), number(config, "max.compaction.lag.ms"));
     if min <= max {
         return Ok(());
     }
     Err(refuse(format!("min.compaction.lag.ms ({min}) is greater than max.compaction.lag.ms ({max})")))
 }
 
-/// Set what a creation asks for. No value: the default.
+/// Set what a creation asks for.
 pub(crate) fn of_creation(asked: &[(String, Option<String>)]) -> Result<Config, Failure> {
     let mut config = Config::new();
     for (name, value) in asked {
         let Some(setting) = find(name) else { return Err(refuse(format!("Unknown topic config name: {name}"))) };
-        let Some(value) = value else { continue };
+        let Some(value) = value else { return Err(refuse(format!("Null value not supported for topic configs: {name}"))) };
         check(setting, value)?;
         config.insert(name.clone(), value.clone());
     }
@@ -337,16 +371,16 @@ fn flush_messages(synced: bool) -> &'static str {
     if synced { "1" } else { FOREVER }
 }
 
-/// Every setting of a topic as it stands. `synced`: what is confirmed was synced before.
-pub(crate) fn describe(config: &Config, synced: bool) -> Vec<ConfigEntry> {
+/// Every setting of a topic as it stands.
+pub(crate) fn describe(config: &Config, defaults: &Defaults) -> Vec<ConfigEntry> {
     let entry = |setting: &Setting| {
         let set = config.get(setting.name);
-        let default = if setting.name == "flush.messages" { flush_messages(synced) } else { setting.default };
+        let (default, source) = defaults.of(setting);
         ConfigEntry {
             name: setting.name,
-            value: Some(set.cloned().unwrap_or_else(|| default.into())),
-            default: Some(default.into()),
-            source: if set.is_some() { ConfigSource::Topic } else { ConfigSource::Default },
+            value: Some(set.cloned().unwrap_or_else(|| default.clone())),
+            default: Some(default),
+            source: if set.is_some() { ConfigSource::Topic } else { source },
             kind: setting.kind,
             read_only: false,
             documentation: setting.documentation,
@@ -355,7 +389,7 @@ pub(crate) fn describe(config: &Config, synced: bool) -> Vec<ConfigEntry> {
     SETTINGS.iter().map(entry).collect()
 }
 
-/// What the broker itself is set to, as far as Kafka's tools ask. Read only. `synced` as in [`describe`].
+/// What the broker itself is set to, as far as Kafka's tools ask. Read only.
 pub(crate) fn describe_broker(options: &super::Options, groups: &crate::group::Options, synced: bool) -> Vec<ConfigEntry> {
     let fixed = |name: &'static str, kind: ConfigKind, value: String, documentation: &'static str| ConfigEntry {
         name,
@@ -417,8 +451,9 @@ pub(crate) fn describe_broker(options: &super::Options, groups: &crate::group::O
         fixed("log.retention.ms", Long, default("retention.ms"), "Default of retention.ms."),
         fixed("log.roll.hours", Int, "168".into(), "Default of segment.ms, in hours."),
         fixed("log.segment.bytes", Int, default("segment.bytes"), "Default of segment.bytes."),
-        fixed("message.max.bytes", Int, default("max.message.bytes"), "Default of max.message.bytes."),
+        fixed("message.max.bytes", Int, options.batch_bytes_max.to_string(), "Default of max.message.bytes."),
         fixed("min.insync.replicas", Int, "1".into(), "The one copy is always in sync."),
+        fixed("node.id", Int, "1".into(), "This broker's number."),
         fixed("num.partitions", Int, options.partitions.to_string(), "Partitions of a topic that does not say how many."),
         fixed(
             "offset.metadata.max.bytes",
@@ -445,6 +480,7 @@ pub(crate) fn describe_broker(options: &super::Options, groups: &crate::group::O
             super::retention::PRODUCER_MS.to_string(),
             "How long a producer that does not write is remembered.",
         ),
+        fixed("process.roles", List, "broker,controller".into(), "One node is both."),
         fixed("socket.request.max.bytes", Int, "104857600".into(), "The largest produce request; any other: 4 MiB."),
         fixed(
             "transaction.max.timeout.ms",
@@ -468,12 +504,15 @@ pub(crate) fn describe_broker(options: &super::Options, groups: &crate::group::O
 mod tests {
     use super::*;
 
+    const DEFAULTS: Defaults = Defaults { synced: true, batch_bytes_max: 1_048_588 };
+
     #[test]
     fn what_is_listed_is_accepted_back() {
-        let all: Vec<_> = describe(&Config::new(), true).into_iter().map(|entry| (entry.name.to_owned(), entry.value)).collect();
+        let all: Vec<_> =
+            describe(&Config::new(), &DEFAULTS).into_iter().map(|entry| (entry.name.to_owned(), entry.value)).collect();
         let config = of_creation(&all).unwrap();
-        assert_eq!(Settings::new(&config), Settings::new(&Config::new()));
-        let again: Vec<_> = describe(&config, true).into_iter().map(|entry| entry.value).collect();
+        assert_eq!(Settings::new(&config, &DEFAULTS), Settings::new(&Config::new(), &DEFAULTS));
+        let again: Vec<_> = describe(&config, &DEFAULTS).into_iter().map(|entry| entry.value).collect();
         assert_eq!(again, all.into_iter().map(|(_, value)| value).collect::<Vec<_>>());
         assert!(SETTINGS.is_sorted_by_key(|setting| setting.name));
     }
@@ -494,7 +533,7 @@ mod tests {
         }
         let both = changed(&Config::new(), &[set("cleanup.policy", ConfigOperation::Append("compact".into()))], false).unwrap();
         assert_eq!(both["cleanup.policy"], "delete,compact");
-        assert!(Settings::new(&both).compact && Settings::new(&both).delete);
+        assert!(Settings::new(&both, &DEFAULTS).compact && Settings::new(&both, &DEFAULTS).delete);
         let one = changed(&both, &[set("cleanup.policy", ConfigOperation::Subtract("delete".into()))], false).unwrap();
         assert_eq!(one["cleanup.policy"], "compact");
         // Nothing may have to wait for longer than it can.
@@ -514,5 +553,35 @@ mod tests {
         assert!(number.is_err());
         let replaced = changed(&both, &[set("retention.ms", ConfigOperation::Set("5".into()))], true).unwrap();
         assert_eq!(replaced.into_iter().collect::<Vec<_>>(), [("retention.ms".to_owned(), "5".to_owned())]);
+    }
+
+    /// Kafka refuses it, and a default that nobody chose is no answer to it.
+    #[test]
+    fn no_value_at_creation_is_refused() {
+        let refused = of_creation(&[("retention.ms".to_owned(), None)]);
+        let Err(Failure::LogBecause { failure: LogFailure::InvalidConfig, text }) = refused else { panic!("{refused:?}") };
+        assert_eq!(&*text, "Null value not supported for topic configs: retention.ms");
+    }
+
+    /// `cleanup.policy=` was refused, which Kafka takes: nothing happens to old records.
+    #[test]
+    fn an_empty_cleanup_policy_keeps_everything() {
+        let config = of_creation(&[("cleanup.policy".to_owned(), Some(String::new()))]).unwrap();
+        let settings = Settings::new(&config, &DEFAULTS);
+        assert!(!settings.delete && !settings.compact);
+        let subtract = ConfigChange { name: "cleanup.policy".into(), operation: ConfigOperation::Subtract("delete".into()) };
+        assert_eq!(changed(&Config::new(), &[subtract], false).unwrap()["cleanup.policy"], "");
+    }
+
+    #[test]
+    fn a_default_of_the_brokers_configuration_is_the_topics_until_it_has_its_own() {
+        let defaults = Defaults { batch_bytes_max: 5_000, ..DEFAULTS };
+        let told = |config: &Config| {
+            let entry = describe(config, &defaults).into_iter().find(|entry| entry.name == BATCH_BYTES).unwrap();
+            (entry.value.unwrap(), entry.source, Settings::new(config, &defaults).batch_bytes_max)
+        };
+        assert_eq!(told(&Config::new()), ("5000".to_owned(), ConfigSource::Broker, 5_000));
+        let own = of_creation(&[(BATCH_BYTES.to_owned(), Some("7".to_owned()))]).unwrap();
+        assert_eq!(told(&own), ("7".to_owned(), ConfigSource::Topic, 7));
     }
 }

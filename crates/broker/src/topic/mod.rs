@@ -38,7 +38,7 @@ use storage::LogId;
 
 use crate::broker::Broker;
 use crate::catalog::Entry;
-use config::{Config, Settings};
+use config::{Config, Defaults, Settings};
 use fetch::Waiting;
 use partition::Partition;
 use reader::Readers;
@@ -50,6 +50,8 @@ pub struct Options {
     pub auto_create: bool,
     /// Partitions of a topic that does not say how many.
     pub partitions: u32,
+    /// The largest batch of a topic that does not say so itself, in bytes, at most [`limits::BATCH_BYTES_MAX`].
+    pub batch_bytes_max: usize,
     /// The longest a transaction may be open.
     pub transaction_timeout_ms_max: i32,
     /// How often old records are looked for.
@@ -67,6 +69,7 @@ impl Default for Options {
         Options {
             auto_create: true,
             partitions: 1,
+            batch_bytes_max: 1_048_588,
             transaction_timeout_ms_max: 900_000,
             retention_check_ms: 300_000,
             compaction_check_ms: 15_000,
@@ -90,11 +93,14 @@ impl Topic {
 }
 
 /// All topics. They belong to the virtual host `/`.
-#[derive(Default)]
 pub(crate) struct Topics {
+    /// Of the broker's configuration.
+    defaults: Defaults,
     /// The cluster's, as Kafka's clients hear it; empty until one asks.
     cluster_id: String,
     pub names: HashMap<Arc<str>, Topic, RandomState>,
+    /// Names with a dot or an underscore in them, each behind what Kafka's metrics make of it (see [`metric_name`]).
+    metric_names: BTreeSet<(Box<str>, Arc<str>)>,
     ids: HashMap<TopicId, Arc<str>, RandomState>,
     pub partitions: HashMap<LogId, Partition, foldhash::fast::FixedState>,
     /// Aborted transactions that all of them remember.
@@ -114,6 +120,34 @@ pub(crate) struct Topics {
 }
 
 impl Topics {
+    /// No topics yet. `synced`: what is confirmed was synced before.
+    pub fn new(options: &Options, synced: bool) -> Topics {
+        Topics {
+            defaults: Defaults { synced, batch_bytes_max: options.batch_bytes_max },
+            cluster_id: String::new(),
+            names: HashMap::default(),
+            metric_names: BTreeSet::new(),
+            ids: HashMap::default(),
+            partitions: HashMap::default(),
+            aborted: 0,
+            waiting: HashMap::default(),
+            due: BTreeSet::new(),
+            woken: BTreeSet::new(),
+            readers: Readers::default(),
+            next_retention_ms: 0,
+            to_retain: Vec::new(),
+            cleaning: compaction::Cleaning::default(),
+            next_compaction_ms: 0,
+        }
+    }
+
+    /// A topic whose name differs from this one by dots for underscores only.
+    fn colliding(&self, name: &str) -> Option<&Arc<str>> {
+        let metric = metric_name(name)?;
+        let (other, found) = self.metric_names.range((metric.clone(), Arc::from(""))..).next()?;
+        (*other == metric).then_some(found)
+    }
+
     /// The name of the topic that is meant.
     pub fn find(&self, topic: TopicRef<'_>) -> Result<&Arc<str>, LogFailure> {
         match topic {
@@ -156,8 +190,11 @@ impl Topics {
 
     pub fn add(&mut self, name: &str, id: TopicId, partitions: &[u32], config: Config) {
         let name: Arc<str> = name.into();
-        let settings = Settings::new(&config);
+        let settings = Settings::new(&config, &self.defaults);
         self.ids.insert(id, name.clone());
+        if let Some(metric) = metric_name(&name) {
+            self.metric_names.insert((metric, name.clone()));
+        }
         self.names.insert(name.clone(), Topic { id, partitions: Vec::new(), config, settings });
         self.add_partitions(&name, partitions);
     }
@@ -175,7 +212,7 @@ impl Topics {
 
     pub fn configure(&mut self, name: &str, config: Config) {
         if let Some(topic) = self.names.get_mut(name) {
-            topic.settings = Settings::new(&config);
+            topic.settings = Settings::new(&config, &self.defaults);
             topic.config = config;
         }
     }
@@ -183,6 +220,9 @@ impl Topics {
     pub fn remove(&mut self, name: &str) -> Vec<LogId> {
         let Some(topic) = self.names.remove(name) else { return Vec::new() };
         self.ids.remove(&topic.id);
+        if let Some(metric) = metric_name(name) {
+            self.metric_names.remove(&(metric, name.into()));
+        }
         for log in &topic.partitions {
             if let Some(partition) = self.partitions.remove(log) {
                 self.aborted -= partition.aborted_count();
@@ -280,6 +320,12 @@ fn parse_id(text: &str) -> TopicId {
     TopicId(u128::from_str_radix(text, 16).unwrap_or(0))
 }
 
+/// What Kafka's metrics make of a topic's name, in which a dot becomes an underscore; `None`: itself, and no other name
+/// becomes it.
+fn metric_name(name: &str) -> Option<Box<str>> {
+    name.contains(['.', '_']).then(|| name.replace('.', "_").into())
+}
+
 /// Whether a topic may have this name (Kafka's rule).
 fn is_name(name: &str) -> bool {
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
@@ -297,13 +343,17 @@ impl Broker {
         if create.automatic && !self.options.topics.auto_create {
             return Err(LogFailure::UnknownTopic.into());
         }
+        if let Some(other) = self.topics.colliding(create.name) {
+            let text = format!("Topic '{}' collides with existing topic: {other}", create.name);
+            return Err(Failure::LogBecause { failure: LogFailure::InvalidTopicName, text: text.into() });
+        }
         let partitions = create.partitions.unwrap_or(self.options.topics.partitions);
         if partitions == 0 {
             return Err(LogFailure::InvalidPartitions.into());
         }
         self.check_partitions(partitions as usize)?;
         let config = config::of_creation(create.config)?;
-        let described = config::describe(&config, self.store.is_synced());
+        let described = config::describe(&config, &self.topics.defaults);
         let info = TopicInfo { name: create.name.into(), id: TopicId::default(), internal: false, partitions };
         if create.validate_only {
             return Ok(Reply::TopicCreated { topic: info, config: described, durable_at: None });
@@ -411,7 +461,7 @@ impl Broker {
         let config = match of {
             ConfigOf::Topic(name) => {
                 let topic = self.topics.names.get(name).ok_or(LogFailure::UnknownTopic)?;
-                config::describe(&topic.config, self.store.is_synced())
+                config::describe(&topic.config, &self.topics.defaults)
             }
             ConfigOf::Broker => config::describe_broker(&self.options.topics, &self.options.groups, self.store.is_synced()),
         };

@@ -15,6 +15,9 @@ pub(super) const PARTITIONS_PER_TURN: usize = if cfg!(test) { 4 } else { 1024 };
 impl Broker {
     pub(crate) fn delete_records(&mut self, topic: &str, partition: u32, before: Option<i64>) -> Result<Reply, Failure> {
         let log = self.topics.partition_log(TopicRef::Name(topic), partition)?;
+        if self.topics.settings_of(log).is_some_and(|settings| settings.compact && !settings.delete) {
+            return Err(LogFailure::CompactedOnly.into());
+        }
         let high = self.store.stream_end(log);
         let before = match before {
             None => high,

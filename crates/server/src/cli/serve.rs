@@ -33,6 +33,7 @@ const CONNECTIONS_MAX: usize = 50_000;
 
 pub fn run(flags: &Flags) -> anyhow::Result<()> {
     let config = config::load(flags, &|name| std::env::var(name).ok())?;
+    check_together(&config)?;
     logging::start(&config);
     #[cfg(feature = "planted")]
     plant()?;
@@ -59,6 +60,18 @@ pub fn run(flags: &Flags) -> anyhow::Result<()> {
         super::print(format!("{speaks} listening on {address}\n").as_bytes())?;
     }
     server.run()?;
+    Ok(())
+}
+
+/// Whether the options go together.
+fn check_together(config: &Config) -> anyhow::Result<()> {
+    let (min, max) = (config.group_session_timeout_min_ms, config.group_session_timeout_max_ms);
+    if min > max {
+        anyhow::bail!(
+            "--group-session-timeout-min-ms ({min}) is larger than --group-session-timeout-max-ms ({max}): no member of a group \
+             could join; set both so that there is room between them"
+        );
+    }
     Ok(())
 }
 
@@ -110,7 +123,15 @@ fn options(config: &Config) -> node::Options {
         cache_bytes: config.cache_bytes,
         disk_free_limit_bytes: config.disk_free_limit_bytes,
         kafka: node::KafkaOptions { sasl_required: config.kafka_login_required, ..node::KafkaOptions::default() },
+        topics: node::TopicOptions {
+            auto_create: config.topic_auto_create,
+            partitions: config.topic_partitions,
+            batch_bytes_max: config.batch_bytes_max,
+            ..node::TopicOptions::default()
+        },
         groups: node::GroupOptions {
+            session_timeout_min_ms: config.group_session_timeout_min_ms,
+            session_timeout_max_ms: config.group_session_timeout_max_ms,
             initial_rebalance_delay_ms: config.group_initial_rebalance_delay_ms,
             ..node::GroupOptions::default()
         },
@@ -120,7 +141,16 @@ fn options(config: &Config) -> node::Options {
 
 #[cfg(test)]
 mod tests {
-    use super::connections_max;
+    use super::{check_together, connections_max};
+    use crate::config::settings::Config;
+
+    #[test]
+    fn session_time_outs_that_leave_no_room_are_refused() {
+        let config =
+            |min, max| Config { group_session_timeout_min_ms: min, group_session_timeout_max_ms: max, ..Config::default() };
+        assert!(check_together(&config(10, 10)).is_ok());
+        assert!(check_together(&config(11, 10)).unwrap_err().to_string().contains("--group-session-timeout-max-ms (10)"));
+    }
 
     #[test]
     fn the_limit_on_open_files_decides_where_nothing_is_said() {

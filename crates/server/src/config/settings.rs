@@ -86,7 +86,12 @@ pub struct Config {
     /// In the order of `kafka_listen`; `None`, or none: the address that the client came by.
     pub kafka_advertised: Vec<Option<Advertised>>,
     pub kafka_login_required: bool,
+    pub topic_auto_create: bool,
+    pub topic_partitions: u32,
+    pub batch_bytes_max: usize,
     pub group_initial_rebalance_delay_ms: u64,
+    pub group_session_timeout_min_ms: i32,
+    pub group_session_timeout_max_ms: i32,
     pub durability: Durability,
     pub disk_free_limit_bytes: u64,
     pub cache_bytes: usize,
@@ -105,7 +110,12 @@ impl Default for Config {
             kafka_listen: Vec::new(),
             kafka_advertised: Vec::new(),
             kafka_login_required: false,
+            topic_auto_create: false,
+            topic_partitions: 0,
+            batch_bytes_max: 0,
             group_initial_rebalance_delay_ms: 0,
+            group_session_timeout_min_ms: 0,
+            group_session_timeout_max_ms: 0,
             durability: Durability::Fsync,
             disk_free_limit_bytes: 0,
             cache_bytes: 0,
@@ -200,6 +210,57 @@ pub static SETTINGS: &[Setting] = &[
         },
     },
     Setting {
+        name: "topic-auto-create",
+        value: "on|off",
+        default: "on",
+        repeatable: false,
+        doc: "Whether a topic that a Kafka client uses without having made it is made, where the client allows it (Kafka's \
+              auto.create.topics.enable). `off`: such a client is told that the topic does not exist.",
+        apply: |config, values| {
+            config.topic_auto_create = match one(values)? {
+                "on" => true,
+                "off" => false,
+                other => return Err(format!("'{other}' is neither: write on or off")),
+            };
+            Ok(())
+        },
+    },
+    Setting {
+        name: "topic-partitions",
+        value: "COUNT",
+        default: "1",
+        repeatable: false,
+        doc: "How many partitions a topic has that is made without saying how many (Kafka's num.partitions). Topics that are \
+              there already stay as they are.",
+        apply: |config, values| {
+            let text = one(values)?;
+            config.topic_partitions = match text.parse() {
+                Ok(count) if (1..=model::limits::PARTITIONS_MAX as u32).contains(&count) => count,
+                _ => {
+                    return Err(format!(
+                        "'{text}' is no count: write a whole number from 1 to {}",
+                        model::limits::PARTITIONS_MAX
+                    ));
+                }
+            };
+            Ok(())
+        },
+    },
+    Setting {
+        name: "batch-size-max",
+        value: "SIZE",
+        default: "1048588",
+        repeatable: false,
+        doc: "The largest batch of records, as it is sent, that a topic takes which has no max.message.bytes of its own (Kafka's \
+              message.max.bytes). A number of bytes, or one with KiB, MiB; at most 16MiB.",
+        apply: |config, values| {
+            let bytes = size(one(values)?)?;
+            let fits = usize::try_from(bytes).ok().filter(|bytes| *bytes <= model::limits::BATCH_BYTES_MAX);
+            config.batch_bytes_max = fits.ok_or("too large: write at most 16MiB")?;
+            Ok(())
+        },
+    },
+    Setting {
         name: "group-initial-rebalance-delay-ms",
         value: "MS",
         default: "3000",
@@ -211,6 +272,30 @@ pub static SETTINGS: &[Setting] = &[
             let text = one(values)?;
             config.group_initial_rebalance_delay_ms =
                 text.parse().map_err(|_| format!("'{text}' is no time: write a whole number of milliseconds"))?;
+            Ok(())
+        },
+    },
+    Setting {
+        name: "group-session-timeout-min-ms",
+        value: "MS",
+        default: "6000",
+        repeatable: false,
+        doc: "The shortest session time-out that a member of a Kafka consumer group may ask for, in milliseconds (Kafka's \
+              group.min.session.timeout.ms).",
+        apply: |config, values| {
+            config.group_session_timeout_min_ms = session_timeout(one(values)?)?;
+            Ok(())
+        },
+    },
+    Setting {
+        name: "group-session-timeout-max-ms",
+        value: "MS",
+        default: "1800000",
+        repeatable: false,
+        doc: "The longest session time-out that a member of a Kafka consumer group may ask for, in milliseconds (Kafka's \
+              group.max.session.timeout.ms).",
+        apply: |config, values| {
+            config.group_session_timeout_max_ms = session_timeout(one(values)?)?;
             Ok(())
         },
     },
@@ -315,6 +400,11 @@ fn one(values: &[String]) -> Result<&str, String> {
         [value] => Ok(value),
         _ => Err(format!("takes one value, was given {}", values.len())),
     }
+}
+
+fn session_timeout(text: &str) -> Result<i32, String> {
+    let time = text.parse().ok().filter(|time| *time > 0);
+    time.ok_or_else(|| format!("'{text}' is no time: write a whole number of milliseconds from 1 on"))
 }
 
 /// What the targets of log lines begin with: the crates that may write any.

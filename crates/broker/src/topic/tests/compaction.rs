@@ -269,6 +269,9 @@ fn a_damaged_partition_does_not_keep_others_from_their_turn() {
     assert_eq!(all_records(&mut world, "u").len(), 60);
     // Once what is damaged has gone, its turn comes again.
     let start = world.list("t", OffsetAt::Latest, false).0;
+    let set = |name: &str, value: &str| ConfigChange { name: name.into(), operation: ConfigOperation::Set(value.into()) };
+    let changes = [set("cleanup.policy", "compact,delete"), set("retention.ms", "-1")];
+    world.ask(Request::AlterConfig { topic: "t", changes: &changes, replace: false, validate_only: false }).unwrap();
     world.ask(Request::DeleteRecords { topic: "t", partition: 0, before: None }).unwrap();
     for _ in 0..2 {
         write(&mut world, "t");

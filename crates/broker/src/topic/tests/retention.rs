@@ -81,3 +81,16 @@ fn old_records_are_looked_for_in_every_partition_some_of_them_a_turn() {
     }
     assert_eq!(seen, [4, 8, 10, 10]);
 }
+
+/// Kafka refuses it: what is compacted only keeps the latest record of each key, whoever asks.
+#[test]
+fn records_of_what_is_only_compacted_are_not_deleted() {
+    let mut world = World::new(34);
+    for (name, policy, refusal) in
+        [("c", "compact", Some(LogFailure::CompactedOnly)), ("cd", "compact,delete", None), ("none", "", None)]
+    {
+        world.create(name, 1, &[("cleanup.policy", policy)]);
+        let told = world.ask(Request::DeleteRecords { topic: name, partition: 0, before: Some(0) });
+        assert_eq!(told.err().map(|failure| refused(Err::<Reply, _>(failure))), refusal, "{name}");
+    }
+}

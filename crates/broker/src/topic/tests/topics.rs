@@ -85,3 +85,29 @@ fn pitfall_17_creation_is_checked() {
     let Reply::Topics(topics) = world.ask(Request::DescribeTopics { topic: None }).unwrap() else { panic!() };
     assert_eq!((topics.len(), topics[0].partitions), (1, 3));
 }
+
+/// Kafka's metrics make one name of both: its tools count on there being only one.
+#[test]
+fn names_that_differ_by_dots_for_underscores_only_collide() {
+    let mut world = World::new(33);
+    let create = |world: &mut World, name: &str| {
+        let create = CreateTopic { name, partitions: None, config: &[], validate_only: false, automatic: false };
+        world.ask(Request::CreateTopic(create))
+    };
+    create(&mut world, "a.b").unwrap();
+    for _ in 0..2 {
+        let Err(Failure::LogBecause { failure: LogFailure::InvalidTopicName, text }) = create(&mut world, "a_b") else {
+            panic!()
+        };
+        assert_eq!(&*text, "Topic 'a_b' collides with existing topic: a.b");
+        for other in ["a-b", "ab", "a", "a.b.", "a_"] {
+            if world.ask(Request::DescribeTopics { topic: Some(TopicRef::Name(other)) }).is_err() {
+                create(&mut world, other).unwrap();
+            }
+        }
+        world.settle();
+        world.crash();
+    }
+    world.ask(Request::DeleteTopic { topic: TopicRef::Name("a.b") }).unwrap();
+    create(&mut world, "a_b").unwrap();
+}
