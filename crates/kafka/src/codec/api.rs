@@ -187,6 +187,7 @@ apis! {
     TxnOffsetCommit = 28 (0..=5) txn_offset_commit::Request<'a> => txn_offset_commit::Response<'a>;
     DescribeConfigs = 32 (1..=4) describe_configs::Request<'a> => describe_configs::Response<'a>;
     AlterConfigs = 33 (0..=2) alter_configs::Request<'a> => alter_configs::Response<'a>;
+    AlterReplicaLogDirs = 34 (1..=2) alter_replica_log_dirs::Request<'a> => alter_replica_log_dirs::Response<'a>;
     DescribeLogDirs = 35 (1..=4) describe_log_dirs::Request<'a> => describe_log_dirs::Response<'a>;
     SaslAuthenticate = 36 (0..=2) sasl_authenticate::Request<'a> => sasl_authenticate::Response<'a>;
     CreatePartitions = 37 (0..=3) create_partitions::Request<'a> => create_partitions::Response<'a>;
@@ -196,10 +197,14 @@ apis! {
     AlterPartitionReassignments = 45 (0..=1) alter_partition_reassignments::Request<'a> => alter_partition_reassignments::Response<'a>;
     ListPartitionReassignments = 46 (0..=0) list_partition_reassignments::Request<'a> => list_partition_reassignments::Response<'a>;
     OffsetDelete = 47 (0..=0) offset_delete::Request<'a> => offset_delete::Response<'a>;
+    DescribeClientQuotas = 48 (0..=1) describe_client_quotas::Request<'a> => describe_client_quotas::Response<'a>;
+    DescribeQuorum = 55 (0..=2) describe_quorum::Request<'a> => describe_quorum::Response<'a>;
+    UpdateFeatures = 57 (0..=2) update_features::Request<'a> => update_features::Response<'a>;
     DescribeCluster = 60 (0..=2) describe_cluster::Request => describe_cluster::Response<'a>;
     DescribeProducers = 61 (0..=0) describe_producers::Request<'a> => describe_producers::Response<'a>;
     DescribeTransactions = 65 (0..=0) describe_transactions::Request<'a> => describe_transactions::Response<'a>;
     ListTransactions = 66 (0..=1) list_transactions::Request<'a> => list_transactions::Response<'a>;
+    ListConfigResources = 74 (0..=1) list_config_resources::Request => list_config_resources::Response<'a>;
     DescribeTopicPartitions = 75 (0..=0) describe_topic_partitions::Request<'a> => describe_topic_partitions::Response<'a>;
 }
 

@@ -14,7 +14,8 @@
 //! - [`consumer_protocol`]: what consumers put into the opaque bytes of JoinGroup and SyncGroup
 //! - one file per API key:
 //!   - records: [`produce`], [`fetch`], [`list_offsets`], [`offset_for_leader_epoch`], [`delete_records`]
-//!   - the cluster: [`api_versions`], [`metadata`], [`describe_cluster`], [`describe_topic_partitions`], [`describe_log_dirs`]
+//!   - the cluster: [`api_versions`], [`metadata`], [`describe_cluster`], [`describe_topic_partitions`], [`describe_quorum`],
+//!     [`update_features`], [`describe_log_dirs`], [`alter_replica_log_dirs`]
 //!   - login: [`sasl_handshake`], [`sasl_authenticate`]
 //!   - groups: [`find_coordinator`], [`join_group`], [`sync_group`], [`heartbeat`], [`leave_group`], [`offset_commit`],
 //!     [`offset_fetch`], [`offset_delete`], [`list_groups`], [`describe_groups`], [`delete_groups`]
@@ -22,7 +23,8 @@
 //!     [`end_txn`], [`describe_producers`], [`describe_transactions`], [`list_transactions`]
 //!   - topics: [`create_topics`], [`delete_topics`], [`create_partitions`], [`elect_leaders`],
 //!     [`alter_partition_reassignments`], [`list_partition_reassignments`]
-//!   - settings: [`describe_configs`], [`alter_configs`], [`incremental_alter_configs`]
+//!   - settings: [`describe_configs`], [`alter_configs`], [`incremental_alter_configs`], [`list_config_resources`],
+//!     [`describe_client_quotas`]
 
 #![deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -30,6 +32,7 @@ pub mod add_offsets_to_txn;
 pub mod add_partitions_to_txn;
 pub mod alter_configs;
 pub mod alter_partition_reassignments;
+pub mod alter_replica_log_dirs;
 pub mod api;
 pub mod api_versions;
 pub mod consumer_protocol;
@@ -38,11 +41,13 @@ pub mod create_topics;
 pub mod delete_groups;
 pub mod delete_records;
 pub mod delete_topics;
+pub mod describe_client_quotas;
 pub mod describe_cluster;
 pub mod describe_configs;
 pub mod describe_groups;
 pub mod describe_log_dirs;
 pub mod describe_producers;
+pub mod describe_quorum;
 pub mod describe_topic_partitions;
 pub mod describe_transactions;
 pub mod elect_leaders;
@@ -56,6 +61,7 @@ pub mod incremental_alter_configs;
 pub mod init_producer_id;
 pub mod join_group;
 pub mod leave_group;
+pub mod list_config_resources;
 pub mod list_groups;
 pub mod list_offsets;
 pub mod list_partition_reassignments;
@@ -74,6 +80,7 @@ pub mod sasl_authenticate;
 pub mod sasl_handshake;
 pub mod sync_group;
 pub mod txn_offset_commit;
+pub mod update_features;
 pub mod wire;
 
 #[cfg(test)]

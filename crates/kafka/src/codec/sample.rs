@@ -103,6 +103,12 @@ macro_rules! sample_integers {
 }
 sample_integers!(i8 i16 i32 i64);
 
+impl<'a> Sample<'a> for u16 {
+    fn sample(source: &mut Source<'a>, at: Version) -> Self {
+        i16::sample(source, at).cast_unsigned()
+    }
+}
+
 impl<'a> Sample<'a> for bool {
     fn sample(source: &mut Source<'a>, _: Version) -> Self {
         source.byte() % 2 == 1

@@ -268,7 +268,7 @@ macro_rules! integers {
         }
     )*};
 }
-integers!(i8 i16 i32 i64);
+integers!(i8 i16 u16 i32 i64);
 
 impl<'a> Wire<'a> for bool {
     #[inline]

@@ -1,8 +1,15 @@
-//! What the cluster is: keys 18 ApiVersions, 60 DescribeCluster, 10 FindCoordinator. There is one broker, which does all.
+//! What the cluster is: keys 18 ApiVersions, 57 UpdateFeatures, 60 DescribeCluster, 55 DescribeQuorum, 10 FindCoordinator,
+//! 48 DescribeClientQuotas. There is one broker, which does all, and nobody has a quota.
 
 use super::job::Here;
-use crate::codec::error_code::{INVALID_REQUEST, MISMATCHED_ENDPOINT_TYPE, UNSUPPORTED_ENDPOINT_TYPE, UNSUPPORTED_VERSION};
-use crate::codec::{ApiKey, Message as _, api_versions, describe_cluster, find_coordinator};
+use crate::codec::error_code::{
+    INVALID_REQUEST, INVALID_UPDATE_VERSION, MISMATCHED_ENDPOINT_TYPE, UNKNOWN_TOPIC_OR_PARTITION, UNSUPPORTED_ENDPOINT_TYPE,
+    UNSUPPORTED_VERSION,
+};
+use crate::codec::{
+    ApiKey, Message as _, api_versions, describe_client_quotas, describe_cluster, describe_quorum, find_coordinator,
+    update_features,
+};
 
 /// Bits of the operations that a client may ask about, which are all allowed.
 /// Source: Apache Kafka, `AclOperation`: read 3, write 4, create 5, delete 6, alter 7, describe 8, cluster action 9,
@@ -62,6 +69,102 @@ fn is_software(name: &str) -> bool {
     let ends = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_alphanumeric);
     let inner = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.');
     ends(name.as_bytes().first()) && ends(name.as_bytes().last()) && name.bytes().all(inner)
+}
+
+/// Key 57. What the cluster has stays as it is: to ask for that is no error, to ask for anything else is one.
+pub(super) fn update_features(request: &update_features::Request<'_>, here: &Here<'_>, out: &mut Vec<u8>) {
+    let refusal = request.feature_updates.iter().find_map(refused_update);
+    let error_code = if refusal.is_some() { INVALID_UPDATE_VERSION } else { 0 };
+    let error_message = refusal.as_deref();
+    let told = request.feature_updates.iter().filter(|_| here.version < UPDATES_WITHOUT_RESULTS);
+    // One that is refused refuses all.
+    let results =
+        told.map(|update| update_features::Outcome { feature: update.feature, error_code, error_message: None }).collect();
+    update_features::Response { error_code, error_message, results, ..Default::default() }.encode(out, here.version);
+}
+
+const UPDATES_WITHOUT_RESULTS: i16 = 2;
+
+/// What is wrong with an update of a feature, if anything.
+fn refused_update(update: &update_features::Update<'_>) -> Option<String> {
+    let (level, name) = (update.max_version_level, quoted(update.feature));
+    let why = match name {
+        TRANSACTIONS if level == TRANSACTIONS_LEVEL => return None,
+        TRANSACTIONS if (0..TRANSACTIONS_LEVEL).contains(&level) => {
+            format!("This broker stays at level {TRANSACTIONS_LEVEL}.")
+        }
+        TRANSACTIONS => format!("Local controller only supports versions 0-{TRANSACTIONS_LEVEL}."),
+        _ => "Local controller does not support this feature.".to_owned(),
+    };
+    Some(format!("Invalid update version {level} for feature {name}. {why}"))
+}
+
+/// A name as an error text repeats it: not longer than any real one.
+fn quoted(name: &str) -> &str {
+    const QUOTED_BYTES_MAX: usize = 100;
+    name.get(..name.floor_char_boundary(QUOTED_BYTES_MAX)).unwrap_or_default()
+}
+
+const METADATA: &str = "__cluster_metadata";
+
+/// Key 55. The one voter for the metadata is this broker. It keeps them in its journal, not in a topic: the log that Kafka's
+/// tools ask about is empty.
+pub(super) fn describe_quorum(request: &describe_quorum::Request<'_>, here: &Here<'_>, out: &mut Vec<u8>) {
+    let node_id = here.options.node_id;
+    let partition = |topic_name: &str, index| {
+        if topic_name != METADATA || index != 0 {
+            let error_code = UNKNOWN_TOPIC_OR_PARTITION;
+            return describe_quorum::Partition { partition_index: index, error_code, ..Default::default() };
+        }
+        let voter = describe_quorum::Replica {
+            replica_id: node_id,
+            last_fetch_timestamp: here.now.wall_ms.cast_signed(),
+            last_caught_up_timestamp: here.now.wall_ms.cast_signed(),
+            ..Default::default()
+        };
+        describe_quorum::Partition {
+            partition_index: index,
+            leader_id: node_id,
+            current_voters: vec![voter],
+            ..Default::default()
+        }
+    };
+    let topics = request.topics.iter().map(|topic| describe_quorum::Topic {
+        topic_name: topic.topic_name,
+        partitions: topic.partitions.iter().map(|asked| partition(topic.topic_name, asked.partition_index)).collect(),
+    });
+    let listener = describe_quorum::Listener { name: LISTENER, host: &here.ends.host, port: here.ends.port };
+    let nodes = vec![describe_quorum::Node { node_id, listeners: vec![listener] }];
+    describe_quorum::Response { topics: topics.collect(), nodes, ..Default::default() }.encode(out, here.version);
+}
+
+/// What Kafka calls a listener that speaks without TLS.
+pub(super) const LISTENER: &str = "PLAINTEXT";
+
+const ANY_NAME: i8 = 2;
+
+/// Key 48. There are no quotas, whatever is asked for, but the question must be one.
+pub(super) fn describe_client_quotas(request: &describe_client_quotas::Request<'_>, here: &Here<'_>, out: &mut Vec<u8>) {
+    let mut response = describe_client_quotas::Response { entries: Some(Vec::new()), ..Default::default() };
+    let wrong = |component: &describe_client_quotas::Component<'_>| {
+        component.entity_type.is_empty() || !(0..=ANY_NAME).contains(&component.match_type)
+    };
+    let twice = !super::job::repeated(request.components.iter().map(|component| component.entity_type)).is_empty();
+    let known = |component: &describe_client_quotas::Component<'_>| matches!(component.entity_type, "user" | "client-id" | "ip");
+    if request.components.iter().any(wrong) {
+        response.error_code = INVALID_REQUEST;
+        response.error_message = Some("A filter needs a type of entity, and a match that is exact, default or any.");
+    } else if twice {
+        response.error_code = INVALID_REQUEST;
+        response.error_message = Some("A type of entity cannot appear more than once in the filter.");
+    } else if !request.components.iter().all(known) {
+        response.error_code = UNSUPPORTED_VERSION;
+        response.error_message = Some("Custom entity types are not supported.");
+    }
+    if response.error_code != 0 {
+        response.entries = None;
+    }
+    response.encode(out, here.version);
 }
 
 const BROKERS: i8 = 1;

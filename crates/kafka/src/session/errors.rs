@@ -73,6 +73,7 @@ pub(super) fn log_code(failure: LogFailure) -> i16 {
         LogFailure::InvalidConfig => INVALID_CONFIG,
         LogFailure::InvalidRequest => INVALID_REQUEST,
         LogFailure::OffsetOutOfRange => OFFSET_OUT_OF_RANGE,
+        LogFailure::CompactedOnly => POLICY_VIOLATION,
         LogFailure::CorruptBatch => CORRUPT_MESSAGE,
         LogFailure::BatchTooLarge => MESSAGE_TOO_LARGE,
         LogFailure::InvalidRecord => INVALID_RECORD,

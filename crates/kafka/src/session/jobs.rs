@@ -34,9 +34,11 @@ pub(super) fn job(request: &Request<'_>, header: &RequestHeader<'_>, here: &Here
         Request::CreateTopics(request) => Box::new(topics::create(request, node_id)),
         Request::DeleteTopics(request) => Box::new(topics::delete(request, version)),
         Request::CreatePartitions(request) => Box::new(topics::grow(request, node_id)),
-        Request::DescribeConfigs(request) => Box::new(configs::describe(request, node_id)),
-        Request::AlterConfigs(request) => Box::new(configs::replace(request)),
-        Request::IncrementalAlterConfigs(request) => Box::new(configs::change(request)),
+        Request::DescribeConfigs(request) => Box::new(configs::describe(request, here)),
+        Request::AlterConfigs(request) => Box::new(configs::replace(request, node_id)),
+        Request::IncrementalAlterConfigs(request) => Box::new(configs::change(request, node_id)),
+        Request::ListConfigResources(request) => Box::new(configs::Resources::new(request, version, node_id)),
+        Request::AlterReplicaLogDirs(request) => Box::new(placement::move_between_directories(request)),
         Request::DescribeLogDirs(request) => Box::new(placement::LogDirs::new(request)),
         Request::ElectLeaders(request) => Box::new(placement::elect(request)),
         Request::AlterPartitionReassignments(request) => Box::new(placement::reassign(request, node_id)),
@@ -46,6 +48,9 @@ pub(super) fn job(request: &Request<'_>, header: &RequestHeader<'_>, here: &Here
         | Request::SaslHandshake(_)
         | Request::SaslAuthenticate(_)
         | Request::DescribeCluster(_)
+        | Request::DescribeQuorum(_)
+        | Request::UpdateFeatures(_)
+        | Request::DescribeClientQuotas(_)
         | Request::FindCoordinator(_)
         | Request::ListPartitionReassignments(_) => return None,
     })

@@ -359,6 +359,18 @@ impl KafkaSession {
                 cluster::describe_cluster(request, &here, bytes);
                 return self.put(out);
             }
+            codec::Request::DescribeQuorum(request) => {
+                cluster::describe_quorum(request, &here, bytes);
+                return self.put(out);
+            }
+            codec::Request::UpdateFeatures(request) => {
+                cluster::update_features(request, &here, bytes);
+                return self.put(out);
+            }
+            codec::Request::DescribeClientQuotas(request) => {
+                cluster::describe_client_quotas(request, &here, bytes);
+                return self.put(out);
+            }
             codec::Request::FindCoordinator(request) => {
                 cluster::find_coordinator(request, &here, bytes);
                 return self.put(out);

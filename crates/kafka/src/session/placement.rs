@@ -1,4 +1,4 @@
-//! Where partitions lie: keys 35 DescribeLogDirs, 43 ElectLeaders, 45 AlterPartitionReassignments,
+//! Where partitions lie: keys 34 AlterReplicaLogDirs, 35 DescribeLogDirs, 43 ElectLeaders, 45 AlterPartitionReassignments,
 //! 46 ListPartitionReassignments. Each has its one replica here, which leads it: nothing is to be elected or moved.
 
 use model::topic::{TopicInfo, TopicRef};
@@ -8,9 +8,12 @@ use super::answers::Frame;
 use super::errors::{MISMATCH, code};
 use super::job::{Answer, Each, Here, Item, Job, partition};
 use crate::codec::error_code::{
-    ELECTION_NOT_NEEDED, INVALID_REPLICA_ASSIGNMENT, NO_REASSIGNMENT_IN_PROGRESS, UNKNOWN_TOPIC_OR_PARTITION,
+    ELECTION_NOT_NEEDED, INVALID_REPLICA_ASSIGNMENT, LOG_DIR_NOT_FOUND, NO_REASSIGNMENT_IN_PROGRESS, UNKNOWN_TOPIC_OR_PARTITION,
 };
-use crate::codec::{Message as _, alter_partition_reassignments, describe_log_dirs, elect_leaders, list_partition_reassignments};
+use crate::codec::{
+    Message as _, alter_partition_reassignments, alter_replica_log_dirs, describe_log_dirs, elect_leaders,
+    list_partition_reassignments,
+};
 
 /// A partition that may not exist; what is said about one that does is known before.
 pub(super) struct Placed {
@@ -90,7 +93,28 @@ pub(super) fn reassignments(here: &Here<'_>, out: &mut Vec<u8>) {
 }
 
 /// What the data directory is called in answers; where it is on this machine is nobody's business.
-const DIRECTORY: &str = "/yam";
+pub(super) const DIRECTORY: &str = "/yam";
+
+/// Key 34. There is one directory, in which every partition lies already.
+pub(super) fn move_between_directories(request: &alter_replica_log_dirs::Request<'_>) -> Each<Placed> {
+    let topics = request.dirs.iter().flat_map(|directory| {
+        let told = (directory.path != DIRECTORY).then_some(LOG_DIR_NOT_FOUND);
+        let placed = move |index: &i32| Placed { index: *index, if_there: 0, told };
+        directory.topics.iter().map(move |topic| (topic.name, topic.partitions.iter().map(placed)))
+    });
+    Each::by_topic(topics, |placed, here, out| {
+        let partition = |item: &Placed| alter_replica_log_dirs::Partition {
+            partition_index: item.index,
+            error_code: item.told.unwrap_or(MISMATCH),
+        };
+        let topic = |(topic_name, items)| {
+            let items: &[Placed] = items;
+            alter_replica_log_dirs::Topic { topic_name, partitions: items.iter().map(partition).collect() }
+        };
+        let results = placed.topics().map(topic).collect();
+        alter_replica_log_dirs::Response { results, ..Default::default() }.encode(out, here.version);
+    })
+}
 
 /// A partition whose size is asked for.
 struct Sized {

@@ -220,6 +220,10 @@ fn tell_doomed(doomed: &Each<Doomed>, here: &Here<'_>, out: &mut Vec<u8>) {
 pub(super) struct Grown {
     name: Box<str>,
     total: u32,
+    /// For how many of them a place is named; `None`: for none.
+    assigned: Option<u32>,
+    /// How many there are now, once that is known. It is asked only where places are named.
+    present: Option<u32>,
     validate_only: bool,
     told: Option<Result<(), Refusal>>,
 }
@@ -239,6 +243,8 @@ pub(super) fn grow(request: &create_partitions::Request<'_>, node_id: i32) -> Ea
         Grown {
             name: asked.name.into(),
             total: u32::try_from(asked.count).unwrap_or(0),
+            assigned: asked.assignments.as_ref().map(|assignments| assignments.len() as u32),
+            present: None,
             validate_only: request.validate_only,
             told: refusal.map(Err),
         }
@@ -252,11 +258,29 @@ impl Item for Grown {
     }
 
     fn ask<'a>(&'a self, _: &'a str) -> Request<'a> {
+        if self.assigned.is_some() && self.present.is_none() {
+            return Request::DescribeTopics { topic: Some(TopicRef::Name(&self.name)) };
+        }
         Request::AddPartitions { topic: &self.name, total: self.total, validate_only: self.validate_only }
     }
 
     fn answered(&mut self, answer: Answer) {
-        self.told = Some(answer.map(drop).map_err(Refusal::from));
+        match answer {
+            Ok(Reply::Topics(topics)) => {
+                let present = topics.first().map_or(0, |topic| topic.partitions);
+                self.present = Some(present);
+                // To ask for no more than there are is refused by the broker, whatever is assigned.
+                let more = self.total.saturating_sub(present);
+                let assigned = self.assigned.unwrap_or(more);
+                if more > 0 && assigned != more {
+                    let text = format!(
+                        "Attempted to add {more} additional partition(s), but only {assigned} assignment(s) were specified."
+                    );
+                    self.told = Some(Err(Refusal::new(INVALID_REPLICA_ASSIGNMENT, &text)));
+                }
+            }
+            answer => self.told = Some(answer.map(drop).map_err(Refusal::from)),
+        }
     }
 }
 

@@ -3,9 +3,10 @@
 use super::*;
 use crate::codec::error_code::*;
 use crate::codec::{
-    alter_configs, alter_partition_reassignments, create_partitions, create_topics, delete_records, delete_topics,
-    describe_cluster, describe_configs, describe_log_dirs, describe_topic_partitions, elect_leaders, incremental_alter_configs,
-    list_partition_reassignments,
+    alter_configs, alter_partition_reassignments, alter_replica_log_dirs, create_partitions, create_topics, delete_records,
+    delete_topics, describe_client_quotas, describe_cluster, describe_configs, describe_log_dirs, describe_quorum,
+    describe_topic_partitions, elect_leaders, incremental_alter_configs, list_config_resources, list_partition_reassignments,
+    update_features,
 };
 
 fn new(name: &'static str, num_partitions: i32, replication_factor: i16) -> create_topics::RequestTopic<'static> {
@@ -124,7 +125,8 @@ fn pitfall_20_partitions_are_created() {
     for version in 0..=3 {
         let mut harness = Harness::running();
         let topic = |name, count, broker: Option<i32>| {
-            let assignments = broker.map(|broker| vec![create_partitions::Assignment { broker_ids: vec![broker] }]);
+            let assignment = |broker| create_partitions::Assignment { broker_ids: vec![broker] };
+            let assignments = broker.map(|broker| vec![assignment(broker), assignment(broker)]);
             create_partitions::RequestTopic { name, count, assignments }
         };
         let topics = vec![
@@ -137,7 +139,8 @@ fn pitfall_20_partitions_are_created() {
             topic("twice", 5, None),
         ];
         harness.send(version, &Request::CreatePartitions(create_partitions::Request { topics, ..Default::default() }));
-        assert_eq!(harness.broker.take_log(), ["grow t to 4", "grow u to 4", "grow few to 2", "grow negative to 0"]);
+        let asked = ["grow t to 4", "describe topic u", "grow u to 4", "grow few to 2", "grow negative to 0"];
+        assert_eq!(harness.broker.take_log(), asked);
         assert_eq!(harness.heard(), None);
         harness.durable(20);
         let Some(Response::CreatePartitions(told)) = harness.heard() else { panic!() };
@@ -188,12 +191,12 @@ fn pitfall_16_settings_are_described() {
             ["settings of Topic(\"t\")", "settings of Topic(\"t\")", "settings of Topic(\"missing\")", "settings of Broker"];
         assert_eq!(harness.broker.take_log(), asked);
         let row: Vec<_> = told.resources.iter().map(|told| (told.error_code, told.configs.len())).collect();
-        let rows = [(0, 2), (0, 1), (UNKNOWN_TOPIC_OR_PARTITION, 0), (0, 2), (0, 0), (INVALID_REQUEST, 0), (INVALID_REQUEST, 0)];
+        let rows = [(0, 2), (0, 1), (UNKNOWN_TOPIC_OR_PARTITION, 0), (0, 5), (0, 0), (INVALID_REQUEST, 0), (INVALID_REQUEST, 0)];
         assert_eq!(row, rows);
         let config = &told.resources[0].configs[0];
         assert_eq!((config.name, config.value, config.config_source), ("retention.ms", Some("9"), 1));
         let synonyms: Vec<_> = config.synonyms.iter().map(|synonym| (synonym.value, synonym.source)).collect();
-        assert_eq!(synonyms, [(Some("9"), 1), (Some("7"), 5)]);
+        assert_eq!(synonyms, [(Some("9"), 1)]);
         assert_eq!(config.config_type, if version >= 3 { 5 } else { 0 });
         assert_eq!(config.documentation, (version >= 3).then_some("Says what it does."));
     }
@@ -345,6 +348,201 @@ fn very_many_resources_are_looked_through_once() {
     let resources = names.iter().map(|name| resource(name)).chain([resource("0")]).collect();
     let request = incremental_alter_configs::Request { resources, validate_only: false };
     let Response::IncrementalAlterConfigs(told) = harness.ask(1, &Request::IncrementalAlterConfigs(request)) else { panic!() };
-    let texts = [&told.resources[0], &told.resources[1], &told.resources[200_000]].map(|told| told.error_message.unwrap());
-    assert!(texts[0].contains("at most once") && texts[1].contains("configuration") && texts[2].contains("at most once"));
+    let texts = [&told.resources[0], &told.resources[2], &told.resources[200_000]].map(|told| told.error_message.unwrap());
+    assert!(texts[0].contains("at most once") && texts[1].contains("Unexpected broker id") && texts[2].contains("at most once"));
+}
+
+/// Java's AdminClient, kafka-metadata-quorum and exporters ask; the connection of whoever did was closed.
+#[test]
+fn the_quorum_is_this_broker_alone() {
+    let mut harness = Harness::running();
+    let topic = |topic_name, index| describe_quorum::RequestTopic {
+        topic_name,
+        partitions: vec![describe_quorum::RequestPartition { partition_index: index }],
+    };
+    for version in 0..=2 {
+        let topics = vec![topic("__cluster_metadata", 0), topic("__cluster_metadata", 1), topic("t", 0)];
+        let request = Request::DescribeQuorum(describe_quorum::Request { topics });
+        let Response::DescribeQuorum(told) = harness.ask(version, &request) else { panic!() };
+        let codes: Vec<_> = told.topics.iter().map(|topic| topic.partitions[0].error_code).collect();
+        assert_eq!((told.error_code, codes), (0, vec![0, UNKNOWN_TOPIC_OR_PARTITION, UNKNOWN_TOPIC_OR_PARTITION]));
+        let quorum = &told.topics[0].partitions[0];
+        let voters: Vec<_> = quorum.current_voters.iter().map(|voter| voter.replica_id).collect();
+        assert_eq!((quorum.leader_id, voters, quorum.observers.len()), (1, vec![1], 0));
+        let nodes: Vec<_> =
+            told.nodes.iter().map(|node| (node.node_id, node.listeners[0].host, node.listeners[0].port)).collect();
+        assert_eq!(nodes, if version < 2 { vec![] } else { vec![(1, "broker.example", 19092)] });
+    }
+}
+
+#[test]
+fn features_stay_as_they_are() {
+    let mut harness = Harness::running();
+    let mut ask = |version, updates: &[(&'static str, i16)]| {
+        let update = |&(feature, level)| update_features::Update { feature, max_version_level: level, ..Default::default() };
+        let request = update_features::Request { feature_updates: updates.iter().map(update).collect(), ..Default::default() };
+        let Response::UpdateFeatures(told) = harness.ask(version, &Request::UpdateFeatures(request)) else { panic!() };
+        (
+            told.error_code,
+            told.results.iter().map(|told| told.error_code).collect::<Vec<_>>(),
+            told.error_message.map(str::to_owned),
+        )
+    };
+    assert_eq!(ask(1, &[("transaction.version", 2)]), (0, vec![0], None));
+    assert_eq!(ask(2, &[("transaction.version", 2)]), (0, vec![], None));
+    for (feature, level, why) in [
+        ("transaction.version", 1, "stays at level 2"),
+        ("transaction.version", 9, "only supports versions 0-2"),
+        ("no.such", 1, "does not support this feature"),
+    ] {
+        let (code, results, text) = ask(1, &[("transaction.version", 2), (feature, level)]);
+        assert_eq!((code, results), (INVALID_UPDATE_VERSION, vec![INVALID_UPDATE_VERSION; 2]));
+        assert!(text.unwrap().contains(why));
+    }
+}
+
+#[test]
+fn what_has_settings_is_listed() {
+    let mut harness = Harness::running();
+    let mut list = |version, types: &[i8]| {
+        let request = Request::ListConfigResources(list_config_resources::Request { resource_types: types.to_vec() });
+        let Response::ListConfigResources(told) = harness.ask(version, &request) else { panic!() };
+        let names = told.config_resources.iter().map(|told| (told.resource_type, told.resource_name.to_owned()));
+        (told.error_code, names.collect::<Vec<_>>())
+    };
+    let row = |kind, name: &str| (kind, name.to_owned());
+    assert_eq!(list(0, &[]), (0, vec![]));
+    assert_eq!(list(1, &[]), (0, vec![row(2, "a"), row(2, "b"), row(4, "1")]));
+    assert_eq!(list(1, &[4, 8, 16, 32]), (0, vec![row(4, "1")]));
+    assert_eq!(list(1, &[2]), (0, vec![row(2, "a"), row(2, "b")]));
+    assert_eq!(list(1, &[2, 3]), (UNSUPPORTED_VERSION, vec![]));
+}
+
+#[test]
+fn replicas_lie_in_the_one_directory() {
+    let mut harness = Harness::running();
+    let directory = |path, name| alter_replica_log_dirs::Directory {
+        path,
+        topics: vec![alter_replica_log_dirs::RequestTopic { name, partitions: vec![0, 2] }],
+    };
+    let Response::DescribeLogDirs(told) = harness.ask(4, &Request::DescribeLogDirs(describe_log_dirs::Request { topics: None }))
+    else {
+        panic!()
+    };
+    let here = told.log_dirs[0].log_dir.to_owned().leak();
+    let dirs = vec![directory(here, "t"), directory("/elsewhere", "t"), directory(here, "missing")];
+    let request = Request::AlterReplicaLogDirs(alter_replica_log_dirs::Request { dirs });
+    let Response::AlterReplicaLogDirs(told) = harness.ask(2, &request) else { panic!() };
+    let codes: Vec<_> = told
+        .results
+        .iter()
+        .map(|told| (told.topic_name, [told.partitions[0].error_code, told.partitions[1].error_code]))
+        .collect();
+    let unknown = UNKNOWN_TOPIC_OR_PARTITION;
+    assert_eq!(codes, [("t", [0, unknown]), ("t", [LOG_DIR_NOT_FOUND; 2]), ("missing", [unknown; 2])]);
+}
+
+#[test]
+fn nobody_has_a_quota() {
+    let mut harness = Harness::running();
+    let mut ask = |components: &[(&'static str, i8)]| {
+        let component = |&(entity_type, match_type)| describe_client_quotas::Component { entity_type, match_type, name: None };
+        let components = components.iter().map(component).collect();
+        let request = Request::DescribeClientQuotas(describe_client_quotas::Request { components, strict: false });
+        let Response::DescribeClientQuotas(told) = harness.ask(1, &request) else { panic!() };
+        (told.error_code, told.entries.map(|entries| entries.len()))
+    };
+    assert_eq!(ask(&[]), (0, Some(0)));
+    assert_eq!(ask(&[("user", 1), ("client-id", 2), ("ip", 0)]), (0, Some(0)));
+    assert_eq!(ask(&[("user", 3)]), (INVALID_REQUEST, None));
+    assert_eq!(ask(&[("user", 1), ("user", 2)]), (INVALID_REQUEST, None));
+    assert_eq!(ask(&[("odd", 0)]), (UNSUPPORTED_VERSION, None));
+}
+
+/// A number of assignments that is not the number of new partitions was taken.
+#[test]
+fn new_partitions_and_their_assignments_must_be_as_many() {
+    let mut harness = Harness::running();
+    let mut grow = |count, assigned: Option<usize>| {
+        let assignment = || create_partitions::Assignment { broker_ids: vec![1] };
+        let assignments = assigned.map(|assigned| std::iter::repeat_with(assignment).take(assigned).collect());
+        let topics = vec![create_partitions::RequestTopic { name: "t", count, assignments }];
+        let request = Request::CreatePartitions(create_partitions::Request { topics, ..Default::default() });
+        harness.send(1, &request);
+        harness.durable(u64::MAX);
+        let Some(Response::CreatePartitions(told)) = harness.heard() else { panic!() };
+        (told.topics[0].error_code, told.topics[0].error_message.map(str::to_owned))
+    };
+    assert_eq!(grow(5, None).0, 0);
+    assert_eq!(grow(5, Some(3)).0, 0);
+    for assigned in [0, 1, 4] {
+        let text = format!("Attempted to add 3 additional partition(s), but only {assigned} assignment(s) were specified.");
+        assert_eq!(grow(5, Some(assigned)), (INVALID_REPLICA_ASSIGNMENT, Some(text)));
+    }
+}
+
+/// Tools reset a broker's dynamic settings by deleting them, and were refused.
+#[test]
+fn a_brokers_setting_that_is_at_its_default_can_be_reset() {
+    let mut harness = Harness::running();
+    let mut alter = |resource_name, config_operation, value| {
+        let configs = vec![incremental_alter_configs::Config { name: "log.retention.ms", config_operation, value }];
+        let resources = vec![incremental_alter_configs::RequestResource { resource_type: 4, resource_name, configs }];
+        let request = Request::IncrementalAlterConfigs(incremental_alter_configs::Request { resources, validate_only: false });
+        let Response::IncrementalAlterConfigs(told) = harness.ask(1, &request) else { panic!() };
+        told.resources[0].error_code
+    };
+    assert_eq!([alter("1", 1, None), alter("", 1, None)], [0, 0]);
+    assert_eq!([alter("1", 0, Some("5")), alter("2", 1, None)], [INVALID_REQUEST; 2]);
+}
+
+#[test]
+fn settings_name_what_the_brokers_default_is_called() {
+    let mut harness = Harness::running();
+    let entry = |name, set: Option<&str>, source| model::topic::ConfigEntry {
+        name,
+        value: Some(set.unwrap_or("7").to_owned()),
+        default: Some("7".to_owned()),
+        source,
+        kind: model::topic::ConfigKind::Long,
+        read_only: false,
+        documentation: "",
+    };
+    use model::topic::ConfigSource;
+    let entries = vec![
+        entry("max.message.bytes", Some("9"), ConfigSource::Topic),
+        entry("retention.ms", None, ConfigSource::Default),
+        entry("segment.bytes", None, ConfigSource::Broker),
+    ];
+    harness.broker.next.push_back(Ok(model::Reply::Config(entries)));
+    let resource = describe_configs::RequestResource { resource_type: 2, resource_name: "t", configuration_keys: None };
+    let request = describe_configs::Request { resources: vec![resource], include_synonyms: true, include_documentation: false };
+    let Response::DescribeConfigs(told) = harness.ask(4, &Request::DescribeConfigs(request)) else { panic!() };
+    let synonyms: Vec<Vec<_>> = told.resources[0]
+        .configs
+        .iter()
+        .map(|config| config.synonyms.iter().map(|synonym| (synonym.name, synonym.value.unwrap(), synonym.source)).collect())
+        .collect();
+    assert_eq!(
+        synonyms,
+        [vec![("max.message.bytes", "9", 1), ("message.max.bytes", "7", 5)], vec![], vec![("log.segment.bytes", "7", 4)]]
+    );
+}
+
+#[test]
+fn the_broker_says_where_it_is_reached_and_groups_have_no_settings() {
+    let mut harness = Harness::running();
+    let resource = |resource_type, resource_name| describe_configs::RequestResource {
+        resource_type,
+        resource_name,
+        configuration_keys: None,
+    };
+    let resources = vec![resource(4, "1"), resource(32, "g"), resource(32, "")];
+    let request = describe_configs::Request { resources, include_synonyms: false, include_documentation: true };
+    let Response::DescribeConfigs(told) = harness.ask(4, &Request::DescribeConfigs(request)) else { panic!() };
+    let value = |name: &str| told.resources[0].configs.iter().find(|config| config.name == name).and_then(|config| config.value);
+    let door = Some("PLAINTEXT://broker.example:19092");
+    assert_eq!((value("advertised.listeners"), value("listeners"), value("log.dirs")), (door, door, Some("/yam")));
+    assert_eq!((told.resources[1].error_code, told.resources[1].configs.len()), (0, 0));
+    assert_eq!(told.resources[2].error_code, INVALID_REQUEST);
 }
