@@ -49,7 +49,7 @@ impl WatchedDisk {
             Job::Write { .. } => bump(&watch.journal_writes),
             Job::Remove { path } if path.starts_with("segments/") => bump(&watch.removals),
             Job::Remove { .. } => {}
-            Job::Allocate { .. } => {}
+            Job::Allocate { .. } | Job::Compute(_) => {}
         }
     }
 }

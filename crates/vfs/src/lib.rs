@@ -1,4 +1,4 @@
-//! The outside world: everything that touches a disk goes through here as data.
+//! The outside world: everything that touches a disk, or would hold its caller up, goes through here as data.
 //!
 //! A caller hands in a [`Job`] and later takes out its [`Completion`]; the jobs of one [`Lane`] are
 //! done in order, lanes run beside each other. So the code above never blocks and never knows
@@ -13,7 +13,9 @@ mod around;
 pub mod local;
 pub mod simulated;
 
+use std::any::Any;
 use std::io;
+use std::sync::Arc;
 
 use bytes::Bytes;
 
@@ -31,6 +33,8 @@ pub enum Lane {
     Read,
     /// Everything else: segments, checkpoints, allocations, removals.
     Background,
+    /// Work without a disk in it.
+    Compute,
 }
 
 /// Names a job in its completion. Chosen by the caller.
@@ -64,6 +68,32 @@ pub enum Job {
     Replace { path: Path, parts: Vec<Bytes> },
     /// Remove a file. One that is not there is no error.
     Remove { path: Path },
+    /// Work something out, from what the job holds alone.
+    Compute(Compute),
+}
+
+/// Something to be worked out.
+#[derive(Clone)]
+pub struct Compute(Arc<dyn Fn() -> Computed + Send + Sync>);
+
+/// What came of it: of a type that its caller knows.
+pub type Computed = Box<dyn Any + Send>;
+
+impl Compute {
+    pub fn new<T: Send + 'static>(work: impl Fn() -> T + Send + Sync + 'static) -> Compute {
+        Compute(Arc::new(move || Box::new(work())))
+    }
+
+    #[must_use]
+    pub fn run(&self) -> Computed {
+        (self.0)()
+    }
+}
+
+impl std::fmt::Debug for Compute {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Compute")
+    }
 }
 
 /// What came of a job.
@@ -75,6 +105,8 @@ pub enum Done {
     Bytes(Bytes),
     /// `Gather`: as many as there are extents.
     Parts(Vec<Bytes>),
+    /// `Compute`.
+    Computed(Computed),
 }
 
 impl Done {
@@ -83,7 +115,7 @@ impl Done {
     pub fn into_bytes(self) -> Bytes {
         match self {
             Done::Bytes(bytes) => bytes,
-            Done::Ok | Done::Parts(_) => Bytes::new(),
+            Done::Ok | Done::Parts(_) | Done::Computed(_) => Bytes::new(),
         }
     }
 }
@@ -96,7 +128,7 @@ pub struct Completion {
     pub result: io::Result<Done>,
 }
 
-/// A disk.
+/// A disk, and who does work beside the caller.
 pub trait Vfs: Send {
     /// Hand in a job. Bounded by its callers; a disk may block where thousands wait.
     fn submit(&mut self, lane: Lane, token: Token, job: Job);

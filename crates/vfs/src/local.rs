@@ -33,7 +33,7 @@ use work::Worker;
 /// Jobs that may wait in a lane; beyond that, handing in another one waits.
 const JOBS_PER_LANE_MAX: usize = 1024;
 
-const LANES: [Lane; 3] = [Lane::Journal, Lane::Read, Lane::Background];
+const LANES: [Lane; 4] = [Lane::Journal, Lane::Read, Lane::Background, Lane::Compute];
 
 /// Called after every completion, from the thread that did the job.
 pub type Waker = Arc<dyn Fn() + Send + Sync>;
@@ -46,7 +46,7 @@ struct LaneThread {
 /// A data directory, owned by this process while this value lives.
 pub struct LocalDisk {
     worker: Arc<Worker>,
-    lanes: [LaneThread; 3],
+    lanes: [LaneThread; 4],
     completions: Receiver<Completion>,
     opened: Instant,
     /// Holds the lock.
@@ -68,8 +68,8 @@ impl LocalDisk {
             worker.sweep(directory).map_err(failed)?;
         }
         let (done, completions) = channel();
-        let [a, b, c] = LANES.map(|lane| spawn(lane, &worker, &done, &waker));
-        let lanes = [a.map_err(failed)?, b.map_err(failed)?, c.map_err(failed)?];
+        let [a, b, c, d] = LANES.map(|lane| spawn(lane, &worker, &done, &waker));
+        let lanes = [a.map_err(failed)?, b.map_err(failed)?, c.map_err(failed)?, d.map_err(failed)?];
         Ok(LocalDisk { worker, lanes, completions, opened: Instant::now(), _lock: lock })
     }
 }
@@ -81,6 +81,7 @@ fn spawn(lane: Lane, worker: &Arc<Worker>, done: &Sender<Completion>, waker: &Wa
         Lane::Journal => "yam-journal",
         Lane::Read => "yam-read",
         Lane::Background => "yam-disk",
+        Lane::Compute => "yam-compute",
     };
     let thread = thread::Builder::new().name(name.into()).spawn(move || {
         let mut buffer = direct::Buffer::default();
@@ -100,6 +101,7 @@ impl Vfs for LocalDisk {
             Lane::Journal => &self.lanes[0],
             Lane::Read => &self.lanes[1],
             Lane::Background => &self.lanes[2],
+            Lane::Compute => &self.lanes[3],
         };
         let sent = lane.jobs.as_ref().is_some_and(|jobs| jobs.send((token, job)).is_ok());
         assert!(sent, "the thread of a lane is gone");

@@ -220,6 +220,7 @@ impl State {
                 self.files.remove(&path);
                 Ok(Done::Ok)
             }
+            Job::Compute(work) => Ok(Done::Computed(work.run())),
         }
     }
 

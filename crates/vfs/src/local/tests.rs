@@ -6,7 +6,7 @@ use std::sync::mpsc;
 use bytes::Bytes;
 
 use super::*;
-use crate::Extent;
+use crate::{Compute, Extent};
 
 fn open(dir: &Path) -> (LocalDisk, mpsc::Receiver<()>) {
     let (wake, woken) = mpsc::channel();
@@ -18,7 +18,7 @@ fn bytes(done: io::Result<Done>) -> Bytes {
     match done.unwrap() {
         Done::Bytes(bytes) => bytes,
         Done::Parts(parts) => parts.concat().into(),
-        Done::Ok => panic!("no bytes"),
+        Done::Ok | Done::Computed(_) => panic!("no bytes"),
     }
 }
 
@@ -44,6 +44,25 @@ fn jobs_of_a_lane_are_done_in_order_and_the_loop_is_woken() {
     assert_eq!(read.len(), 4102);
     assert_eq!(&read[..15], b"\0\0\0\0\0\0onetwo\0\0\0");
     assert!(disk.poll().is_none());
+}
+
+#[test]
+fn what_takes_long_to_work_out_does_not_hold_the_disk_up() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut disk, woken) = open(dir.path());
+    // It does not end before something else has been read.
+    let (go_on, until) = mpsc::channel::<u32>();
+    let until = std::sync::Mutex::new(until);
+    let work = Compute::new(move || until.lock().unwrap().recv().unwrap() + 1);
+    disk.submit(Lane::Compute, 1, Job::Compute(work));
+    disk.submit(Lane::Background, 2, Job::Remove { path: "nothing".into() });
+    woken.recv().unwrap();
+    assert_eq!(disk.poll().map(|done| done.token), Some(2));
+    go_on.send(41).unwrap();
+    woken.recv().unwrap();
+    let done = disk.poll().expect("worked out").result.unwrap();
+    let Done::Computed(found) = done else { panic!("{done:?}") };
+    assert_eq!(found.downcast_ref(), Some(&42u32));
 }
 
 #[test]

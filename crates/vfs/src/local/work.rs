@@ -100,6 +100,7 @@ impl Worker {
                 Ok(Done::Ok)
             }
             Job::Remove { path } => self.remove(&path).map(|()| Done::Ok),
+            Job::Compute(work) => Ok(Done::Computed(work.run())),
         }
     }
 
