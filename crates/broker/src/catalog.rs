@@ -78,6 +78,9 @@ pub(crate) enum Entry {
         epoch: i16,
         timeout_ms: i32,
         at_ms: u64,
+        /// The id and epoch that were exchanged for these. None where somebody began anew, and in what older versions wrote.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        last: Option<(i64, i16)>,
     },
     /// What belongs to its open transaction.
     TransactionAdd {

@@ -45,8 +45,10 @@ struct Transaction {
     used_ms: u64,
     partitions: BTreeSet<LogId>,
     groups: BTreeSet<String>,
-    /// Whoever wrote the last transaction was shut out of it, and may not go on from its end.
-    fenced: bool,
+    /// What its producer had before, where it was given the present id and epoch in exchange: when it asked for them, or when
+    /// its transaction ended. Who still has that has not heard the answer. `None`: somebody began anew, and shut out whoever
+    /// was there.
+    last: Option<(i64, i16)>,
     /// Its last change is safe from here on.
     end: Lsn,
 }
@@ -96,8 +98,8 @@ impl Transactions {
                 self.reserved = self.reserved.max(below);
                 self.next_producer = self.reserved;
             }
-            Entry::Producer { transactional_id, producer_id, epoch, timeout_ms, at_ms } => {
-                self.put(&transactional_id, producer_id, epoch, timeout_ms, at_ms);
+            Entry::Producer { transactional_id, producer_id, epoch, timeout_ms, at_ms, last } => {
+                self.put(&transactional_id, (producer_id, epoch), last, timeout_ms, at_ms);
             }
             Entry::TransactionAdd { transactional_id, started_ms, partitions, groups } => {
                 self.add(&transactional_id, started_ms, partitions.into_iter().map(LogId), groups);
@@ -125,6 +127,7 @@ impl Transactions {
                 epoch,
                 timeout_ms: transaction.timeout_ms,
                 at_ms,
+                last: transaction.last,
             });
             match transaction.state {
                 TransactionState::Empty => {}
@@ -136,7 +139,7 @@ impl Transactions {
                 }),
                 TransactionState::CompleteCommit | TransactionState::CompleteAbort => {
                     let commit = transaction.state == TransactionState::CompleteCommit;
-                    let fenced = transaction.fenced;
+                    let fenced = false;
                     entries.push(Entry::EndTransaction { transactional_id, producer_id, epoch, commit, at_ms, fenced });
                 }
             }
@@ -149,7 +152,7 @@ impl Transactions {
         found.flat_map(|found| found.groups.iter().map(|group| (group.as_str(), found.producer_id)))
     }
 
-    fn put(&mut self, id: &str, producer_id: i64, epoch: i16, timeout_ms: i32, at_ms: u64) {
+    fn put(&mut self, id: &str, (producer_id, epoch): (i64, i16), last: Option<(i64, i16)>, timeout_ms: i32, at_ms: u64) {
         let transaction = Transaction {
             producer_id,
             epoch,
@@ -159,7 +162,7 @@ impl Transactions {
             used_ms: at_ms,
             partitions: BTreeSet::new(),
             groups: BTreeSet::new(),
-            fenced: false,
+            last,
             end: Lsn(0),
         };
         self.bytes += transaction.bytes(id);
@@ -189,7 +192,13 @@ impl Transactions {
         let Some(transaction) = self.ids.get_mut(id) else { return };
         self.bytes -= transaction.bytes(id);
         transaction.state = if ending.commit { TransactionState::CompleteCommit } else { TransactionState::CompleteAbort };
-        ((transaction.producer_id, transaction.epoch), transaction.fenced) = (ending.next, ending.fenced);
+        let before = (transaction.producer_id, transaction.epoch);
+        transaction.last = match ending.fenced {
+            true => None,
+            false if ending.next != before => Some(before),
+            false => transaction.last,
+        };
+        (transaction.producer_id, transaction.epoch) = ending.next;
         (transaction.used_ms, transaction.end) = (at_ms, end);
         transaction.partitions.clear();
         transaction.groups.clear();
@@ -201,15 +210,17 @@ impl Transactions {
     }
 
     /// The transaction that a producer means.
-    fn check(&self, named: &TransactionRef<'_>) -> Result<&Transaction, LogFailure> {
+    fn check(&self, named: &TransactionRef<'_>) -> Result<&Transaction, Failure> {
         let found = self.ids.get(named.transactional_id).ok_or(LogFailure::InvalidProducerIdMapping)?;
-        if found.producer_id != named.producer_id {
-            return Err(LogFailure::InvalidProducerIdMapping);
+        let named = (named.producer_id, named.epoch);
+        if named == (found.producer_id, found.epoch) {
+            return Ok(found);
         }
-        if found.epoch != named.epoch {
-            return Err(LogFailure::ProducerFenced);
+        if found.last == Some(named) {
+            return Err(Failure::LogBecause { failure: LogFailure::ProducerFenced, text: ENDED.into() });
         }
-        Ok(found)
+        let mapped = found.producer_id == named.0;
+        Err(if mapped { LogFailure::ProducerFenced } else { LogFailure::InvalidProducerIdMapping }.into())
     }
 
     #[cfg(test)]
@@ -248,10 +259,17 @@ fn next_epoch(epoch: i16) -> Option<i16> {
     (epoch < i16::MAX - 1).then(|| epoch + 1)
 }
 
-/// A failure that concerns what a producer writes, as those who write hear it.
-fn as_written(failure: LogFailure) -> LogFailure {
+/// What a producer hears that goes on with a transaction that has ended, without having heard of it.
+const ENDED: &str = "the transaction of this epoch has ended, perhaps because it was open for too long: abort it and go on";
+
+/// A failure that concerns what a producer writes, as those who write hear it: it may abort its transaction, and go on
+/// unless another has taken over (KIP-588).
+fn as_written(failure: Failure) -> Failure {
     match failure {
-        LogFailure::ProducerFenced => LogFailure::InvalidProducerEpoch,
+        Failure::Log(LogFailure::ProducerFenced) => LogFailure::InvalidProducerEpoch.into(),
+        Failure::LogBecause { failure: LogFailure::ProducerFenced, text } => {
+            Failure::LogBecause { failure: LogFailure::InvalidProducerEpoch, text }
+        }
         other => other,
     }
 }
@@ -293,13 +311,10 @@ impl Broker {
                 self.transactions.check_room()?;
                 (self.new_producer_id(), 0)
             }
-            // The answer to the same question was lost.
-            (Some(found), Some((id, epoch)))
-                if id == found.producer_id
-                    && Some(found.epoch) == next_epoch(epoch)
-                    && found.state == TransactionState::Empty =>
-            {
-                return Ok(Reply::Producer { id, epoch: found.epoch, durable_at: self.catalog_end });
+            // The answer to the same question was lost, or the transaction has ended without its producer.
+            (Some(found), Some(_)) if found.last == known && found.state != TransactionState::Ongoing => {
+                let (id, epoch) = (found.producer_id, found.epoch);
+                return Ok(Reply::Producer { id, epoch, durable_at: self.catalog_end });
             }
             (Some(found), Some(known)) if known != (found.producer_id, found.epoch) => {
                 return Err(LogFailure::ProducerFenced.into());
@@ -309,6 +324,7 @@ impl Broker {
                 None => (self.new_producer_id(), 0),
             },
         };
+        let was_known = found.is_some();
         if let Some(found) = found
             && found.state == TransactionState::Ongoing
         {
@@ -317,10 +333,13 @@ impl Broker {
             let ending = Ending { commit: false, next: (found.producer_id, fence), fenced: true };
             self.finish_transaction(name, ending, fence, now);
         }
-        let entry = Entry::Producer { transactional_id: name.into(), producer_id, epoch, timeout_ms, at_ms: now.wall_ms };
+        let (transactional_id, at_ms) = (name.into(), now.wall_ms);
+        // One that was not known before exchanges nothing.
+        let last = known.filter(|_| was_known);
+        let entry = Entry::Producer { transactional_id, producer_id, epoch, timeout_ms, at_ms, last };
         let forgotten = planted::is(Bug::EpochNotRecorded) && epoch > 0;
         let durable_at = if forgotten { self.catalog_end } else { self.record(&entry) };
-        self.transactions.put(name, producer_id, epoch, timeout_ms, now.wall_ms);
+        self.transactions.put(name, (producer_id, epoch), last, timeout_ms, now.wall_ms);
         Ok(Reply::Producer { id: producer_id, epoch, durable_at })
     }
 
@@ -426,13 +445,10 @@ impl Broker {
             let (id, epoch) = (found.producer_id, found.epoch);
             Ok(Reply::Producer { id, epoch, durable_at: found.end })
         };
-        // The answer to the same question was lost, and the epoch has moved on.
-        let follows = match next_epoch(transaction.epoch) {
-            Some(epoch) => (transaction.producer_id, epoch) == (found.producer_id, found.epoch),
-            None => found.epoch == 0,
-        };
-        if bump && found.state == wanted && follows && !found.fenced {
-            return answer(found);
+        // The answer to the same question was lost, and the epoch has moved on. Or it was open for too long: who aborts it
+        // then goes on as if that had not been (KIP-890).
+        if bump && found.last == Some((transaction.producer_id, transaction.epoch)) && found.state != TransactionState::Ongoing {
+            return if found.state == wanted { answer(found) } else { Err(LogFailure::InvalidTransactionState.into()) };
         }
         let found = self.transactions.check(transaction)?;
         match found.state {
@@ -498,7 +514,7 @@ impl Broker {
         Ok(Reply::Transactions(all))
     }
 
-    /// Time has passed: transactions that are open for too long are aborted, and their producers shut out.
+    /// Time has passed: transactions that are open for too long are aborted. Their producers may go on once they know.
     pub(crate) fn sweep_transactions(&mut self, now: Now) {
         for _ in 0..ABORTED_PER_TURN {
             let Some((_, id)) = self.transactions.due.first().filter(|(at, _)| *at <= now.wall_ms).cloned() else { break };
@@ -510,7 +526,7 @@ impl Broker {
                 Some(epoch) => (found.producer_id, epoch),
                 None => (self.new_producer_id(), 0),
             };
-            self.finish_transaction(&id, Ending { commit: false, next, fenced: true }, fence, now);
+            self.finish_transaction(&id, Ending { commit: false, next, fenced: false }, fence, now);
         }
         if now.mono_ms >= self.transactions.next_sweep_ms {
             self.transactions.next_sweep_ms = now.mono_ms + 3_600_000;

@@ -58,7 +58,11 @@ pub(super) fn member_code(failure: &Failure) -> i16 {
 /// have INVALID_PRODUCER_EPOCH (KIP-588).
 pub(super) fn transaction_code(failure: &Failure, fenced_known: bool) -> i16 {
     match failure {
-        Failure::Log(LogFailure::ProducerFenced) if !fenced_known => INVALID_PRODUCER_EPOCH,
+        Failure::Log(LogFailure::ProducerFenced) | Failure::LogBecause { failure: LogFailure::ProducerFenced, .. }
+            if !fenced_known =>
+        {
+            INVALID_PRODUCER_EPOCH
+        }
         other => code(other),
     }
 }

@@ -140,45 +140,104 @@ fn pitfall_09_transactions() {
     let bumped = world.end(next, true, true).unwrap();
     assert_eq!(bumped, (next.0, next.1 + 1));
     assert_eq!(world.end(next, true, true).unwrap(), bumped, "the answer was lost");
-    assert_eq!(refused(world.end(next, false, true)), LogFailure::ProducerFenced);
-    // One that is open for too long is aborted, and its producer shut out.
+    assert_eq!(refused(world.end(next, false, true)), LogFailure::InvalidTransactionState);
+    // One that is open for too long is aborted.
     implicit(&mut world, bumped);
     world.now.wall_ms += 60_000;
     world.settle();
-    assert_eq!(refused(world.end(bumped, true, true)), LogFailure::ProducerFenced);
+    assert_eq!(refused(world.end(bumped, true, true)), LogFailure::InvalidTransactionState);
     let all = world.list("t", OffsetAt::Latest, false).0;
     assert_eq!(world.list("t", OffsetAt::Latest, true).0, all, "nothing is open any more");
 }
 
-/// KIP-890: whoever repeats the end of its transaction is told of the next epoch. One that was shut out because its
-/// transaction was open for too long must not be let in again that way, and was after a restart.
+/// Begin a transaction without announcing it, as clients that know KIP-890 do.
+fn write_in_transaction(world: &mut World, me: (i64, i16)) -> Result<Reply, Failure> {
+    let records = batch(&["a"], T0, Some((me.0, me.1, 0)), attribute::TRANSACTIONAL);
+    let produce =
+        Produce { topic: TopicRef::Name("t"), partition: 0, records: &records, transactional_id: Some("tx"), implicit: true };
+    world.ask(Request::Produce(produce))
+}
+
+/// Crash, now and then with all of the journal in a checkpoint.
+fn restart(world: &mut World, checkpoint: bool) {
+    if checkpoint {
+        world.broker.checkpoint();
+    }
+    world.settle();
+    world.crash();
+}
+
+/// Its epoch was taken from it for good, as if another had taken over, which was said too. What Apache Kafka 4.3.1 answers
+/// was tried out: KIP-588, KIP-890.
 #[test]
-fn whoever_was_shut_out_of_a_transaction_stays_out_after_a_restart() {
+fn who_had_a_transaction_open_for_too_long_aborts_it_and_goes_on() {
     for checkpoint in [false, true] {
         let mut world = World::new(37);
         world.create("t", 1, &[]);
         let me = world.init(None).unwrap();
-        let records = batch(&["a"], T0, Some((me.0, me.1, 0)), attribute::TRANSACTIONAL);
-        let produce =
-            Produce { topic: TopicRef::Name("t"), partition: 0, records: &records, transactional_id: Some("tx"), implicit: true };
-        world.ask(Request::Produce(produce)).unwrap();
+        write_in_transaction(&mut world, me).unwrap();
         world.now.wall_ms += 60_000;
         world.settle();
-        for restart in 0..3 {
-            assert_eq!(refused(world.end(me, false, true)), LogFailure::ProducerFenced, "after {restart} restarts");
-            assert_eq!(refused(world.end(me, true, true)), LogFailure::ProducerFenced, "after {restart} restarts");
-            if checkpoint {
-                world.broker.checkpoint();
-                world.settle();
-            }
-            world.crash();
+        let next = (me.0, me.1 + 1);
+        for _ in 0..3 {
+            let Err(Failure::LogBecause { failure: LogFailure::InvalidProducerEpoch, text }) =
+                write_in_transaction(&mut world, me)
+            else {
+                panic!("what comes late is refused, with words of its own")
+            };
+            assert!(text.contains("open for too long"), "{text}");
+            assert_eq!(refused(world.add(me, "t")), LogFailure::ProducerFenced);
+            assert_eq!(refused(world.end(me, true, true)), LogFailure::InvalidTransactionState, "nothing is left to commit");
+            assert_eq!(world.end(me, false, true).unwrap(), next, "it aborts");
+            assert_eq!(world.init(Some(me)).unwrap(), next, "or asks for an epoch, where it knows no other way");
+            restart(&mut world, checkpoint);
         }
-        // Whoever begins anew is not.
-        let next = world.init(None).unwrap();
-        let bumped = world.end(next, false, true).unwrap();
+        write_in_transaction(&mut world, next).unwrap();
+        // The next epoch is its own.
+        assert_eq!(refused(world.end(me, false, true)), LogFailure::ProducerFenced);
+        assert_eq!(refused(world.init(Some(me))), LogFailure::ProducerFenced);
+        world.end(next, true, true).unwrap();
         world.settle();
-        world.crash();
-        assert_eq!(world.end(next, false, true).unwrap(), bumped, "the answer was lost");
+        assert_eq!(world.fetch("t", 0, true).aborted, [(me.0, 0)]);
+    }
+}
+
+/// Whoever had been shut out asked with its old epoch, and was taken for the heir who had not heard the answer: both had one
+/// epoch then, and each could end what the other had begun.
+#[test]
+fn whoever_was_shut_out_is_not_handed_its_heirs_epoch() {
+    for (checkpoint, open) in [(false, false), (false, true), (true, false), (true, true)] {
+        let mut world = World::new(38);
+        world.create("t", 1, &[]);
+        let old = world.init(None).unwrap();
+        if open {
+            write_in_transaction(&mut world, old).unwrap();
+        }
+        let heir = world.init(None).unwrap();
+        for _ in 0..3 {
+            assert_eq!(refused(world.init(Some(old))), LogFailure::ProducerFenced);
+            assert_eq!(refused(world.end(old, false, true)), LogFailure::ProducerFenced);
+            restart(&mut world, checkpoint);
+        }
+        // The heir's own question may be repeated.
+        let next = world.init(Some(heir)).unwrap();
+        for _ in 0..3 {
+            assert_eq!(world.init(Some(heir)).unwrap(), next);
+            assert_eq!(refused(world.init(Some(old))), LogFailure::ProducerFenced);
+            restart(&mut world, checkpoint);
+        }
+        write_in_transaction(&mut world, next).unwrap();
+        let after = world.end(next, true, true).unwrap();
+        for _ in 0..3 {
+            assert_eq!(world.end(next, true, true).unwrap(), after, "so may the end of a transaction");
+            assert_eq!(world.init(Some(next)).unwrap(), after);
+            restart(&mut world, checkpoint);
+        }
+        let other = world.init(None).unwrap();
+        for shut_out in [old, heir, next, after] {
+            assert_eq!(refused(world.init(Some(shut_out))), LogFailure::ProducerFenced);
+        }
+        assert_eq!(world.init(Some(other)).unwrap(), (other.0, other.1 + 1));
     }
 }
 
