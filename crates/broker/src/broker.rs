@@ -195,6 +195,7 @@ impl Broker {
             self.forget_waiting(id, &group, now);
         }
         self.forget_fetch(id);
+        self.topics.examinations.forget(id);
     }
 
     /// The session's client reads again, or does not.
@@ -297,7 +298,7 @@ impl Broker {
                 }
                 Ok(Reply::Ok)
             }
-            Request::Produce(produce) => self.produce(&produce, now),
+            Request::Produce(produce) => self.produce(id, &produce, now),
             Request::Fetch(fetch) => Ok(self.fetch(id, &fetch, now)),
             Request::CreateTopic(create) => self.create_topic(&create),
             Request::DeleteTopic { topic } => self.delete_topic(topic),

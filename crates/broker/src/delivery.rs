@@ -32,6 +32,7 @@ impl Broker {
             self.wake_readers(id);
         }
         self.answer_fetches(sink, now);
+        self.answer_examined(sink);
         self.answer_groups(sink);
         for (session, scope, subscription) in std::mem::take(&mut self.cancelled) {
             sink.send(session, Event::Cancelled { scope, subscription });

@@ -11,6 +11,8 @@ pub enum Reply {
     Ok,
     /// The answer comes as an event; the session asks nothing further until then.
     Pending,
+    /// In the place of the answer: the same request is to be asked again, and then goes on from where it waited.
+    Again,
     /// `durable_at`: the message is safe once the journal's durable mark has reached it; `None`:
     /// nothing to wait for. `routed`: it reached at least one queue.
     Published {
@@ -118,6 +120,7 @@ impl Reply {
             Reply::OffsetsCommitted(committed) => committed.durable_at,
             Reply::Ok
             | Reply::Pending
+            | Reply::Again
             | Reply::Refused
             | Reply::Subscribed { .. }
             | Reply::Topics(_)

@@ -320,6 +320,15 @@ pub fn stamp(batch: &mut [u8], now_ms: u64) {
     }
 }
 
+/// Have the head of a batch say that its latest record is of this time, and each of its own.
+pub fn set_newest(batch: &mut [u8], newest_ms: i64) {
+    if batch.len() >= HEADER_BYTES {
+        batch[22] &= !attribute::APPEND_TIME as u8;
+        batch[35..43].copy_from_slice(&newest_ms.to_be_bytes());
+        seal(batch);
+    }
+}
+
 /// A batch with other records in the place of its own, at the same offsets: `packed` is `count` records as the batch's
 /// attributes say.
 #[must_use]

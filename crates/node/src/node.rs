@@ -5,7 +5,7 @@ use std::sync::Arc;
 use broker::{Broker, Sink, User};
 use model::{Event, Failure, Lsn, Now, Output, Request, SessionId, SessionState, limits};
 use storage::{OpenError, Stopped};
-use vfs::Vfs;
+use vfs::{Lane, Vfs};
 
 use crate::lengths::{self, Lengths, Longest, Stretch};
 use crate::sessions::{Common, Peer, Protocol, Sessions};
@@ -280,7 +280,10 @@ impl Node {
         self.sessions.now = now;
         self.now = now;
         while let Some(completion) = self.vfs.poll() {
-            self.broker.store_mut().completed(completion)?;
+            match completion.lane {
+                Lane::Compute => self.broker.worked_out(completion),
+                _ => self.broker.store_mut().completed(completion)?,
+            }
         }
         turn.part("take what the disk has done", self.vfs.stopwatch_ns());
         let durable = self.broker.store().durable();
@@ -305,6 +308,7 @@ impl Node {
             turn.part("checkpoint", self.vfs.stopwatch_ns());
         }
         self.broker.store_mut().poll(self.vfs.as_mut());
+        self.broker.submit_work(self.vfs.as_mut());
         self.watch_disk(now);
         self.hold_publishers();
         turn.part("hand work to the disk", self.vfs.stopwatch_ns());
@@ -399,7 +403,7 @@ impl Node {
     /// Everything appended is durable and no I/O is under way.
     #[must_use]
     pub fn idle(&self) -> bool {
-        self.broker.store().idle()
+        self.broker.store().idle() && !self.broker.works()
     }
 
     /// Write a last checkpoint, blocking, so that the next start is quick. Call when idle.

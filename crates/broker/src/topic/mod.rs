@@ -4,6 +4,7 @@
 //! - this file: which topics there are; creating, changing and deleting them
 //! - [`compaction`]: of every key only the latest record
 //! - [`config`]: their settings
+//! - [`examine`]: what is inside a batch, before it is kept
 //! - [`partition`]: producers, open transactions, what readers may see
 //! - [`produce`]: appending batches
 //! - [`fetch`]: reading, now or when there is more; finding offsets
@@ -16,6 +17,7 @@
 mod arguments;
 mod compaction;
 mod config;
+mod examine;
 mod fetch;
 pub(crate) mod partition;
 mod produce;
@@ -52,6 +54,8 @@ pub struct Options {
     pub partitions: u32,
     /// The largest batch of a topic that does not say so itself, in bytes, at most [`limits::BATCH_BYTES_MAX`].
     pub batch_bytes_max: usize,
+    /// Compressed batches are kept as their heads have them, unread, where nothing else asks for a look inside.
+    pub believe_compressed: bool,
     /// The longest a transaction may be open.
     pub transaction_timeout_ms_max: i32,
     /// How often old records are looked for.
@@ -70,6 +74,7 @@ impl Default for Options {
             auto_create: true,
             partitions: 1,
             batch_bytes_max: 1_048_588,
+            believe_compressed: false,
             transaction_timeout_ms_max: 900_000,
             retention_check_ms: 300_000,
             compaction_check_ms: 15_000,
@@ -112,6 +117,7 @@ pub(crate) struct Topics {
     /// Sessions whose fetch must be looked at again.
     woken: BTreeSet<SessionId>,
     pub readers: Readers,
+    pub examinations: examine::Examinations,
     next_retention_ms: u64,
     /// Partitions in which old records are still to be looked for, this time.
     to_retain: Vec<LogId>,
@@ -134,6 +140,7 @@ impl Topics {
             due: BTreeSet::new(),
             woken: BTreeSet::new(),
             readers: Readers::default(),
+            examinations: examine::Examinations::default(),
             next_retention_ms: 0,
             to_retain: Vec::new(),
             cleaning: compaction::Cleaning::default(),

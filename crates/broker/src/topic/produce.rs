@@ -3,14 +3,14 @@
 use std::borrow::Cow;
 
 use model::planted::{self, Bug};
-use model::record::{self, BatchHead, RecordError, Records, attribute};
+use model::record::{self, BatchHead, RecordError, attribute};
 use model::topic::{Produce, Produced, TopicRef};
-use model::{Failure, LogFailure, Lsn, Now, Reply};
+use model::{Failure, LogFailure, Lsn, Now, Reply, SessionId};
 use storage::LogId;
 
 use super::config::Settings;
+use super::examine::{Asked, Examined};
 use super::partition::Checked;
-use super::records::repack;
 use crate::broker::Broker;
 
 /// No partition holds offsets from here on: an entry's tag has 48 bits for them.
@@ -19,7 +19,7 @@ const OFFSETS_MAX: u64 = 1 << 47;
 const CODEC_MAX: i16 = 4;
 
 impl Broker {
-    pub(crate) fn produce(&mut self, produce: &Produce<'_>, now: Now) -> Result<Reply, Failure> {
+    pub(crate) fn produce(&mut self, id: SessionId, produce: &Produce<'_>, now: Now) -> Result<Reply, Failure> {
         if let TopicRef::Name(name) = produce.topic
             && !super::is_name(name)
         {
@@ -27,8 +27,15 @@ impl Broker {
         }
         let log = self.topics.partition_log(produce.topic, produce.partition)?;
         let Some(settings) = self.topics.settings_of(log) else { return Err(LogFailure::UnknownTopic.into()) };
-        let (append_time, packing, batch_bytes_max) = (settings.append_time, settings.packing, settings.batch_bytes_max);
-        let mut head = check(produce.records, settings, now)?;
+        let mut head = check(produce.records, settings)?;
+        let packing = settings.packing.filter(|packing| packing.codec != head.attributes & attribute::COMPRESSION);
+        // Whether there are keys only the records can tell.
+        let believed = self.options.topics.believe_compressed && !settings.compact;
+        let asked = Asked { packing, believed };
+        let Some(sound) = self.examine(id, produce.records, &head, asked)? else { return Ok(Reply::Pending) };
+        let Some(settings) = self.topics.settings_of(log) else { return Err(LogFailure::UnknownTopic.into()) };
+        check_records(&sound.records, settings, now)?;
+        let (append_time, batch_bytes_max) = (settings.append_time, settings.batch_bytes_max);
         if head.is(attribute::TRANSACTIONAL) {
             self.check_transaction(produce, &head, log, now)?;
         }
@@ -42,15 +49,17 @@ impl Broker {
             return Ok(Reply::Produced(reply));
         }
         let mut batch = Cow::Borrowed(produce.records);
-        if let Some(packing) = packing.filter(|packing| packing.codec != head.attributes & attribute::COMPRESSION) {
-            let packed = repack(&batch, &head, packing);
-            batch = packed.map_err(|_| because(LogFailure::InvalidRecord, "the records are malformed"))?.into();
-            if batch.len() > batch_bytes_max {
+        if let Some(repacked) = sound.repacked {
+            if repacked.len() > batch_bytes_max {
                 return Err(LogFailure::BatchTooLarge.into());
             }
+            batch = Vec::from(repacked).into();
         }
         if append_time {
             record::stamp(batch.to_mut(), now.wall_ms);
+        } else if head.max_timestamp_ms != sound.records.newest_ms || head.is(attribute::APPEND_TIME) {
+            // Retention and searches by time go by it.
+            record::set_newest(batch.to_mut(), sound.records.newest_ms);
         }
         if let Cow::Owned(batch) = &batch {
             head = BatchHead::parse(batch).map_err(|_| LogFailure::CorruptBatch)?;
@@ -95,7 +104,7 @@ fn because(failure: LogFailure, text: &str) -> Failure {
 }
 
 /// Whether a partition takes these bytes: exactly one sound batch.
-fn check(records: &[u8], settings: &Settings, now: Now) -> Result<BatchHead, Failure> {
+fn check(records: &[u8], settings: &Settings) -> Result<BatchHead, Failure> {
     let head = match BatchHead::parse(records) {
         Ok(head) => head,
         Err(RecordError::Magic(0 | 1)) => {
@@ -128,38 +137,21 @@ fn check(records: &[u8], settings: &Settings, now: Now) -> Result<BatchHead, Fai
     if head.producer_id >= 0 && head.base_sequence < 0 {
         return Err(because(LogFailure::InvalidRecord, "a producer's batch without a sequence number"));
     }
-    // What is not compressed costs little to look through.
-    if head.attributes & attribute::COMPRESSION == 0 {
-        check_plain(records, &head, settings.compact)?;
-    } else if settings.compact && !super::records::all_have_keys(records, &head) {
-        return Err(no_key());
-    }
-    if !settings.append_time {
-        let now_ms = now.wall_ms as i64;
-        let too_old = now_ms.saturating_sub(head.max_timestamp_ms) > settings.before_max_ms;
-        let too_new = head.max_timestamp_ms.saturating_sub(now_ms) > settings.after_max_ms;
-        if head.max_timestamp_ms >= 0 && (too_old || too_new) {
-            return Err(LogFailure::InvalidTimestamp.into());
-        }
-    }
     Ok(head)
 }
 
-fn no_key() -> Failure {
-    because(LogFailure::InvalidRecord, "Compacted topic cannot accept message without key.")
-}
-
-/// Whether the records of an uncompressed batch are as many as it says, with keys where they must be, and nothing else is there.
-fn check_plain(batch: &[u8], head: &BatchHead, with_keys: bool) -> Result<(), Failure> {
-    let mut records = Records::new(batch.get(record::HEADER_BYTES..head.len).unwrap_or_default(), head.records);
-    let malformed = || because(LogFailure::InvalidRecord, "the records are malformed");
-    let mut keys_missing = false;
-    for record in records.by_ref() {
-        keys_missing |= record.map_err(|_| malformed())?.key.is_none();
+/// Whether a partition takes what is inside a batch.
+fn check_records(records: &Examined, settings: &Settings, now: Now) -> Result<(), Failure> {
+    if settings.compact && records.keyless {
+        return Err(because(LogFailure::InvalidRecord, "Compacted topic cannot accept message without key."));
     }
-    match records.is_at_end() {
-        false => Err(malformed()),
-        true if with_keys && keys_missing => Err(no_key()),
-        true => Ok(()),
+    let now_ms = now.wall_ms as i64;
+    if let Some(oldest_ms) = records.oldest_ms.filter(|_| !settings.append_time) {
+        let too_old = now_ms.saturating_sub(oldest_ms) > settings.before_max_ms;
+        let too_new = records.newest_ms.saturating_sub(now_ms) > settings.after_max_ms;
+        if too_old || too_new {
+            return Err(LogFailure::InvalidTimestamp.into());
+        }
     }
+    Ok(())
 }

@@ -1,14 +1,12 @@
 //! The records inside a batch, whatever it is compressed with.
 
 use std::borrow::Cow;
-use std::io::{self, BufReader, Read, Write};
+use std::io::{self, Read, Write};
 
 use model::record::{self, BatchHead, HEADER_BYTES, RecordError, Records, attribute};
 
 /// A batch never holds more than this, decompressed, in bytes: what is larger is not looked into.
-const DECOMPRESSED_BYTES_MAX: u64 = 128 * 1024 * 1024;
-/// What is unpacked at a time where nothing needs to be kept, in bytes.
-const WALK_BYTES: usize = 16 * 1024;
+pub(super) const DECOMPRESSED_BYTES_MAX: u64 = 128 * 1024 * 1024;
 /// No byte of Snappy makes more than so many: three are a copy of 64.
 const SNAPPY_RATIO_MAX: usize = 22;
 
@@ -30,39 +28,8 @@ pub(crate) fn decompress(batch: &[u8]) -> Result<Cow<'_, [u8]>, RecordError> {
     }
 }
 
-/// Whether there are as many records in a batch as its head says, each with a key, and nothing else. They are unpacked a little at a time.
-pub(crate) fn all_have_keys(batch: &[u8], head: &BatchHead) -> bool {
-    let packed = batch.get(HEADER_BYTES..head.len).unwrap_or_default();
-    let Ok(reader) = unpack(packed, head.attributes) else { return false };
-    let mut reader = BufReader::with_capacity(WALK_BYTES, reader.take(DECOMPRESSED_BYTES_MAX));
-    (0..head.records).all(|_| has_key(&mut reader).unwrap_or(false)) && reader.read(&mut [0]).is_ok_and(|more| more == 0)
-}
-
-/// Read one record, and tell whether it has a key.
-fn has_key(reader: &mut impl Read) -> io::Result<bool> {
-    let Ok(len) = u64::try_from(read_varint(reader)?) else { return Ok(false) };
-    let mut record = reader.take(len);
-    record.read_exact(&mut [0])?;
-    let (_timestamp_delta, _offset_delta) = (read_varint(&mut record)?, read_varint(&mut record)?);
-    let key_len = read_varint(&mut record)?;
-    io::copy(&mut record, &mut io::sink())?;
-    Ok(key_len >= 0 && record.limit() == 0)
-}
-
-fn read_varint(reader: &mut impl Read) -> io::Result<i64> {
-    let (mut bits, mut byte) = (0u64, [0]);
-    for shift in (0..70).step_by(7) {
-        reader.read_exact(&mut byte)?;
-        bits |= u64::from(byte[0] & 0x7f) << shift;
-        if byte[0] & 0x80 == 0 {
-            return Ok((bits >> 1) as i64 ^ -((bits & 1) as i64));
-        }
-    }
-    Err(io::ErrorKind::InvalidData.into())
-}
-
 /// What was packed with the codec of these attributes.
-fn unpack(packed: &[u8], attributes: i16) -> io::Result<Box<dyn Read + '_>> {
+pub(super) fn unpack(packed: &[u8], attributes: i16) -> io::Result<Box<dyn Read + '_>> {
     Ok(match attributes & attribute::COMPRESSION {
         0 => Box::new(packed),
         1 => Box::new(flate2::read::MultiGzDecoder::new(packed)),
@@ -218,42 +185,5 @@ mod tests {
         assert!(unpack(&most, 2).is_ok());
         // It says 64 MiB.
         assert!(unpack(&[0x80, 0x80, 0x80, 0x20, 0, 7], 2).is_err());
-    }
-
-    /// A batch of records with or without keys; without a value.
-    fn batch_of(keys: &[Option<&[u8]>], codec: i16) -> Vec<u8> {
-        let mut records = Vec::new();
-        for key in keys {
-            let small = |value: usize| (value as u8) << 1;
-            let key = key.map_or(vec![1], |key| [&[small(key.len())], key].concat());
-            let record = [&[0, 0, 0][..], &key, &[1, 0]].concat();
-            records.push(small(record.len()));
-            records.extend_from_slice(&record);
-        }
-        let mut batch = Vec::new();
-        model::RecordParts::default().encode(0, &mut batch);
-        batch[22] = codec as u8;
-        model::record::rebuild(&batch, keys.len() as u32, &compress(&records, Packing::of(codec)).unwrap())
-    }
-
-    #[test]
-    fn every_record_is_looked_at_for_its_key() {
-        for codec in 0..5 {
-            let all = |batch: &[u8]| all_have_keys(batch, &BatchHead::parse(batch).unwrap());
-            let mut keys = vec![Some(&b"key"[..]); 5_000];
-            keys[7] = Some(b"");
-            assert!(all(&batch_of(&keys, codec)), "codec {codec}");
-            *keys.last_mut().unwrap() = None;
-            assert!(!all(&batch_of(&keys, codec)), "codec {codec}");
-            // Fewer than it says; and something else than it says.
-            let mut fewer = batch_of(&keys[..10], codec);
-            fewer[60] = 11;
-            assert!(!all(&fewer), "codec {codec}");
-            let mut cut = batch_of(&keys[..10], codec);
-            cut.truncate(cut.len() - 8);
-            let len = cut.len() as u32 - 12;
-            cut[8..12].copy_from_slice(&len.to_be_bytes());
-            assert!(!all(&cut), "codec {codec}");
-        }
     }
 }

@@ -87,7 +87,10 @@ impl World {
 
     fn turn(&mut self) {
         while let Some(completion) = self.disk.poll() {
-            self.broker.store_mut().completed(completion).unwrap();
+            match completion.lane {
+                vfs::Lane::Compute => self.broker.worked_out(completion),
+                _ => self.broker.store_mut().completed(completion).unwrap(),
+            }
         }
         self.broker.deliver(&mut self.told, self.now);
         self.broker.tick(self.now);
@@ -95,6 +98,7 @@ impl World {
             self.broker.checkpoint();
         }
         self.broker.store_mut().poll(&mut self.disk);
+        self.broker.submit_work(&mut self.disk);
         self.disk.step();
     }
 
@@ -138,10 +142,13 @@ impl World {
     }
 
     fn produce_to(&mut self, topic: &str, partition: u32, records: &[u8]) -> Result<Produced, Failure> {
-        let produce = Produce { topic: TopicRef::Name(topic), partition, records, transactional_id: Some("tx"), implicit: false };
-        match self.ask(Request::Produce(produce))? {
-            Reply::Produced(produced) => Ok(produced),
-            other => panic!("{other:?}"),
+        let (topic, transactional_id) = (TopicRef::Name(topic), Some("tx"));
+        loop {
+            match self.ask(Request::Produce(Produce { topic, partition, records, transactional_id, implicit: false }))? {
+                Reply::Produced(produced) => return Ok(produced),
+                Reply::Pending => assert_eq!(self.answer().unwrap(), Reply::Again),
+                other => panic!("{other:?}"),
+            }
         }
     }
 

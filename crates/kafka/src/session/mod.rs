@@ -486,6 +486,14 @@ impl KafkaSession {
         }
     }
 
+    /// What was asked last is to be asked once more.
+    fn ask_again(&mut self) {
+        self.awaiting = false;
+        if let Work::Produce { production, .. } = &mut self.work {
+            production.ask_again();
+        }
+    }
+
     /// Whether nothing is under way.
     fn is_quiet(&self) -> bool {
         !self.awaiting && matches!(self.work, Work::Nothing) && self.answers.is_empty()
@@ -528,6 +536,7 @@ impl Session for KafkaSession {
             Event::Reply(Reply::Pending) => {}
             // What was asked before the end is of no interest any more.
             Event::Reply(_) | Event::Failed(_) if !self.awaiting => {}
+            Event::Reply(Reply::Again) => self.ask_again(),
             Event::Reply(reply) => self.answered(Ok(reply), now, out),
             Event::Failed(failure) => self.answered(Err(failure), now, out),
             Event::Durable(lsn) => self.answers.durable(lsn, out),

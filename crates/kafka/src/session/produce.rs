@@ -24,6 +24,10 @@ pub(super) struct Production {
     /// Where the body begins in the frame.
     body_at: usize,
     position: Position,
+    /// Where the partition lies that was asked for.
+    asked_at: Position,
+    /// It is to be asked for again.
+    again: bool,
     /// Partitions that have not been answered.
     left: usize,
     /// The partition that was asked for: its number, and whether it is the last of its topic.
@@ -42,18 +46,31 @@ impl Production {
         let position = partitions.position();
         let Counts { topics, partitions: left } = partitions.check()?;
         produce::put_head(out, version, topics);
-        Ok(Production { version, acks: head.acks, body_at, position, left, asked: (0, false), safe_at: Lsn(0), failed: false })
+        Ok(Production {
+            version,
+            acks: head.acks,
+            body_at,
+            position,
+            asked_at: position,
+            again: false,
+            left,
+            asked: (0, false),
+            safe_at: Lsn(0),
+            failed: false,
+        })
     }
 
     /// Ask for the next batch. Nothing: all have been answered, and the response is whole.
     pub fn next<'i>(&mut self, frame: &'i [u8], out: &mut Vec<u8>) -> Option<Request<'i>> {
         while self.left > 0 {
             let body = frame.get(self.body_at..).unwrap_or_default();
-            let mut partitions = Partitions::resume(body, self.version, self.position);
+            let again = std::mem::take(&mut self.again);
+            self.asked_at = if again { self.asked_at } else { self.position };
+            let mut partitions = Partitions::resume(body, self.version, self.asked_at);
             // The whole frame was walked before: there are no errors, and there is a next one.
             let Some(Ok(entry)) = partitions.next() else { break };
             self.position = partitions.position();
-            if entry.nth == 0 {
+            if entry.nth == 0 && !again {
                 produce::put_topic_head(out, self.version, entry.name, entry.topic_id, entry.partitions);
             }
             self.asked = (entry.index, entry.nth + 1 == entry.partitions);
@@ -80,6 +97,11 @@ impl Production {
             transactional_id: produce::walk(body, self.version).ok().and_then(|(head, _)| head.transactional_id),
             implicit: self.version >= IMPLICIT,
         }
+    }
+
+    /// The next batch to ask for is the last one once more.
+    pub fn ask_again(&mut self) {
+        self.again = true;
     }
 
     /// What became of the batch that was asked for.

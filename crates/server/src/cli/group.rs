@@ -20,7 +20,9 @@ Examples:
   yam group reset billing --topic orders --to earliest
       Let a group without members read a topic again from its beginning.
   yam group reset billing --all-topics --to 2h
-      ... and everything it reads from two hours ago on.";
+      ... and everything it reads from two hours ago on.
+  yam group reset billing --topic orders --partition 2 --to 1235
+      Let it pass over what it cannot read at offset 1234.";
 
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
@@ -55,6 +57,9 @@ enum Action {
         /// Every topic that the group has read.
         #[arg(long, conflicts_with = "topic")]
         all_topics: bool,
+        /// Only this partition of each topic. May be given several times.
+        #[arg(long)]
+        partition: Vec<i32>,
         /// `earliest`, `latest`, an offset, how long ago (7D, 1h), or a time stamp (2026-01-31T12:00:00Z).
         #[arg(long, value_name = "WHERE", allow_hyphen_values = true, value_parser = to)]
         to: To,
@@ -92,7 +97,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
         Action::List => list(&mut link),
         Action::Describe { name } => describe(&mut link, name),
         Action::Delete { name } => delete(&mut link, name),
-        Action::Reset { name, topic, to, .. } => reset(&mut link, name, topic, *to),
+        Action::Reset { name, topic, partition, to, .. } => reset(&mut link, name, topic, partition, *to),
     }
 }
 
@@ -190,7 +195,7 @@ fn delete(link: &mut Link, name: &str) -> anyhow::Result<()> {
     super::print(format!("deleted group '{name}'\n").as_bytes())
 }
 
-fn reset(link: &mut Link, name: &str, topics: &[String], to: To) -> anyhow::Result<()> {
+fn reset(link: &mut Link, name: &str, topics: &[String], only: &[i32], to: To) -> anyhow::Result<()> {
     let is_new = !exists(link, name)?;
     let topics = if topics.is_empty() { committed(link, name)?.into_keys().collect() } else { topics.to_vec() };
     if topics.is_empty() {
@@ -198,7 +203,11 @@ fn reset(link: &mut Link, name: &str, topics: &[String], to: To) -> anyhow::Resu
     }
     let mut all = Vec::new();
     for topic in &topics {
-        let partitions = link.partitions(topic)?;
+        let mut partitions = link.partitions(topic)?;
+        if let Some(missing) = only.iter().find(|index| !partitions.contains(index)) {
+            bail!("topic '{topic}' has no partition {missing}");
+        }
+        partitions.retain(|index| only.is_empty() || only.contains(index));
         let offsets = offsets(link, topic, &partitions, to)?;
         all.push((topic, partitions.into_iter().zip(offsets).collect::<Vec<_>>()));
     }

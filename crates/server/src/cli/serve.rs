@@ -127,6 +127,7 @@ fn options(config: &Config) -> node::Options {
             auto_create: config.topic_auto_create,
             partitions: config.topic_partitions,
             batch_bytes_max: config.batch_bytes_max,
+            believe_compressed: config.kafka_believe_compressed,
             ..node::TopicOptions::default()
         },
         groups: node::GroupOptions {

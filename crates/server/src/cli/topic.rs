@@ -5,7 +5,8 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use clap::Subcommand;
 use kafka::codec::{
-    ApiKey, Request, create_partitions, create_topics, delete_topics, describe_configs, incremental_alter_configs, metadata,
+    ApiKey, Request, create_partitions, create_topics, delete_records, delete_topics, describe_configs,
+    incremental_alter_configs, metadata,
 };
 
 use super::kafka::{At, EARLIEST, LATEST, Link, odd, refused, table};
@@ -17,7 +18,9 @@ Examples:
   yam topic describe orders
       Its partitions with their offsets, and what was set for it.
   yam topic alter orders --set cleanup.policy=compact --unset retention.ms
-      Change what is set.";
+      Change what is set.
+  yam topic trim orders --partition 2 --before 1235
+      Give up what a partition holds up to offset 1234.";
 
 /// Numbers of DescribeConfigs: a topic, a value that was set for it, set and delete.
 const TOPIC: i8 = 2;
@@ -66,6 +69,17 @@ enum Action {
         /// The topic.
         name: String,
     },
+    /// Give up the oldest records of a partition.
+    Trim {
+        /// The topic.
+        name: String,
+        /// The partition.
+        #[arg(long)]
+        partition: i32,
+        /// The first offset that stays.
+        #[arg(long, value_name = "OFFSET")]
+        before: u64,
+    },
     /// Change a topic's settings, or give it more partitions.
     Alter {
         /// The topic.
@@ -89,6 +103,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
         Action::Describe { name, all } => describe(&mut link, name, *all),
         Action::Create { name, partitions, config } => create(&mut link, name, *partitions, config),
         Action::Delete { name } => delete(&mut link, name),
+        Action::Trim { name, partition, before } => trim(&mut link, name, *partition, *before),
         Action::Alter { name, set, unset, partitions } => alter(&mut link, name, set, unset, *partitions),
     }
 }
@@ -175,6 +190,18 @@ fn delete(link: &mut Link, name: &str) -> anyhow::Result<()> {
     let gone = gone.topics.first().ok_or_else(|| odd(ApiKey::DeleteTopics))?;
     refused(gone.error_code, gone.error_message).with_context(|| format!("cannot delete topic '{name}'"))?;
     super::print(format!("deleted topic '{name}'\n").as_bytes())
+}
+
+fn trim(link: &mut Link, name: &str, partition_index: i32, before: u64) -> anyhow::Result<()> {
+    let offset = i64::try_from(before).unwrap_or(i64::MAX);
+    let partitions = vec![delete_records::RequestPartition { partition_index, offset }];
+    let topics = vec![delete_records::RequestTopic { name, partitions }];
+    let request = delete_records::Request { topics, timeout_ms: 10_000 };
+    let done: delete_records::Response<'_> = link.ask(&Request::DeleteRecords(request))?;
+    let done = done.topics.first().and_then(|topic| topic.partitions.first()).ok_or_else(|| odd(ApiKey::DeleteRecords))?;
+    let first = done.low_watermark;
+    refused(done.error_code, None).with_context(|| format!("cannot trim partition {partition_index} of topic '{name}'"))?;
+    super::print(format!("partition {partition_index} of topic '{name}' begins at offset {first}\n").as_bytes())
 }
 
 fn alter(link: &mut Link, name: &str, set: &[String], unset: &[String], partitions: Option<i32>) -> anyhow::Result<()> {

@@ -89,6 +89,7 @@ pub struct Config {
     pub topic_auto_create: bool,
     pub topic_partitions: u32,
     pub batch_bytes_max: usize,
+    pub kafka_believe_compressed: bool,
     pub group_initial_rebalance_delay_ms: u64,
     pub group_session_timeout_min_ms: i32,
     pub group_session_timeout_max_ms: i32,
@@ -113,6 +114,7 @@ impl Default for Config {
             topic_auto_create: false,
             topic_partitions: 0,
             batch_bytes_max: 0,
+            kafka_believe_compressed: false,
             group_initial_rebalance_delay_ms: 0,
             group_session_timeout_min_ms: 0,
             group_session_timeout_max_ms: 0,
@@ -205,6 +207,24 @@ pub static SETTINGS: &[Setting] = &[
                 "optional" => false,
                 "required" => true,
                 other => return Err(format!("'{other}' is neither: write optional or required")),
+            };
+            Ok(())
+        },
+    },
+    Setting {
+        name: "kafka-verify",
+        value: "all|uncompressed",
+        default: "all",
+        repeatable: false,
+        doc: "Which record batches of Kafka producers are looked into before they are kept. `all`: compressed ones are unpacked, and \
+              refused where they cannot be read, or are not what their headers say; it costs CPU, as figures in bench/RESULTS.md \
+              show. `uncompressed`: compressed ones are believed unless their topic is compacted or compresses itself: one that \
+              is broken stops every consumer that comes to it.",
+        apply: |config, values| {
+            config.kafka_believe_compressed = match one(values)? {
+                "all" => false,
+                "uncompressed" => true,
+                other => return Err(format!("'{other}' is neither: write all or uncompressed")),
             };
             Ok(())
         },

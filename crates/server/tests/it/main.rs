@@ -7,7 +7,9 @@
 //! - [`commands`]: the other commands
 //! - [`hostile`]: input nobody should send
 //! - [`bounds`]: clients that ask for more than their share
+//! - [`batches`]: records that are not what they say
 
+mod batches;
 mod bounds;
 mod cli;
 mod commands;

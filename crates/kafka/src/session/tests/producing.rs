@@ -1,5 +1,7 @@
 //! Batches on their way in.
 
+use model::Reply;
+
 use super::*;
 use crate::codec::error_code::*;
 use crate::codec::produce;
@@ -108,4 +110,25 @@ fn the_frame_stays_in_the_input() {
     let Some(Response::Produce(told)) = harness.heard() else { panic!() };
     assert_eq!(told.topics.len(), 3);
     assert_eq!(harness.broker.take_log().len(), 3);
+}
+
+/// Some batches are looked into beside the core, and asked for again once that is done.
+#[test]
+fn a_batch_that_is_to_be_asked_for_again_is_and_then_answered_once() {
+    let mut harness = Harness::running();
+    harness.broker.next = [Ok(Reply::Pending)].into();
+    harness.send(9, &Request::Produce(request(-1)));
+    let first = "produce 70 bytes to t-0 for tx";
+    assert_eq!(harness.broker.take_log(), [first]);
+    for next in [Some(Ok(Reply::Pending)), Some(Ok(Reply::Again)), None] {
+        assert_eq!(harness.heard(), None);
+        harness.broker.next = next.into_iter().collect();
+        harness.event(Event::Reply(Reply::Again));
+    }
+    let (missing, last) = ("produce 70 bytes to missing-0 for tx", "produce 80 bytes to u-4294967295 for tx");
+    assert_eq!(harness.broker.take_log(), [first, first, first, missing, last]);
+    harness.durable(20);
+    let Some(Response::Produce(told)) = harness.heard() else { panic!() };
+    let told: Vec<_> = told.topics.iter().map(|topic| (topic.name, topic.partitions.len())).collect();
+    assert_eq!(told, [("t", 2), ("missing", 1), ("u", 1)]);
 }
