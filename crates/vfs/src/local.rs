@@ -49,8 +49,8 @@ pub struct LocalDisk {
     lanes: [LaneThread; 4],
     completions: Receiver<Completion>,
     opened: Instant,
-    /// Holds the lock.
-    _lock: File,
+    /// Holds the lock. One that is only read may have none.
+    _lock: Option<File>,
 }
 
 impl LocalDisk {
@@ -63,12 +63,32 @@ impl LocalDisk {
     pub fn open(dir: &Path, directories: &[&str], waker: Waker) -> Result<LocalDisk, OpenError> {
         let lock = lock::acquire(dir)?;
         let failed = |error| OpenError::Io { dir: dir.to_owned(), error };
-        let worker = Arc::new(Worker::new(dir));
+        let worker = Worker::new(dir);
         for directory in directories {
             worker.sweep(directory).map_err(failed)?;
+            if let Err(error) = worker.close_to_others(directory) {
+                tracing::warn!(%error, directory, "what lies here may be read by others, and that could not be changed");
+            }
         }
+        LocalDisk::start(dir, worker, Some(lock), &waker)
+    }
+
+    /// Open a directory to read it and nothing else: a copy may lie where nothing can be written. Its lock is taken where
+    /// there can be one.
+    ///
+    /// # Errors
+    /// [`OpenError`].
+    pub fn open_read_only(dir: &Path) -> Result<LocalDisk, OpenError> {
+        let lock = lock::acquire_to_read(dir)?;
+        let nobody: Waker = Arc::new(|| {});
+        LocalDisk::start(dir, Worker::read_only(dir), lock, &nobody)
+    }
+
+    fn start(dir: &Path, worker: Worker, lock: Option<File>, waker: &Waker) -> Result<LocalDisk, OpenError> {
+        let failed = |error| OpenError::Io { dir: dir.to_owned(), error };
+        let worker = Arc::new(worker);
         let (done, completions) = channel();
-        let [a, b, c, d] = LANES.map(|lane| spawn(lane, &worker, &done, &waker));
+        let [a, b, c, d] = LANES.map(|lane| spawn(lane, &worker, &done, waker));
         let lanes = [a.map_err(failed)?, b.map_err(failed)?, c.map_err(failed)?, d.map_err(failed)?];
         Ok(LocalDisk { worker, lanes, completions, opened: Instant::now(), _lock: lock })
     }

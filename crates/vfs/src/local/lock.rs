@@ -2,6 +2,7 @@
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use super::work;
@@ -26,40 +27,94 @@ fn process(pid: Option<u32>) -> String {
     pid.map_or_else(|| "another process".to_owned(), |pid| format!("the process with id {pid}"))
 }
 
+impl OpenError {
+    fn of(dir: &Path, error: io::Error) -> OpenError {
+        let dir = dir.to_owned();
+        match error.kind() {
+            _ if is_denied(&error) => OpenError::Denied { dir },
+            io::ErrorKind::NotADirectory | io::ErrorKind::AlreadyExists => OpenError::NotADirectory { dir },
+            _ => OpenError::Io { dir, error },
+        }
+    }
+}
+
+fn is_denied(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem)
+}
+
 /// Create the directory where it is missing, take its lock, and write this process's id into it.
 pub(super) fn acquire(dir: &Path) -> Result<File, OpenError> {
-    let failed = |error: io::Error| match error.kind() {
-        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => OpenError::Denied { dir: dir.to_owned() },
-        io::ErrorKind::NotADirectory | io::ErrorKind::AlreadyExists => OpenError::NotADirectory { dir: dir.to_owned() },
-        _ => OpenError::Io { dir: dir.to_owned(), error },
-    };
+    let failed = |error| OpenError::of(dir, error);
     match fs::metadata(dir) {
-        Ok(found) if !found.is_dir() => return Err(OpenError::NotADirectory { dir: dir.to_owned() }),
-        Ok(_) => {}
-        Err(error) if error.kind() == io::ErrorKind::NotFound => work::create_directories(dir).map_err(failed)?,
-        Err(error) => return Err(failed(error)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            if let Some(parent) = dir.parent() {
+                work::create_directories(parent, work::PARENT_MODE).map_err(failed)?;
+            }
+            work::create_directories(dir, work::DIRECTORY_MODE).map_err(failed)?;
+        }
+        found => is_directory(dir, found)?,
     }
     // Readable too, or a restart would find out only later.
     fs::read_dir(dir).map_err(failed)?;
+    let mut file = open(dir).map_err(failed)?;
+    hold(dir, &mut file)?;
+    write_id(&mut file);
+    Ok(file)
+}
+
+/// Take the lock of a directory that is only read. `None`: no lock can be there, and nobody can begin to write either,
+/// at least not by this way.
+pub(super) fn acquire_to_read(dir: &Path) -> Result<Option<File>, OpenError> {
+    let failed = |error| OpenError::of(dir, error);
+    is_directory(dir, fs::metadata(dir))?;
+    match open(dir) {
+        Ok(mut file) => {
+            hold(dir, &mut file)?;
+            write_id(&mut file);
+            Ok(Some(file))
+        }
+        Err(error) if is_denied(&error) => match File::open(dir.join(LOCK)) {
+            Ok(mut file) => hold(dir, &mut file).map(|()| Some(file)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(failed(error)),
+        },
+        Err(error) => Err(failed(error)),
+    }
+}
+
+fn is_directory(dir: &Path, found: io::Result<fs::Metadata>) -> Result<(), OpenError> {
+    match found {
+        Ok(found) if found.is_dir() => Ok(()),
+        Ok(_) => Err(OpenError::NotADirectory { dir: dir.to_owned() }),
+        Err(error) => Err(OpenError::of(dir, error)),
+    }
+}
+
+fn open(dir: &Path) -> io::Result<File> {
     let mut options = OpenOptions::new();
-    let mut file = options.read(true).write(true).create(true).truncate(false).open(dir.join(LOCK)).map_err(failed)?;
+    options.read(true).write(true).create(true).truncate(false).mode(work::FILE_MODE).open(dir.join(LOCK))
+}
+
+fn hold(dir: &Path, file: &mut File) -> Result<(), OpenError> {
     match file.try_lock() {
-        Ok(()) => {}
+        Ok(()) => Ok(()),
         Err(TryLockError::WouldBlock) => {
             let mut text = String::new();
             let _ = file.read_to_string(&mut text);
-            return Err(OpenError::InUse { dir: dir.to_owned(), pid: text.trim().parse().ok() });
+            Err(OpenError::InUse { dir: dir.to_owned(), pid: text.trim().parse().ok() })
         }
-        Err(TryLockError::Error(error)) => return Err(failed(error)),
+        Err(TryLockError::Error(error)) => Err(OpenError::of(dir, error)),
     }
-    let write_id = |file: &mut File| {
+}
+
+fn write_id(file: &mut File) {
+    let write = |file: &mut File| {
         file.set_len(0)?;
         file.seek(SeekFrom::Start(0))?;
         writeln!(file, "{}", std::process::id())
     };
     // On a full disk the id is missing, and the lock holds all the same.
-    if let Err(error) = write_id(&mut file) {
+    if let Err(error) = write(file) {
         tracing::warn!(%error, "the process id could not be written to the lock file");
     }
-    Ok(file)
 }

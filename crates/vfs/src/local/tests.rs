@@ -141,6 +141,50 @@ fn the_second_process_is_refused_and_told_whose_directory_it_is() {
     }
 }
 
+/// Messages lay there for everybody to read.
+#[test]
+fn nobody_else_may_read_what_is_kept() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let above = tempfile::tempdir().unwrap();
+    let dir = above.path().join("data");
+    let mode = |path: &str| std::fs::metadata(dir.join(path)).unwrap().permissions().mode() & 0o777;
+    let (mut disk, woken) = open(&dir);
+    disk.run(Job::Allocate { path: "journal/a".into(), size: 8192, recycle: None }).unwrap();
+    disk.run(Job::Replace { path: "checkpoint/b".into(), parts: vec![] }).unwrap();
+    let check = || {
+        for path in ["", "journal", "checkpoint"] {
+            assert_eq!(mode(path), 0o700, "{path}");
+        }
+        for path in ["LOCK", "journal/a", "checkpoint/b"] {
+            assert_eq!(mode(path), 0o600, "{path}");
+        }
+    };
+    check();
+    drop((disk, woken));
+    // As earlier versions made them.
+    for (path, mode) in [("journal", 0o755), ("journal/a", 0o644)] {
+        std::fs::set_permissions(dir.join(path), std::fs::Permissions::from_mode(mode)).unwrap();
+    }
+    let _again = open(&dir);
+    check();
+}
+
+#[test]
+fn a_directory_to_be_read_is_not_changed() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut disk, woken) = open(dir.path());
+    disk.run(Job::Replace { path: "journal/a".into(), parts: vec![Bytes::from_static(b"kept")] }).unwrap();
+    assert!(matches!(LocalDisk::open_read_only(dir.path()), Err(OpenError::InUse { .. })));
+    drop((disk, woken));
+    std::fs::write(dir.path().join("journal/b.partial"), "x").unwrap();
+    let mut disk = LocalDisk::open_read_only(dir.path()).unwrap();
+    assert!(matches!(LocalDisk::open(dir.path(), &[], Arc::new(|| {})), Err(OpenError::InUse { .. })));
+    assert_eq!(bytes(disk.run(read("journal/a", 0, 10))), b"kept"[..]);
+    disk.run(Job::Remove { path: "journal/a".into() }).unwrap_err();
+    disk.run(Job::Replace { path: "journal/a".into(), parts: vec![] }).unwrap_err();
+    assert_eq!(disk.list("journal").unwrap().len(), 2);
+}
+
 #[test]
 fn what_was_half_made_is_swept_and_what_was_handed_in_is_finished() {
     let dir = tempfile::tempdir().unwrap();

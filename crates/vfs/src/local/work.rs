@@ -1,10 +1,10 @@
 //! How each job is done on the real file system.
 
 use std::collections::HashMap;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, IoSlice};
 use std::ops::Range;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -34,6 +34,11 @@ static ZEROS: Zeros = Zeros([0; 64 * 1024]);
 const OPEN_FILES_MAX: usize = 64;
 /// Parts that one vectored write takes (the kernel's IOV_MAX).
 const PARTS_PER_WRITE_MAX: usize = 1024;
+/// What the broker keeps is for nobody else to read: messages, and the names of those who sent them.
+pub(super) const FILE_MODE: u32 = 0o600;
+pub(super) const DIRECTORY_MODE: u32 = 0o700;
+/// What is missing above the data directory is made as usual.
+pub(super) const PARENT_MODE: u32 = 0o777;
 /// What is not complete yet has this behind its name.
 const PARTIAL: &str = ".partial";
 
@@ -62,6 +67,8 @@ pub(super) struct Reserved {
 
 pub(super) struct Worker {
     root: PathBuf,
+    /// Nothing is to be changed, and perhaps nothing can be.
+    read_only: bool,
     /// The file system does not let one write around the page cache.
     no_direct: AtomicBool,
     /// The files used last, the newest at the end. Shared by the lanes, so that a removed file is closed
@@ -74,11 +81,25 @@ pub(super) struct Worker {
 
 impl Worker {
     pub fn new(root: &Path) -> Worker {
-        Worker { root: root.to_owned(), no_direct: AtomicBool::new(false), open: Mutex::default(), reserved: Mutex::default() }
+        Worker {
+            root: root.to_owned(),
+            read_only: false,
+            no_direct: AtomicBool::new(false),
+            open: Mutex::default(),
+            reserved: Mutex::default(),
+        }
+    }
+
+    /// One that refuses every job that would change something.
+    pub fn read_only(root: &Path) -> Worker {
+        Worker { read_only: true, ..Worker::new(root) }
     }
 
     /// `buffer`: of the thread that does the job, for all its jobs.
     pub fn run(&self, job: Job, buffer: &mut direct::Buffer) -> io::Result<Done> {
+        if self.read_only && !matches!(job, Job::Read(_) | Job::Gather(_)) {
+            return Err(io::Error::new(io::ErrorKind::ReadOnlyFilesystem, "the data directory was opened to be read only"));
+        }
         match job {
             Job::Allocate { path, size, recycle } => self.allocate(&path, size, recycle).map(|()| Done::Ok),
             Job::Write { path, offset, parts, sync, cached } => {
@@ -133,6 +154,19 @@ impl Worker {
             if name.ends_with(PARTIAL) {
                 fs::remove_file(self.root.join(directory).join(name))?;
             }
+        }
+        Ok(())
+    }
+
+    /// Take from others what earlier versions let them read in this directory.
+    pub fn close_to_others(&self, directory: &str) -> io::Result<()> {
+        let path = self.root.join(directory);
+        if !path.is_dir() {
+            return Ok(());
+        }
+        keep_mode(&path, DIRECTORY_MODE)?;
+        for (name, _) in self.list(directory)? {
+            keep_mode(&path.join(name), FILE_MODE)?;
         }
         Ok(())
     }
@@ -204,7 +238,7 @@ impl Worker {
             open.push(known);
             return Ok(file);
         }
-        let file = Arc::new(options(way).open(self.root.join(path))?);
+        let file = Arc::new(options(way).write(!self.read_only).open(self.root.join(path))?);
         if open.len() >= OPEN_FILES_MAX {
             open.remove(0);
         }
@@ -308,7 +342,7 @@ impl Worker {
         let mut partial = target.clone().into_os_string();
         partial.push(PARTIAL);
         let partial = PathBuf::from(partial);
-        let made = options(Way::Cached).create(true).truncate(true).open(&partial).and_then(|file| {
+        let made = options(Way::Cached).create(true).truncate(true).mode(FILE_MODE).open(&partial).and_then(|file| {
             fill(&file)?;
             file.sync_all()?;
             fs::rename(&partial, &target)
@@ -337,7 +371,7 @@ impl Worker {
     fn prepare(&self, path: &str) -> io::Result<PathBuf> {
         let target = self.root.join(path);
         if let Some(directory) = target.parent() {
-            create_directories(directory)?;
+            create_directories(directory, DIRECTORY_MODE)?;
         }
         Ok(target)
     }
@@ -388,17 +422,26 @@ fn write_parts(file: &File, mut offset: u64, parts: &[Bytes]) -> io::Result<()> 
 }
 
 /// Create a directory and what is missing above it, each synced into its parent.
-pub(super) fn create_directories(directory: &Path) -> io::Result<()> {
+pub(super) fn create_directories(directory: &Path, mode: u32) -> io::Result<()> {
     if directory.as_os_str().is_empty() || directory.is_dir() {
         return Ok(());
     }
     if let Some(parent) = directory.parent() {
-        create_directories(parent)?;
+        create_directories(parent, mode)?;
     }
-    match fs::create_dir(directory) {
+    match fs::DirBuilder::new().mode(mode).create(directory) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists || !directory.is_dir() => Err(error),
         _ => sync_directory_of(directory),
     }
+}
+
+/// Nobody may do more with the file or directory than `mode` says.
+fn keep_mode(path: &Path, mode: u32) -> io::Result<()> {
+    let found = fs::metadata(path)?.permissions().mode();
+    if found & 0o777 & !mode == 0 {
+        return Ok(());
+    }
+    fs::set_permissions(path, Permissions::from_mode(found & mode))
 }
 
 /// Sync the directory that holds `path`.
