@@ -4,14 +4,17 @@
 //!    0  magic          "YAMJRNL1"
 //!    8  version        u32    2
 //!   12  flags          u32    bit 0: written in relaxed mode (no sync before confirming)
+//!                             bit 1: a checkpoint lay beside the journal before anything was written here
 //!   16  incarnation    u128   random, one per start of the process
 //!   32  first_lsn      u64    position of the byte at offset 4096
 //!   40  previous_end   u64    what lies before this file is valid up to here, and ends here
 //!   48  segment_bytes  u64    positions in this file
 //!   56  crc            u32    CRC-32C of the bytes before
 //!   60  zero bytes
-//! 2048  the first 60 bytes once more
-//! 2108  zero bytes
+//!   64  writer         24 bytes of text: the version of yam that wrote it, for those who cannot read the rest
+//!   88  zero bytes
+//! 2048  the first 88 bytes once more
+//! 2136  zero bytes
 //! 4096  blocks
 //! ```
 //!
@@ -33,6 +36,9 @@ pub(crate) const VERSION: u32 = 2;
 const FIELDS_BYTES: usize = 60;
 const COPY_AT: usize = 2048;
 const RELAXED: u32 = 1;
+const CHECKPOINTED: u32 = 2;
+const WRITER_AT: usize = 64;
+const WRITER_BYTES: usize = 24;
 
 /// What a header says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,6 +48,7 @@ pub(crate) struct FileHeader {
     pub previous_end: u64,
     pub segment_bytes: u64,
     pub relaxed: bool,
+    pub checkpointed: bool,
 }
 
 /// What was found where a header should be.
@@ -52,8 +59,8 @@ pub(crate) enum Found {
     Blank,
     /// Both copies are damaged. The incarnations that they may have named.
     Damaged([u128; 2]),
-    /// Written by another version of the program.
-    Version(u32),
+    /// Written by another version of the program, in this format; which one it was, where it says so.
+    Version(u32, Option<String>),
 }
 
 fn field<const N: usize>(bytes: &[u8], at: usize) -> Option<[u8; N]> {
@@ -70,7 +77,9 @@ impl FileHeader {
         let mut fields = Vec::with_capacity(FIELDS_BYTES);
         fields.extend_from_slice(&MAGIC);
         fields.extend_from_slice(&VERSION.to_le_bytes());
-        fields.extend_from_slice(&if self.relaxed { RELAXED } else { 0 }.to_le_bytes());
+        let flag = |set, flag| if set { flag } else { 0 };
+        let flags = flag(self.relaxed, RELAXED) | flag(self.checkpointed, CHECKPOINTED);
+        fields.extend_from_slice(&flags.to_le_bytes());
         fields.extend_from_slice(&self.incarnation.to_le_bytes());
         fields.extend_from_slice(&self.first_lsn.to_le_bytes());
         fields.extend_from_slice(&self.previous_end.to_le_bytes());
@@ -78,8 +87,12 @@ impl FileHeader {
         let crc = crc32_iscsi(&fields);
         fields.extend_from_slice(&crc.to_le_bytes());
         let mut header = vec![0; FILE_HEADER_BYTES as usize];
-        header[..FIELDS_BYTES].copy_from_slice(&fields);
-        header[COPY_AT..COPY_AT + FIELDS_BYTES].copy_from_slice(&fields);
+        let writer = env!("CARGO_PKG_VERSION").as_bytes();
+        let writer = &writer[..writer.len().min(WRITER_BYTES)];
+        for at in [0, COPY_AT] {
+            header[at..at + FIELDS_BYTES].copy_from_slice(&fields);
+            header[at + WRITER_AT..at + WRITER_AT + writer.len()].copy_from_slice(writer);
+        }
         header
     }
 
@@ -110,7 +123,7 @@ impl FileHeader {
             return None;
         }
         if u32_at(8)? != VERSION {
-            return Some(Found::Version(u32_at(8)?));
+            return Some(Found::Version(u32_at(8)?, writer(bytes, at)));
         }
         let header = FileHeader {
             incarnation: u128::from_le_bytes(field(&copy, 16)?),
@@ -118,6 +131,7 @@ impl FileHeader {
             previous_end: u64_at(40)?,
             segment_bytes: u64_at(48)?,
             relaxed: u32_at(12)? & RELAXED != 0,
+            checkpointed: u32_at(12)? & CHECKPOINTED != 0,
         };
         let sane = header.segment_bytes.is_multiple_of(crate::frame::ALIGN_BYTES)
             && header.first_lsn.is_multiple_of(crate::frame::ALIGN_BYTES)
@@ -125,6 +139,14 @@ impl FileHeader {
             && header.previous_end <= header.first_lsn;
         sane.then_some(Found::Header(header))
     }
+}
+
+/// The version of yam that a header says it was written by.
+fn writer(bytes: &[u8], at: usize) -> Option<String> {
+    let text: [u8; WRITER_BYTES] = field(bytes, at + WRITER_AT)?;
+    let text = std::str::from_utf8(&text).ok()?.trim_end_matches('\0');
+    let is_version = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".+-".contains(&byte));
+    is_version.then(|| text.to_owned())
 }
 
 /// The name of the file that begins at `first_lsn`.
@@ -171,6 +193,7 @@ mod tests {
         previous_end: 5000,
         segment_bytes: 1 << 20,
         relaxed: true,
+        checkpointed: true,
     };
 
     #[test]

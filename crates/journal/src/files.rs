@@ -38,6 +38,7 @@ struct File {
 pub(crate) struct Files {
     incarnation: u128,
     relaxed: bool,
+    checkpointed: bool,
     segment_bytes: u64,
     /// Oldest first, without gaps in what they hold. Invariant: `current` is in it, and one more behind.
     files: VecDeque<File>,
@@ -72,6 +73,7 @@ impl Files {
         let mut new = Files {
             incarnation: header.incarnation,
             relaxed: header.relaxed,
+            checkpointed: header.checkpointed,
             segment_bytes,
             files: VecDeque::new(),
             current,
@@ -117,6 +119,11 @@ impl Files {
         if self.current + 1 == self.files.len() {
             self.files.push_back(self.file(last));
         }
+    }
+
+    /// Whether the file after the one that appends go to is on disk, with its header.
+    pub fn next_is_ready(&self) -> bool {
+        self.files.get(self.current + 1).is_some_and(|next| next.state == State::Ready)
     }
 
     /// Whether blocks may be written to the file that begins at `first`.
@@ -215,11 +222,12 @@ impl Files {
     }
 
     fn write_header(&mut self, vfs: &mut dyn Vfs) {
-        let (incarnation, relaxed, segment_bytes) = (self.incarnation, self.relaxed, self.segment_bytes);
+        let (incarnation, relaxed, checkpointed, segment_bytes) =
+            (self.incarnation, self.relaxed, self.checkpointed, self.segment_bytes);
         let Some(file) = self.find_state(State::Allocated) else { return };
         file.state = State::Heading;
         let first_lsn = file.first;
-        let header = FileHeader { incarnation, first_lsn, previous_end: first_lsn, segment_bytes, relaxed };
+        let header = FileHeader { incarnation, first_lsn, previous_end: first_lsn, segment_bytes, relaxed, checkpointed };
         let parts = vec![Bytes::from(header.encode())];
         self.jobs += 1;
         vfs.submit(

@@ -33,9 +33,11 @@ pub(crate) const KIND_BLOCK: u8 = 0;
 pub(crate) const KIND_PAD: u8 = 255;
 pub(crate) const FLAG_MORE: u8 = 1;
 pub(crate) const FLAG_NEXT_FILE: u8 = 2;
+/// The next file is on disk already: if it is not found, it was lost.
+pub(crate) const FLAG_NEXT_ON_DISK: u8 = 4;
 
 /// Bytes of a BLOCK frame.
-pub(crate) const BLOCK_FRAME_BYTES: usize = FRAME_HEADER_BYTES + 12;
+pub const BLOCK_FRAME_BYTES: usize = FRAME_HEADER_BYTES + 12;
 
 /// The position at or after `lsn` where a block may start.
 pub(crate) fn align_up(lsn: u64) -> u64 {

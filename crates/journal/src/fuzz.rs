@@ -89,7 +89,8 @@ pub fn fuzz_sealed(bytes: &[u8]) {
     }
     let segment_bytes = (body.len() as u64).next_multiple_of(4096).max(4096);
     body.resize(segment_bytes as usize, 0);
-    let header = file::FileHeader { incarnation: 0, first_lsn: 0, previous_end: 0, segment_bytes, relaxed: false };
+    let header =
+        file::FileHeader { incarnation: 0, first_lsn: 0, previous_end: 0, segment_bytes, relaxed: false, checkpointed: false };
     let mut whole = header.encode();
     whole.extend_from_slice(&body);
     read(vec![(0, Bytes::from(whole))]);

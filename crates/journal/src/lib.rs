@@ -31,7 +31,7 @@ mod writer;
 pub use cache::StoredBytes;
 pub use file::JournalFile;
 pub use options::Options;
-pub use recovery::{Entry, RecoverError, Recovered, recover, survey};
+pub use recovery::{Entry, RecoverError, Recovered, Writer, known_version, recover, survey};
 pub use start::OpenError;
 pub use writer::{Appended, Journal, Poisoned};
 

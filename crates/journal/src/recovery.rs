@@ -13,7 +13,8 @@ use model::Lsn;
 use vfs::{Extent, Vfs};
 
 use crate::file::{self, FILE_HEADER_BYTES, JournalFile};
-use crate::frame::{self, ALIGN_BYTES, BLOCK_FRAME_BYTES, FLAG_MORE, FLAG_NEXT_FILE, FRAME_HEADER_BYTES};
+use crate::frame::{self, ALIGN_BYTES, BLOCK_FRAME_BYTES, FLAG_MORE, FLAG_NEXT_FILE, FLAG_NEXT_ON_DISK, FRAME_HEADER_BYTES};
+pub use directory::known_version;
 use directory::{DamagedFile, Directory, Live, Window};
 
 /// A frame read back.
@@ -40,6 +41,10 @@ pub struct Recovered {
     pub incarnation: Option<u128>,
     /// Bytes of a write that had not ended, and were cut off.
     pub torn_bytes: u64,
+    /// Where the oldest file says that it begins. What lay before is in a checkpoint, unless this is 0.
+    pub begins: Lsn,
+    /// A checkpoint lies beside the journal: the files say so. Journals that go on from here will say so too.
+    pub checkpointed: bool,
     /// Where a new file may begin.
     pub(crate) next_first: u64,
     /// What the next file says of the content before it.
@@ -66,15 +71,35 @@ pub enum RecoverError {
     )]
     Missing { lsn: Lsn, found: String },
     #[error(
-        "{path} was written by another version of yam (format {version}; this one reads format {}): start that one",
-        file::VERSION
+        "{path} was written by another version of yam ({writer}format {version}; this is {}, which reads format {}): \
+         use the version that wrote it. Nothing was changed",
+        env!("CARGO_PKG_VERSION"), file::VERSION
     )]
-    Version { path: vfs::Path, version: u32 },
+    Version { path: vfs::Path, version: u32, writer: Writer },
     #[error("{path} cannot be read: {source}. Run `yam check`")]
     Io { path: vfs::Path, source: io::Error },
 }
 
+/// Which version of yam wrote a file, where it says so.
+#[derive(Clone, Debug)]
+pub struct Writer(pub(crate) Option<String>);
+
+impl std::fmt::Display for Writer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.as_ref().map_or(Ok(()), |version| write!(f, "{version}, "))
+    }
+}
+
 impl RecoverError {
+    /// The position where what is damaged or missing begins, where that is known.
+    #[must_use]
+    pub fn lsn(&self) -> Option<Lsn> {
+        match self {
+            RecoverError::Corrupt { lsn, .. } | RecoverError::Missing { lsn, .. } => Some(*lsn),
+            RecoverError::Version { .. } | RecoverError::Io { .. } => None,
+        }
+    }
+
     /// The damaged file or directory, and what is wrong with it.
     #[must_use]
     pub fn place(self) -> (vfs::Path, String) {
@@ -85,7 +110,9 @@ impl RecoverError {
             RecoverError::Missing { lsn, found } => {
                 (file::DIRECTORY.into(), format!("a file with position {lsn} is missing ({found})"))
             }
-            RecoverError::Version { path, version } => (path, format!("it was written by another version (format {version})")),
+            RecoverError::Version { path, version, .. } => {
+                (path, format!("it was written by another version (format {version})"))
+            }
             RecoverError::Io { path, source } => (path, format!("cannot be read: {source}")),
         }
     }
@@ -137,7 +164,12 @@ fn read(
     damage: &mut OnDamage<'_>,
 ) -> Result<Recovered, RecoverError> {
     let directory = Directory::read(vfs, damage)?;
-    let mut recovered = Recovered { next_first: directory.next_first()?, ..Recovered::default() };
+    let mut recovered = Recovered {
+        next_first: directory.next_first()?,
+        begins: Lsn(directory.live.first().map_or(0, |file| file.header.previous_end)),
+        checkpointed: directory.live.iter().any(|file| file.header.checkpointed),
+        ..Recovered::default()
+    };
     let first = match directory.file_of(from) {
         Ok(first) if !all => first,
         Ok(_) => 0,
@@ -150,7 +182,7 @@ fn read(
     let mut walk = Walk { vfs, from: start, visit, damage, group: Vec::new(), seq: None, tail: None, torn_bytes: 0 };
     let live = directory.live.get(first..).unwrap_or_default();
     // Where the content goes on, as far as the files before say.
-    let mut pos = live.first().map_or(recovered.next_first, |file| file.header.previous_end);
+    let mut pos = live.first().map_or(0, |file| file.header.previous_end);
     let mut used = 0;
     for (index, file) in live.iter().enumerate() {
         if file.header.previous_end != pos && index > 0 {
@@ -162,7 +194,15 @@ fn read(
             walk.group.clear();
             walk.seq = Some(0);
         }
-        let (end, torn) = match walk.file(file, live.get(index + 1..).unwrap_or_default()) {
+        let mut later = live.get(index + 1..).unwrap_or_default();
+        let gap = later.first().filter(|next| next.header.previous_end > file.range_end());
+        if let Some(next) = gap {
+            let found = format!("{} ends there, and {} goes on at {}", file.path, next.path, next.header.previous_end);
+            (walk.damage)(RecoverError::Missing { lsn: Lsn(file.range_end()), found })?;
+            // It proves nothing of this file: what lies between does, or would.
+            later = &[];
+        }
+        let (end, torn) = match walk.file(file, later) {
             Ok(found) => found,
             Err(error) => {
                 (walk.damage)(error)?;
@@ -176,11 +216,18 @@ fn read(
         recovered.files.push(JournalFile { first_lsn: Lsn(file.header.first_lsn), end });
         recovered.sizes.push(file.size);
         recovered.incarnation = Some(file.header.incarnation);
-        if torn {
+        if let Some(next) = gap {
+            walk.lose_track();
+            pos = next.header.previous_end;
+        } else if torn {
             break;
         }
     }
-    for damaged in &directory.damaged {
+    // What lies before those that are needed may be whatever it is.
+    let needed = |damaged: &&DamagedFile| {
+        all || from.is_none() || live.first().is_none_or(|first| damaged.first_lsn > first.header.first_lsn)
+    };
+    for damaged in directory.damaged.iter().filter(needed) {
         walk.damaged(damaged, recovered.incarnation)?;
     }
     let damage = walk.damage;
@@ -200,7 +247,7 @@ fn read(
     recovered.next_first = recovered.next_first.max(frame::align_up(recovered.end.0));
     // Files before the wanted ones are still there, for `Journal::cut` to retire.
     let older = directory.live.get(..first).unwrap_or_default();
-    let before = |file: &Live| JournalFile { first_lsn: Lsn(file.header.first_lsn), end: Lsn(file.limit()) };
+    let before = |file: &Live| JournalFile { first_lsn: Lsn(file.header.first_lsn), end: Lsn(file.size_limit()) };
     recovered.files.splice(..0, older.iter().map(before));
     recovered.sizes.splice(..0, older.iter().map(|file| file.size));
     recovered.leftovers = directory.leftovers;
@@ -232,8 +279,10 @@ struct Walk<'a> {
 enum Step {
     /// To this position.
     To(u64),
-    /// To the next file.
-    NextFile,
+    /// To the next file, which is `on_disk` already.
+    NextFile {
+        on_disk: bool,
+    },
     Bad(&'static str),
 }
 
@@ -260,6 +309,7 @@ impl Walk<'_> {
         let limit = file.limit();
         let mut pos = file.header.first_lsn;
         let mut block = Block { start: pos, end: pos };
+        let cut_short = file.size_limit() < limit;
         while pos < limit {
             let step = if pos == block.end {
                 self.block(file, &mut window, pos, &mut block)?
@@ -268,7 +318,19 @@ impl Walk<'_> {
             };
             match step {
                 Step::To(next) => pos = next,
-                Step::NextFile => pos = file.range_end(),
+                Step::NextFile { on_disk } => {
+                    pos = file.range_end();
+                    // Where later files are there, they tell what is missing.
+                    if on_disk && file.said_end.is_none() {
+                        let found = format!("{} says that there is one", file.path);
+                        (self.damage)(RecoverError::Missing { lsn: Lsn(pos), found })?;
+                    }
+                }
+                Step::Bad(_) if cut_short => {
+                    (self.damage)(corrupt(file, pos, "the file is cut short"))?;
+                    self.lose_track();
+                    return Ok((limit, false));
+                }
                 Step::Bad(reason) if self.was_confirmed(file, later, &mut window, pos, reason)? => {
                     (self.damage)(corrupt(file, pos, reason))?;
                     pos = self.resume(file, &mut window, pos, &mut block)?;
@@ -376,7 +438,9 @@ impl Walk<'_> {
         match kind {
             frame::KIND_BLOCK => return Ok(Step::Bad("a block begins inside another")),
             frame::KIND_PAD if end != block_end => return Ok(Step::Bad("a block goes on behind its padding")),
-            frame::KIND_PAD if frame.flags & FLAG_NEXT_FILE != 0 => return Ok(Step::NextFile),
+            frame::KIND_PAD if frame.flags & FLAG_NEXT_FILE != 0 => {
+                return Ok(Step::NextFile { on_disk: frame.flags & FLAG_NEXT_ON_DISK != 0 });
+            }
             frame::KIND_PAD => {}
             _ if more || !self.group.is_empty() => {
                 let payload = window.share(offset + FRAME_HEADER_BYTES as u64, len - FRAME_HEADER_BYTES);

@@ -35,6 +35,7 @@ pub(crate) fn first_file(options: &Options, recovered: &mut Recovered, vfs: &mut
         previous_end: recovered.cut,
         segment_bytes: options.segment_bytes,
         relaxed: !options.sync,
+        checkpointed: recovered.checkpointed,
     };
     let path = file::path(header.first_lsn);
     let failed = |source| OpenError::Io { path: path.clone(), source };

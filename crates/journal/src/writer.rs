@@ -440,7 +440,11 @@ impl Journal {
             let at = self.open.len();
             self.open.resize(at + padding as usize, 0);
             if padding >= header {
-                let flags = if next_file { frame::FLAG_NEXT_FILE } else { 0 };
+                let flags = match (next_file, self.files.next_is_ready()) {
+                    (true, true) => frame::FLAG_NEXT_FILE | frame::FLAG_NEXT_ON_DISK,
+                    (true, false) => frame::FLAG_NEXT_FILE,
+                    (false, _) => 0,
+                };
                 frame::seal(&mut self.open[at..], self.appended, self.seed, frame::KIND_PAD, flags);
             }
         }

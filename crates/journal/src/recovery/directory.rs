@@ -6,7 +6,7 @@ use bytes::Bytes;
 use model::Lsn;
 use vfs::{Done, Extent, Job, Vfs};
 
-use super::{OnDamage, RecoverError};
+use super::{OnDamage, RecoverError, Writer};
 use crate::file::{self, DIRECTORY, FILE_HEADER_BYTES, FileHeader, Found};
 use crate::frame::ALIGN_BYTES;
 
@@ -29,6 +29,11 @@ impl Live {
 
     pub(super) fn limit(&self) -> u64 {
         self.said_end.unwrap_or(u64::MAX).min(self.range_end())
+    }
+
+    /// Position after the last byte of the content that the file has room for. Files are made as long as they will be.
+    pub(super) fn size_limit(&self) -> u64 {
+        self.limit().min(self.header.first_lsn.saturating_add(self.size.saturating_sub(FILE_HEADER_BYTES)))
     }
 
     pub(super) fn offset(&self, lsn: u64) -> u64 {
@@ -71,7 +76,7 @@ impl Directory {
             };
             match FileHeader::decode(&bytes, first_lsn) {
                 Found::Header(header) => directory.live.push(Live { path, size, header, said_end: None }),
-                Found::Version(version) => damage(RecoverError::Version { path, version })?,
+                Found::Version(version, writer) => return Err(RecoverError::Version { path, version, writer: Writer(writer) }),
                 Found::Blank => directory.leftovers.push((path, size)),
                 Found::Damaged(incarnations) => {
                     directory.damaged.push(DamagedFile { path: path.clone(), size, first_lsn, incarnations });
@@ -120,6 +125,14 @@ impl Directory {
         }
         Ok(self.live.partition_point(|file| file.header.first_lsn <= from.0).saturating_sub(1))
     }
+}
+
+/// Refuses a journal that another version wrote.
+///
+/// # Errors
+/// [`RecoverError::Version`], or the directory cannot be listed.
+pub fn known_version(vfs: &mut dyn Vfs) -> Result<(), RecoverError> {
+    Directory::read(vfs, &mut |_| Ok(())).map(|_| ())
 }
 
 fn read(vfs: &mut dyn Vfs, path: &str, offset: u64, len: usize) -> io::Result<Bytes> {

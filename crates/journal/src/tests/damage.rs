@@ -90,6 +90,51 @@ fn a_missing_file_is_told() {
     assert_eq!(read_all(&mut disk, Some(Lsn(2 * SEGMENT_BYTES))).unwrap().1.last(), frames.last());
 }
 
+/// The end of a journal that was lost looked like a journal that ends there.
+#[test]
+fn a_missing_last_file_is_told_where_the_one_before_says_that_it_was_there() {
+    let mut disk = SimulatedDisk::new(4);
+    let (mut journal, _) = begin(&mut disk);
+    for n in 0..30 {
+        append(&mut journal, 1, false, &[n; 9000]);
+        settle(&mut journal, &mut disk).unwrap();
+    }
+    let files: Vec<String> = disk.files().into_iter().map(|(path, _)| path).collect();
+    let [.., last, spare] = &files[..] else { panic!("{files:?}") };
+    let (kept, empty) = (disk.contents(last).unwrap(), disk.contents(spare).unwrap());
+    disk.run(Job::Remove { path: spare.clone() }).unwrap();
+    assert!(read_all(&mut disk, None).is_ok(), "what was only prepared is not missed");
+    for put_back in [None, Some(vec![0; kept.len()]), Some(empty)] {
+        disk.run(Job::Remove { path: last.clone() }).unwrap();
+        if let Some(bytes) = put_back {
+            disk.run(Job::Replace { path: last.clone(), parts: vec![bytes.into()] }).unwrap();
+        }
+        let error = read_all(&mut disk, None).unwrap_err();
+        assert!(matches!(error, RecoverError::Missing { .. }), "{error}");
+    }
+}
+
+#[test]
+fn a_file_that_is_cut_short_is_told_and_so_is_one_between_two_starts_that_is_gone() {
+    let mut disk = SimulatedDisk::new(4);
+    some_blocks(&mut disk, 3);
+    let whole = disk.contents(&path(0)).unwrap();
+    // Behind the content too: files are made as long as they will be.
+    for length in [4095, 4096, 4096 + 9000, whole.len() - 1] {
+        disk.run(Job::Replace { path: path(0), parts: vec![whole[..length].to_vec().into()] }).unwrap();
+        let error = read_all(&mut disk, None).unwrap_err();
+        assert!(matches!(&error, RecoverError::Corrupt { path: named, .. } if *named == path(0)), "{length}: {error}");
+    }
+    disk.run(Job::Replace { path: path(0), parts: vec![whole.into()] }).unwrap();
+    // The second start's first file is gone; the one behind it had been prepared.
+    some_blocks(&mut disk, 3);
+    let files: Vec<String> = disk.files().into_iter().map(|(path, _)| path).collect();
+    let [_, second, _] = &files[..] else { panic!("{files:?}") };
+    disk.run(Job::Remove { path: second.clone() }).unwrap();
+    let error = read_all(&mut disk, None).unwrap_err();
+    assert!(matches!(error, RecoverError::Missing { lsn: Lsn(SEGMENT_BYTES), .. }), "{error}");
+}
+
 #[test]
 fn a_failed_sync_ends_the_journal_for_ever_and_what_was_confirmed_is_there() {
     for seed in 0..100 {
@@ -144,14 +189,22 @@ fn the_relaxed_mode_is_cut_where_it_was_torn() {
 fn another_format_is_named() {
     for version in [1, crate::file::VERSION as u8 + 1] {
         let mut disk = SimulatedDisk::new(5);
-        let mut header =
-            crate::file::FileHeader { incarnation: 1, first_lsn: 0, previous_end: 0, segment_bytes: 4096, relaxed: false }
-                .encode();
+        let mut header = crate::file::FileHeader {
+            incarnation: 1,
+            first_lsn: 0,
+            previous_end: 0,
+            segment_bytes: 4096,
+            relaxed: false,
+            checkpointed: false,
+        }
+        .encode();
         header[8] = version;
         let crc = crc_fast::crc32_iscsi(&header[..56]);
         header[56..60].copy_from_slice(&crc.to_le_bytes());
+        header[64..70].copy_from_slice(b"12.3.4");
         disk.run(Job::Replace { path: path(0), parts: vec![Bytes::from(header)] }).unwrap();
         let error = read_all(&mut disk, None).unwrap_err();
+        assert!(error.to_string().contains("12.3.4"), "{error}");
         assert!(matches!(error, RecoverError::Version { version: found, .. } if found == u32::from(version)), "{error}");
     }
 }
