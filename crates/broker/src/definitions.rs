@@ -66,7 +66,7 @@ impl Broker {
     ///
     /// # Errors
     /// [`OpenError::Io`] where a directory cannot be listed.
-    pub fn verify(vfs: &mut dyn Vfs, report: &mut dyn FnMut(String, String)) -> Result<Verified, OpenError> {
+    pub fn verify(vfs: &mut dyn Vfs, report: &mut dyn FnMut(storage::Finding)) -> Result<Verified, OpenError> {
         storage::verify(vfs, &mut catalog::Recovered::default(), report)
     }
 

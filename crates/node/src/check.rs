@@ -1,18 +1,11 @@
 //! A data directory verified offline: every frame, every checkpoint, every segment.
 
 use broker::Broker;
+pub use storage::Finding;
 use vfs::Vfs;
 
 /// Where a node's files lie, below its disk's root. It looks at nothing else there.
 pub const DIRECTORIES: [&str; 3] = ["journal", "checkpoint", "segments"];
-
-/// Something that is not as it should be.
-#[derive(Clone, Debug)]
-pub struct Finding {
-    /// The damaged file, or the directory in which one is missing, below the data directory.
-    pub path: String,
-    pub what: String,
-}
 
 /// What was looked at.
 #[derive(Clone, Copy, Debug, Default)]
@@ -30,8 +23,8 @@ pub struct CheckError(#[from] storage::OpenError);
 /// Verify everything below the data directory; `report` hears of each finding.
 ///
 /// # Errors
-/// [`CheckError`] where files cannot be read.
+/// [`CheckError`] where files cannot be read, or another version wrote them.
 pub fn check(vfs: &mut dyn Vfs, report: &mut dyn FnMut(Finding)) -> Result<Summary, CheckError> {
-    let found = Broker::verify(vfs, &mut |path, what| report(Finding { path, what }))?;
+    let found = Broker::verify(vfs, report)?;
     Ok(Summary { files: found.files, bytes: found.bytes, records: found.records })
 }

@@ -9,6 +9,7 @@
 //!   kind 1: file u64 | data length u64
 //! crc u32
 //! ```
+//! The first one, of a directory in which nothing is yet, has no catalog at all.
 //! All integers are little-endian. Only durable logs are in it, and of those only persistent records:
 //! transient ones are written as settled.
 
@@ -26,7 +27,8 @@ pub(crate) fn path(at: Lsn) -> String {
 }
 
 pub(crate) fn parse_name(name: &str) -> Option<Lsn> {
-    Some(Lsn(u64::from_str_radix(name.strip_suffix(".ckp")?, 16).ok()?))
+    let at = Lsn(u64::from_str_radix(name.strip_suffix(".ckp")?, 16).ok()?);
+    path(at).ends_with(&format!("/{name}")).then_some(at)
 }
 
 /// The numbers that the next log and the next segment file get.
@@ -120,8 +122,13 @@ pub(crate) struct Checkpoint<'a> {
     pub logs: Vec<(LogId, Log)>,
 }
 
-/// `None` where the file is not a whole, undamaged checkpoint.
-pub(crate) fn parse(bytes: &[u8]) -> Option<Checkpoint<'_>> {
+/// `None` where the file is not a whole, undamaged checkpoint of that position.
+pub(crate) fn parse(bytes: &[u8], named: Lsn) -> Option<Checkpoint<'_>> {
+    read(bytes).filter(|found| found.at == named)
+}
+
+/// The same of whatever position.
+pub(crate) fn read(bytes: &[u8]) -> Option<Checkpoint<'_>> {
     let (content, crc) = bytes.split_last_chunk::<4>()?;
     if crc32_iscsi(content) != u32::from_le_bytes(*crc) {
         return None;

@@ -33,7 +33,7 @@ pub fn readers(data: &[u8]) {
             assert!(entries.is_some_and(|entries| entries.len() == count as usize));
         }
         2 => {
-            if let Some(found) = checkpoint::parse(&sealed(bytes)) {
+            if let Some(found) = checkpoint::read(&sealed(bytes)) {
                 found.logs.iter().for_each(|(_, log)| walk(log));
             }
         }

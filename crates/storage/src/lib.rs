@@ -41,4 +41,4 @@ pub use reading::{Available, RecordRef, Wanted};
 pub use recovery::{OpenError, Recovery};
 pub use store::{Options, Sizes, Statistics, Stopped, Store};
 pub use stream::{Batch, BatchAppended, Sought, Stretch};
-pub use verify::{Verified, verify};
+pub use verify::{Finding, Verified, verify};

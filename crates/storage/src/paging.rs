@@ -378,7 +378,9 @@ impl Store {
 
     fn write_segment(&mut self, token: Token, mut out: PageOut, gathered: Vec<Bytes>) {
         let mut parts = Vec::with_capacity(out.sources.len() + 2);
-        parts.push(segment::header(out.log, out.first, out.entries.len() as u32, out.data_len));
+        // Without syncs the journal may well end before what it takes for durable.
+        let durable = if self.options.journal.sync { self.journal.durable() } else { Lsn(0) };
+        parts.push(segment::header(out.log, out.first, out.entries.len() as u32, out.data_len, durable));
         let mut gathered = gathered.into_iter();
         for source in out.sources.drain(..) {
             match source {

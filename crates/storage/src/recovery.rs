@@ -9,9 +9,9 @@ use vfs::{Done, Extent, Job, Vfs};
 
 use crate::checkpoint;
 use crate::frame::{self, Fields, LogId, PublishFrame};
-use crate::log::{Entry, Home, Log, OFFSET_MAX, Place};
+use crate::log::{Entry, Home, Log, OFFSET_MAX, Place, Run};
 use crate::segment;
-use crate::store::{Options, Store};
+use crate::store::{Bucket, Options, Store};
 
 /// Why a data directory cannot be served. Nothing in it was changed.
 #[derive(Debug, thiserror::Error)]
@@ -20,6 +20,11 @@ pub enum OpenError {
     Journal(#[from] RecoverError),
     #[error(transparent)]
     Create(#[from] journal::OpenError),
+    #[error(
+        "the checkpoint is missing: there is no file in `checkpoint/`, but {0}. \
+         Nothing was changed. Restore `checkpoint/` from the copy that `journal/` and `segments/` are of"
+    )]
+    CheckpointMissing(String),
     #[error("checkpoint {0} is damaged; run `yam check` on the data directory, and restore it from a copy")]
     Checkpoint(String),
     #[error("segment {0} is missing or cut short, though its records are not settled; restore it from a copy")]
@@ -28,6 +33,8 @@ pub enum OpenError {
     Catalog(String),
     #[error("cannot read {path}: {error}")]
     Io { path: String, error: io::Error },
+    #[error("cannot write {path}: {error}")]
+    Write { path: String, error: io::Error },
 }
 
 /// What the layer above folds.
@@ -51,8 +58,11 @@ impl Store {
     /// # Errors
     /// [`OpenError`]; nothing was changed.
     pub fn open(options: Options, vfs: &mut dyn Vfs, above: &mut dyn Recovery) -> Result<Store, OpenError> {
-        let fold = Fold::read(vfs, above)?;
+        let mut fold = Fold::read(vfs, above)?;
         let segments = list(vfs, "segments")?;
+        if let Some(lost) = lost(vfs, fold.checkpoint, &fold.recovered, &fold.logs, &segments)? {
+            return Err(lost);
+        }
         if let Some(path) = missing_segments(&fold.logs, &segments).next() {
             return Err(OpenError::SegmentMissing(path));
         }
@@ -60,7 +70,13 @@ impl Store {
             let found = "an unsettled record lies there".into();
             return Err(RecoverError::Missing { lsn: Lsn(lsn), found }.into());
         }
+        let (end, fresh) = (fold.recovered.end, fold.checkpoint.is_none() && is_empty(&fold.recovered));
+        fold.recovered.checkpointed = fresh || fold.checkpoint.is_some();
         let journal = Journal::create(options.journal.clone(), fold.recovered, vfs)?;
+        if fresh {
+            // So that one that is missing later is always noticed.
+            fold.checkpoint = Some(first_checkpoint(vfs)?);
+        }
         let mut store = Store::new(options, journal);
         store.logs = fold.logs.into_iter().collect();
         // Where transient records were the last, offsets beyond the end had been handed out. They are given anew, to
@@ -77,8 +93,25 @@ impl Store {
         store.next_file = fold.next_file.max(newest + 1);
         store.paging.newest_checkpoint = fold.checkpoint;
         store.count_live();
+        match fold.checkpoint {
+            Some(at) => store.cut_dead(at.0.min(fold.oldest), end.0),
+            None => store.want_checkpoint(),
+        }
+        if fold.checkpoint.is_some_and(|at| at < end) {
+            // What was read is not to be read again, and what it takes on disk can go.
+            store.want_checkpoint();
+        }
         store.sweep(vfs, &segments)?;
         Ok(store)
+    }
+
+    /// The checkpoint needs nothing of the journal before that position, which ends at `end`: give it back at once. A broker
+    /// that is started and stopped again and again would take more room each time.
+    fn cut_dead(&mut self, before: u64, end: u64) {
+        let bucket_bytes = self.bucket_bytes();
+        let holds_nothing = |bucket: &Bucket| bucket.live == 0 && ((bucket.number + 1) * bucket_bytes).min(end) <= before;
+        while self.buckets.len() > 1 && self.buckets.pop_front_if(|bucket| holds_nothing(bucket)).is_some() {}
+        self.journal.cut(Lsn(before));
     }
 
     /// Count what lives in each bucket of the journal.
@@ -110,14 +143,13 @@ impl Store {
         }
     }
 
-    /// Remove what a crash left behind: segments that no log knows, older checkpoints. What is not named as the broker
-    /// names its files is somebody else's.
+    /// Remove what a crash left behind: segments that no log knows, older checkpoints. That they are garbage is proved by the
+    /// fold, which is whole: its checkpoint was there, or nothing was ever in one, and so was every file of the journal
+    /// behind it ([`lost`]). What is not named as the broker names its files is somebody else's.
     fn sweep(&mut self, vfs: &mut dyn Vfs, segments: &[(String, u64)]) -> Result<(), OpenError> {
         for (name, _) in segments {
             let Some((id, file)) = segment::parse_name(name) else { continue };
-            let runs = self.logs.get(&id).into_iter().flat_map(|log| &log.runs);
-            let known = runs.into_iter().any(|run| matches!(&run.home, Home::Segment(home) if home.file == file));
-            if !known {
+            if run_in(self.logs.get(&id), file).is_none() {
                 self.removals.push_back((Lsn(0), format!("segments/{name}")));
             }
         }
@@ -139,6 +171,60 @@ pub(crate) fn read_file(vfs: &mut dyn Vfs, path: &str, size: u64) -> Result<byte
     vfs.run(job).map(Done::into_bytes).map_err(|error| OpenError::Io { path: path.into(), error })
 }
 
+/// Nothing was ever written to the journal.
+fn is_empty(recovered: &journal::Recovered) -> bool {
+    recovered.end == Lsn(0)
+}
+
+/// What is missing altogether, as what is there tells: the checkpoint, or the end of the journal.
+pub(crate) fn lost(
+    vfs: &mut dyn Vfs,
+    checkpoint: Option<Lsn>,
+    recovered: &journal::Recovered,
+    logs: &Logs,
+    segments: &[(String, u64)],
+) -> Result<Option<OpenError>, OpenError> {
+    let mut unknown = segments
+        .iter()
+        .filter(|(name, _)| segment::parse_name(name).is_some_and(|(id, file)| run_in(logs.get(&id), file).is_none()));
+    if checkpoint.is_none() {
+        let told = match (recovered.begins.0, is_empty(recovered)) {
+            (1.., _) => Some(format!("the journal begins at position {}, so what was before is in one", recovered.begins)),
+            (0, false) if recovered.checkpointed => Some("the journal says that there was one when it was begun".to_owned()),
+            (0, false) => None,
+            (0, true) => unknown.next().map(|(name, _)| format!("segments/{name} is there, of which the journal knows nothing")),
+        };
+        if let Some(told) = told {
+            return Ok(Some(OpenError::CheckpointMissing(told)));
+        }
+    }
+    for (name, size) in unknown {
+        let path = format!("segments/{name}");
+        let bytes = read_file(vfs, &path, (*size).min(segment::HEADER_BYTES))?;
+        if let Some(header) = segment::parse_header(&bytes).filter(|header| header.durable > recovered.end) {
+            let found = format!("it ends at {}, and {path} was written later", recovered.end);
+            return Ok(Some(RecoverError::Missing { lsn: header.durable, found }.into()));
+        }
+    }
+    Ok(None)
+}
+
+/// The part of a log that lies in that segment; `None`: no log knows it.
+pub(crate) fn run_in(log: Option<&Log>, file: u64) -> Option<&Run> {
+    log?.runs.iter().find(|run| matches!(&run.home, Home::Segment(home) if home.file == file))
+}
+
+/// The checkpoint of a directory in which nothing is yet.
+fn first_checkpoint(vfs: &mut dyn Vfs) -> Result<Lsn, OpenError> {
+    let (at, next) = (Lsn(0), checkpoint::Next { log: 1, file: 1 });
+    let bytes = checkpoint::encode(at, next, &[], std::iter::empty());
+    let path = checkpoint::path(at);
+    match vfs.run(Job::Replace { path: path.clone(), parts: vec![bytes] }) {
+        Ok(_) => Ok(at),
+        Err(error) => Err(OpenError::Write { path, error }),
+    }
+}
+
 /// The logs while they are read.
 pub(crate) type Logs = BTreeMap<LogId, Log>;
 
@@ -148,6 +234,8 @@ struct Fold {
     next_log: u32,
     next_file: u64,
     checkpoint: Option<Lsn>,
+    /// Position of the oldest record in the journal that the checkpoint needs.
+    oldest: u64,
     recovered: journal::Recovered,
 }
 
@@ -156,18 +244,22 @@ impl Fold {
         let mut logs = Logs::new();
         let (mut next_log, mut next_file, mut from) = (1, 1, None);
         let files = list(vfs, "checkpoint")?;
-        if let Some((name, size)) = files.iter().rev().find(|(name, _)| checkpoint::parse_name(name).is_some()) {
-            let path = format!("checkpoint/{name}");
-            let bytes = read_file(vfs, &path, *size)?;
-            let found = checkpoint::parse(&bytes).ok_or(OpenError::Checkpoint(path))?;
-            above.snapshot(found.catalog);
+        let newest = files.iter().rev().find_map(|(name, size)| Some((checkpoint::parse_name(name)?, *size)));
+        if let Some((at, size)) = newest {
+            let path = checkpoint::path(at);
+            let bytes = read_file(vfs, &path, size)?;
+            let found = checkpoint::parse(&bytes, at).ok_or(OpenError::Checkpoint(path))?;
+            if !found.catalog.is_empty() {
+                above.snapshot(found.catalog);
+            }
             (next_log, next_file, from) = (found.next_log, found.next_file, Some(found.at));
             logs.extend(found.logs);
         }
+        let oldest = journal_positions(&logs).min().unwrap_or(u64::MAX);
         let recovered = journal::recover(vfs, from, &mut |found| {
             apply(&mut logs, &mut next_log, above, found.kind, found.start, found.payload);
         })?;
-        Ok(Fold { logs, next_log, next_file, checkpoint: from, recovered })
+        Ok(Fold { logs, next_log, next_file, checkpoint: from, oldest, recovered })
     }
 }
 
@@ -193,19 +285,19 @@ pub(crate) fn missing_records(logs: &Logs, files: &[JournalFile]) -> Vec<u64> {
         let after = files.partition_point(|file| file.first_lsn.0 <= position);
         position < last && after.checked_sub(1).is_none_or(|at| files[at].end.0 <= position)
     };
-    let mut missing = Vec::new();
-    for run in logs.values().flat_map(|log| &log.runs).filter(|run| matches!(run.home, Home::Memory)) {
-        for (index, entry) in run.entries.iter().enumerate() {
-            if let Some(position) = entry.place.as_journal()
-                && lost(position)
-                && !run.is_settled(run.first + index as u64)
-            {
-                missing.push(position);
-            }
-        }
-    }
+    let mut missing: Vec<u64> = journal_positions(logs).filter(|position| lost(*position)).collect();
     missing.sort_unstable();
     missing
+}
+
+/// Positions of the unsettled records that lie in the journal, in no order.
+pub(crate) fn journal_positions(logs: &Logs) -> impl Iterator<Item = u64> + '_ {
+    let runs = logs.values().flat_map(|log| &log.runs).filter(|run| matches!(run.home, Home::Memory));
+    runs.flat_map(|run| {
+        let unsettled = |index: &usize| !run.is_settled(run.first + *index as u64);
+        let entries = run.entries.iter().enumerate().filter(move |(index, _)| unsettled(index));
+        entries.filter_map(|(_, entry)| entry.place.as_journal())
+    })
 }
 
 pub(crate) fn apply(

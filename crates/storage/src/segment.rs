@@ -1,15 +1,17 @@
 //! A log's older records as a file of their own, written whole, never changed (docs/formats/storage.md).
 //!
 //! ```text
-//!   0  magic "YAMSEG1\0" | log u32 | count u32 | first offset u64 | data length u64 | zero to 60 | crc u32
+//!   0  magic "YAMSEG1\0" | log u32 | count u32 | first offset u64 | data length u64 | durable u64 | zero to 60 | crc u32
 //!  64  record batches, one after another
 //!      index: count x (position in the file u64, tag u64, length u32)   length 0: was settled when written
 //!      crc u32 of the index
 //! ```
-//! All integers are little-endian, checksums CRC-32C. Each batch carries its own checksum.
+//! All integers are little-endian, checksums CRC-32C. Each batch carries its own checksum. `durable`: how far the journal
+//! surely reached when the file was written; 0: not said.
 
 use bytes::Bytes;
 use crc_fast::crc32_iscsi;
+use model::Lsn;
 
 use crate::frame::{Fields, LogId, Tag};
 use crate::log::{Entry, Place};
@@ -25,24 +27,34 @@ pub(crate) fn path(log: LogId, file: u64) -> String {
 /// Log and file number of a file's name.
 pub(crate) fn parse_name(name: &str) -> Option<(LogId, u64)> {
     let (log, file) = name.strip_suffix(".seg")?.split_once('-')?;
-    Some((LogId(u32::from_str_radix(log, 16).ok()?), u64::from_str_radix(file, 16).ok()?))
+    let (log, file) = (LogId(u32::from_str_radix(log, 16).ok()?), u64::from_str_radix(file, 16).ok()?);
+    path(log, file).ends_with(&format!("/{name}")).then_some((log, file))
 }
 
-pub(crate) fn header(log: LogId, first: u64, count: u32, data_len: u64) -> Bytes {
+pub(crate) fn header(log: LogId, first: u64, count: u32, data_len: u64, durable: Lsn) -> Bytes {
     let mut out = Vec::with_capacity(HEADER_BYTES as usize);
     out.extend_from_slice(MAGIC);
     out.extend_from_slice(&log.0.to_le_bytes());
     out.extend_from_slice(&count.to_le_bytes());
     out.extend_from_slice(&first.to_le_bytes());
     out.extend_from_slice(&data_len.to_le_bytes());
+    out.extend_from_slice(&durable.0.to_le_bytes());
     out.resize(60, 0);
     let crc = crc32_iscsi(&out);
     out.extend_from_slice(&crc.to_le_bytes());
     out.into()
 }
 
-/// What a header says: log, first offset, count, data length.
-pub(crate) fn parse_header(bytes: &[u8]) -> Option<(LogId, u64, u32, u64)> {
+/// What a header says.
+pub(crate) struct Header {
+    pub log: LogId,
+    pub count: u32,
+    pub data_len: u64,
+    /// How far the journal surely reached when the file was written.
+    pub durable: Lsn,
+}
+
+pub(crate) fn parse_header(bytes: &[u8]) -> Option<Header> {
     let bytes = bytes.get(..HEADER_BYTES as usize)?;
     if crc32_iscsi(&bytes[..60]) != u32::from_le_bytes(*bytes.last_chunk()?) {
         return None;
@@ -53,7 +65,8 @@ pub(crate) fn parse_header(bytes: &[u8]) -> Option<(LogId, u64, u32, u64)> {
     }
     let log = LogId(fields.u32()?);
     let count = fields.u32()?;
-    Some((log, fields.u64()?, count, fields.u64()?))
+    let _first = fields.u64()?;
+    Some(Header { log, count, data_len: fields.u64()?, durable: Lsn(fields.u64()?) })
 }
 
 pub(crate) fn index_len(count: u32) -> usize {

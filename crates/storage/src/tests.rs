@@ -502,7 +502,7 @@ impl Recovery for Judge {
 
 fn findings(disk: &mut SimulatedDisk) -> Vec<(String, String)> {
     let mut found = Vec::new();
-    crate::verify(disk, &mut Judge::default(), &mut |path, what| found.push((path, what))).unwrap();
+    crate::verify(disk, &mut Judge::default(), &mut |finding| found.push((finding.path, finding.what))).unwrap();
     found
 }
 
@@ -510,7 +510,8 @@ fn findings(disk: &mut SimulatedDisk) -> Vec<(String, String)> {
 fn grown() -> (World, Vec<String>) {
     let mut world = World::new(3);
     let log = world.create();
-    while world.disk.list("segments").unwrap().len() < 4 || world.disk.list("checkpoint").unwrap().is_empty() {
+    let first = |disk: &mut SimulatedDisk| disk.contents("checkpoint/0000000000000000.ckp").is_some();
+    while world.disk.list("segments").unwrap().len() < 4 || first(&mut world.disk) {
         world.publish(&[log], true);
         world.turn();
     }
@@ -596,4 +597,89 @@ fn a_damaged_checkpoint_and_an_unreadable_catalog_are_named() {
     world.disk.flip_bit(&format!("checkpoint/{name}"), 99);
     let found = findings(&mut world.disk);
     assert!(found[0].0 == format!("checkpoint/{name}") && found[1].1.contains("catalog"), "{found:?}");
+}
+
+/// The broker started with nothing, and removed the segments.
+#[test]
+fn a_missing_checkpoint_is_refused_and_nothing_is_removed() {
+    // Young: the journal has everything since the beginning.
+    let mut young = World::new(5);
+    let log = young.create();
+    young.publish(&[log], true);
+    young.drain();
+    // Old: the journal has been cut.
+    for (mut world, cut) in [(young, false), (grown().0, true)] {
+        let (name, _) = world.disk.list("checkpoint").unwrap().pop().unwrap();
+        world.disk.run(vfs::Job::Remove { path: format!("checkpoint/{name}") }).unwrap();
+        let before = world.disk.files();
+        let refused = Store::open(options(), &mut world.disk, &mut NoCatalog).err().unwrap().to_string();
+        assert!(refused.starts_with("the checkpoint is missing") && refused.contains("Restore"), "{refused}");
+        assert!(!cut || refused.contains("begins at position"), "{refused}");
+        assert!(findings(&mut world.disk).iter().any(|(path, _)| path == "checkpoint"));
+        assert_eq!(world.disk.files(), before);
+    }
+}
+
+/// Nothing else tells that it is gone: without a journal the segments were removed as garbage.
+#[test]
+fn segments_alone_are_refused_and_so_are_those_written_after_the_journals_end() {
+    let (mut world, segments) = grown();
+    for (name, _) in world.disk.list("checkpoint").unwrap() {
+        world.disk.run(vfs::Job::Remove { path: format!("checkpoint/{name}") }).unwrap();
+    }
+    let mut journal = Vec::new();
+    for (name, _) in world.disk.list("journal").unwrap() {
+        let path = format!("journal/{name}");
+        journal.push((path.clone(), world.disk.contents(&path).unwrap()));
+        world.disk.run(vfs::Job::Remove { path }).unwrap();
+    }
+    let refused = |disk: &mut SimulatedDisk| {
+        let words = Store::open(options(), disk, &mut NoCatalog).err().unwrap().to_string();
+        assert!(!findings(disk).is_empty(), "the check says nothing of: {words}");
+        words
+    };
+    let words = refused(&mut world.disk);
+    assert!(words.contains("the checkpoint is missing") && words.contains(&segments[0]), "{words}");
+
+    // A young journal beside an old segment: of another copy.
+    let mut young = World::new(5);
+    young.create();
+    young.drain();
+    let segment = world.disk.contents(&segments[3]).unwrap();
+    young.disk.run(vfs::Job::Replace { path: segments[3].clone(), parts: vec![segment.into()] }).unwrap();
+    let words = refused(&mut young.disk);
+    assert!(words.contains("the journal has no file") && words.contains(&segments[3]), "{words}");
+}
+
+#[test]
+fn a_checkpoint_under_another_ones_name_is_damaged() {
+    let (mut world, _) = grown();
+    let (name, _) = world.disk.list("checkpoint").unwrap().pop().unwrap();
+    let path = format!("checkpoint/{name}");
+    let other = crate::checkpoint::path(model::Lsn(1 << 40));
+    let bytes = world.disk.contents(&path).unwrap();
+    world.disk.run(vfs::Job::Replace { path: other.clone(), parts: vec![bytes.into()] }).unwrap();
+    let refused = Store::open(options(), &mut world.disk, &mut NoCatalog).err().unwrap().to_string();
+    assert!(refused.contains(&other) && refused.contains("damaged"), "{refused}");
+    assert_eq!(findings(&mut world.disk)[0].0, other);
+}
+
+/// Each start took one more file of the journal, until it had grown to the length at which it is cut.
+#[test]
+fn starting_again_and_again_takes_no_more_room() {
+    for clean in [true, false] {
+        let mut world = World::new(7);
+        let log = world.create();
+        let mut used = Vec::new();
+        for _ in 0..12 {
+            world.publish(&[log], true);
+            let offset = world.store.next_offset(log).0 - 1;
+            world.settle(log, offset);
+            world.restart(clean);
+            world.drain();
+            used.push(world.disk.files().iter().map(|(_, bytes)| bytes).sum::<u64>());
+        }
+        // Two files are always there, and one that was cut waits to be used again.
+        assert!(used.iter().all(|&bytes| bytes < 4 * 64 * 1024), "{used:?}");
+    }
 }

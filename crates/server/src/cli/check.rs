@@ -3,7 +3,6 @@
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -33,7 +32,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     if !holds_data(dir).with_context(|| format!("cannot read {}", dir.display()))? {
         bail!("no Yam data in {}: name the directory that `yam serve` was given", dir.display());
     }
-    let disk = LocalDisk::open(dir, &node::DIRECTORIES, Arc::new(|| {}))?;
+    let disk = LocalDisk::open_read_only(dir)?;
     let bar = ProgressBar::new(size(dir).with_context(|| format!("cannot read {}", dir.display()))?);
     if let Ok(style) = ProgressStyle::with_template("{bar:40} {bytes}/{total_bytes} {bytes_per_sec} eta {eta}") {
         bar.set_style(style);
@@ -41,8 +40,12 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let mut watched = Watched { disk, bar: bar.clone() };
     let mut damaged = 0;
     let summary = node::check(&mut watched, &mut |finding| {
+        let (path, what) = (&finding.path, &finding.what);
+        if finding.harmless {
+            return bar.suspend(|| println!("harmless {path}: {what}; nothing that is kept lies there"));
+        }
         damaged += 1;
-        bar.suspend(|| println!("DAMAGED {}: {}", finding.path, finding.what));
+        bar.suspend(|| println!("DAMAGED {path}: {what}"));
     })?;
     bar.finish_and_clear();
     let verdict = match damaged {
