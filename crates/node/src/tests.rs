@@ -8,6 +8,7 @@ use vfs::simulated::SimulatedDisk;
 
 use crate::{Node, Options, Peer, Protocol};
 
+mod damage;
 mod dead_letters;
 mod held;
 mod kafka;

@@ -250,3 +250,101 @@ fn the_log_says_what_went_wrong_and_with_whom() {
     assert!(has(&["DEBUG", "channel 1: NOT_FOUND - no queue 'nowhere'", "peer=127.0.0.1:"]), "{log}");
     assert!(has(&["INFO", "connection ended: CHANNEL_ERROR - second 'channel.open' seen", "peer=127.0.0.1:"]), "{log}");
 }
+
+/// Files are made for the broker's user alone; a copy is checked where nothing can be written, and nothing is.
+#[test]
+fn a_read_only_copy_is_checked_and_what_is_kept_is_for_nobody_else() {
+    use std::os::unix::fs::PermissionsExt as _;
+    use std::os::unix::process::CommandExt as _;
+    let above = tempdir().unwrap();
+    let dir = above.path().join("data");
+    let yam = Yam::start(&dir);
+    let mut link = yam.connect();
+    declare(&mut link, "kept", true);
+    publish_confirmed(&mut link, "kept", &[b"message"], true);
+    assert!(yam.terminate().success());
+    let mode = |path: &std::path::Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    let set = |path: &std::path::Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    assert_eq!(mode(&dir), 0o700);
+    let files: Vec<_> = contents(&dir).into_iter().map(|(path, _)| path).collect();
+    for path in &files {
+        assert_eq!((mode(path), mode(path.parent().unwrap())), (0o600, 0o700), "{}", path.display());
+        set(path, 0o444);
+    }
+    set(above.path(), 0o755);
+    for path in files.iter().map(|path| path.parent().unwrap()) {
+        set(path, 0o555);
+    }
+    let before = contents(&dir);
+    let mut check = command(&["check", "--data-dir", dir.to_str().unwrap()]);
+    // Root may write everywhere: be nobody, if that can be.
+    let root = std::os::unix::fs::MetadataExt::uid(&fs::metadata("/proc/self").unwrap()) == 0;
+    if root {
+        check.uid(65_534);
+    }
+    let checked = check.output().unwrap();
+    let words = String::from_utf8(checked.stdout).unwrap();
+    assert!(checked.status.success() && words.contains("sound"), "{words}{}", String::from_utf8_lossy(&checked.stderr));
+    for path in files.iter().map(|path| path.parent().unwrap()) {
+        set(path, 0o755);
+    }
+    assert!(contents(&dir) == before, "the check changed something");
+}
+
+/// It was called damage, of one file after the other.
+#[test]
+fn another_versions_directory_is_said_to_be_that_by_check() {
+    let dir = tempdir().unwrap();
+    let yam = Yam::start(dir.path());
+    assert!(yam.terminate().success());
+    let journal = dir.path().join("journal");
+    for entry in fs::read_dir(journal).unwrap() {
+        let mut file = fs::File::options().read(true).write(true).open(entry.unwrap().path()).unwrap();
+        let mut header = vec![0; 4096];
+        file.read_exact(&mut header).unwrap();
+        for at in [0, 2048] {
+            header[at + 8] = 9;
+            let crc = crc32c(&header[at..at + 56]);
+            header[at + 56..at + 60].copy_from_slice(&crc.to_le_bytes());
+            header[at + 64..at + 72].copy_from_slice(b"12.3.4\0\0");
+        }
+        file.seek(SeekFrom::Start(0)).unwrap();
+        file.write_all(&header).unwrap();
+    }
+    for arguments in [&["check"][..], &["serve", "--amqp-listen", "127.0.0.1:0"]] {
+        let found = output(&[arguments, &["--data-dir", dir.path().to_str().unwrap()]].concat());
+        let words = refused(&found);
+        assert!(words.contains("another version of yam (12.3.4, format 9;"), "{words}");
+        assert!(!String::from_utf8(found.stdout).unwrap().contains("DAMAGED"));
+    }
+}
+
+/// CRC-32C, bit by bit.
+fn crc32c(bytes: &[u8]) -> u32 {
+    !bytes.iter().fold(!0, |crc, byte| (0..8).fold(crc ^ u32::from(*byte), |crc, _| (crc >> 1) ^ ((crc & 1) * 0x82F6_3B78)))
+}
+
+/// Each start of an empty broker took 64 MiB more; and one whose checkpoint was gone began with nothing.
+#[test]
+fn a_start_takes_no_more_disk_than_the_last_and_misses_its_checkpoint() {
+    let dir = tempdir().unwrap();
+    let mut files = Vec::new();
+    for _ in 0..5 {
+        let yam = Yam::start(dir.path());
+        drop(yam.connect());
+        assert!(yam.terminate().success());
+        files.push(fs::read_dir(dir.path().join("journal")).unwrap().count());
+    }
+    assert!(files.iter().all(|&count| count <= 3), "{files:?}");
+    for entry in fs::read_dir(dir.path().join("checkpoint")).unwrap() {
+        fs::remove_file(entry.unwrap().path()).unwrap();
+    }
+    let before = contents(&dir.path().join("journal"));
+    let path = dir.path().to_str().unwrap();
+    let words = refused(&output(&["serve", "--amqp-listen", "127.0.0.1:0", "--data-dir", path]));
+    assert!(words.contains("the checkpoint is missing") && words.contains("Restore"), "{words}");
+    let checked = output(&["check", "--data-dir", path]);
+    assert_eq!(checked.status.code(), Some(1));
+    assert!(String::from_utf8(checked.stdout).unwrap().contains("DAMAGED checkpoint"));
+    assert!(contents(&dir.path().join("journal")) == before);
+}

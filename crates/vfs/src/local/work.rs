@@ -97,7 +97,7 @@ impl Worker {
 
     /// `buffer`: of the thread that does the job, for all its jobs.
     pub fn run(&self, job: Job, buffer: &mut direct::Buffer) -> io::Result<Done> {
-        if self.read_only && !matches!(job, Job::Read(_) | Job::Gather(_)) {
+        if self.read_only && !matches!(job, Job::Read(_) | Job::Gather(_) | Job::Compute(_)) {
             return Err(io::Error::new(io::ErrorKind::ReadOnlyFilesystem, "the data directory was opened to be read only"));
         }
         match job {
