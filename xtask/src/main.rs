@@ -51,6 +51,10 @@ enum Command {
 }
 
 fn main() -> ExitCode {
+    if let Err(error) = processes::give_children_the_usual_signals() {
+        eprintln!("cargo xtask: cannot catch signals: {error}");
+        return ExitCode::FAILURE;
+    }
     let outcome = match Xtask::parse().command {
         Command::Test(arguments) => return test::run(&arguments),
         Command::Tidy => tidy::run(),

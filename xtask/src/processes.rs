@@ -2,8 +2,20 @@
 
 use std::io::{BufRead as _, BufReader};
 use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use anyhow::{Context as _, bail};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT};
+
+/// Whoever starts this in the background of a script, or under nohup, makes it ignore SIGINT or SIGHUP, and all that it
+/// starts would too: tests that press Ctrl-C would wait for ever. What has a handler here has the default in a child.
+pub fn give_children_the_usual_signals() -> std::io::Result<()> {
+    for signal in [SIGINT, SIGQUIT, SIGHUP] {
+        signal_hook::flag::register_conditional_default(signal, Arc::new(AtomicBool::new(true)))?;
+    }
+    Ok(())
+}
 
 /// Run cargo in the repository, its output to the terminal.
 pub fn cargo(arguments: &[&str]) -> anyhow::Result<()> {

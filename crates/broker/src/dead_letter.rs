@@ -47,7 +47,7 @@ impl Broker {
                 }
                 Available::Gone => {}
                 Available::Damaged(damage) => {
-                    tracing::error!("a dead letter of queue '{}' cannot be read and is dropped: {damage}", queue.name);
+                    tracing::error!("a dead letter of queue {:?} cannot be read and is dropped: {damage}", queue.name);
                 }
             }
             *left -= 1;

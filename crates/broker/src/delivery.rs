@@ -134,7 +134,7 @@ impl Broker {
                 Available::Damaged(damage) => {
                     let name = &queue.name;
                     tracing::error!(
-                        "queue '{name}' cannot be served at offset {offset}: {damage}; restore it from a copy or delete the queue"
+                        "queue {name:?} cannot be served at offset {offset}: {damage}; restore it from a copy or delete the queue"
                     );
                     self.condemn(id);
                     return Stop::Rest;

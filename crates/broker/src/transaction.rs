@@ -520,7 +520,10 @@ impl Broker {
             let Some((_, id)) = self.transactions.due.first().filter(|(at, _)| *at <= now.wall_ms).cloned() else { break };
             self.transactions.due.pop_first();
             let Some(found) = self.transactions.ids.get(&id) else { continue };
-            tracing::info!(transactional_id = %id, "a transaction was open for too long, and is aborted");
+            tracing::info!(
+                transactional_id = model::limits::for_the_log(&id),
+                "a transaction was open for too long, and is aborted"
+            );
             let fence = found.epoch.saturating_add(1);
             let next = match next_epoch(found.epoch) {
                 Some(epoch) => (found.producer_id, epoch),

@@ -43,5 +43,5 @@ pub use output::Output;
 pub use random::Random;
 pub use record::{Dialect, Header, RecordParts, RecordView};
 pub use request::{Outcome, Publish, Request};
-pub use session::{Complaint, Session, SessionState};
+pub use session::{Complaint, Identity, Session, SessionState};
 pub use value::{Headers, NoHeaders, Table, Value};

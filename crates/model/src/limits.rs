@@ -69,3 +69,9 @@ const _: () = assert!(RECORD_BYTES_MAX as u64 * 2 < JOURNAL_SEGMENT_BYTES);
 const _: () = assert!(GROUP_BYTES_MAX as u64 + 1024 * 1024 < JOURNAL_SEGMENT_BYTES);
 const _: () = assert!(OUTPUT_BYTES_HIGH < ANSWER_BYTES_MAX);
 const _: () = assert!(FETCH_BYTES_MAX + RECORD_BYTES_MAX < ANSWER_BYTES_MAX && GROUP_BYTES_MAX * 2 < ANSWER_BYTES_MAX);
+
+/// As much of what a client says as a line of the log repeats.
+#[must_use]
+pub fn for_the_log(text: &str) -> &str {
+    text.get(..text.floor_char_boundary(NAME_BYTES_MAX)).unwrap_or_default()
+}

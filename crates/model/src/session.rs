@@ -14,10 +14,25 @@ pub enum SessionState {
 /// Why a session would not go on with its peer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Complaint {
-    /// In the words that the peer was told, where it was.
+    /// In the words that the peer was told, where it was. They may quote it.
     pub text: String,
+    /// The number that it was told; 0: none.
+    pub code: u16,
+    /// What it had asked for, in its protocol's words; empty where that is not known.
+    pub operation: &'static str,
     /// The whole connection is over, not only a part of it.
     pub ends_connection: bool,
+}
+
+/// Whom a session serves, as its peer says. For people.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Identity<'a> {
+    /// Who has logged in, or wants to.
+    pub user: &'a str,
+    /// The virtual host. Empty: the peer was not let in yet.
+    pub host: &'a str,
+    /// What the client calls itself, or this connection; empty where it does not say.
+    pub name: &'a str,
 }
 
 /// One connection of one protocol. The node calls it; it never calls anybody.
@@ -48,6 +63,11 @@ pub trait Session {
     /// What there is to complain about since the last call, for the log.
     fn poll_complaint(&mut self) -> Option<Complaint> {
         None
+    }
+
+    /// Whom it serves, as far as that is known.
+    fn identity(&self) -> Identity<'_> {
+        Identity::default()
     }
 
     fn state(&self) -> SessionState;

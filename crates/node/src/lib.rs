@@ -6,10 +6,12 @@
 //! # Layout
 //! - [`node`]: the turn of the wheel
 //! - [`sessions`]: connections and their output
+//! - [`greeting`]: what a connection's first bytes look like
 //! - [`lengths`]: how long the core is busy at a stretch, and with what
 //! - [`check`]: a data directory verified offline
 
 mod check;
+mod greeting;
 mod lengths;
 mod node;
 mod sessions;

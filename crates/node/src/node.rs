@@ -156,6 +156,7 @@ impl Node {
         }
         let mut stretch = Stretch::start(self.vfs.stopwatch_ns());
         let mut many = "";
+        connection.look(bytes);
         let mut answered = connection.output.len();
         let mut waits = false;
         let mut asked = 0;
@@ -191,7 +192,11 @@ impl Node {
                 }
                 Err(failure) => {
                     if let Failure::LoginRefused { user } = &failure {
-                        tracing::warn!(%user, peer = %connection.peer, "login refused: unknown user, wrong password, or a guest from elsewhere");
+                        tracing::warn!(
+                            user = limits::for_the_log(user),
+                            peer = &*connection.peer,
+                            "login refused: unknown user, wrong password, or a guest from elsewhere"
+                        );
                     }
                     Event::Failed(failure)
                 }
@@ -212,7 +217,8 @@ impl Node {
         // Whoever waits for room must be looked at again when there is some.
         connection.paused |= !connection.has_room();
         let closing = connection.state() == SessionState::Closing;
-        connection.log_complaint();
+        connection.used(used);
+        connection.log(now);
         match awaits {
             // Nothing was written: it is safe already.
             Some(lsn) if lsn <= self.told => {
@@ -265,6 +271,9 @@ impl Node {
     /// The connection is gone.
     pub fn disconnect(&mut self, id: SessionId, now: Now) {
         let mut stretch = Stretch::start(self.vfs.stopwatch_ns());
+        if let Some(connection) = self.sessions.get_mut(id) {
+            connection.log_end(now);
+        }
         self.broker.close_session(id, now);
         self.sessions.remove(id);
         let ns = stretch.part("end of a connection", self.vfs.stopwatch_ns());

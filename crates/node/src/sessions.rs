@@ -6,8 +6,10 @@ use std::sync::Arc;
 use amqp::AmqpSession;
 use broker::Sink;
 use kafka::KafkaSession;
-use model::{Complaint, Event, Lsn, Now, Output, Session, SessionId, SessionState, limits};
+use model::{Complaint, Event, Identity, Lsn, Now, Output, Session, SessionId, SessionState, limits};
 use slab::Slab;
+
+use crate::greeting;
 
 /// The other end of a connection.
 #[derive(Clone, Debug)]
@@ -45,6 +47,15 @@ pub(crate) struct Connection {
     generation: u32,
     /// The other end's address, for people.
     pub peer: Box<str>,
+    /// What it speaks, for people.
+    speaks: &'static str,
+    /// What it was taken for by its first bytes, if that is something else.
+    foreign: Option<&'static str>,
+    /// Its first bytes were used.
+    greeted: bool,
+    /// The log has it that its peer was let in.
+    announced: bool,
+    opened_ms: u64,
     pub session: Box<dyn Session>,
     pub output: Output,
     /// It has published: it is made to wait when publishers must.
@@ -76,6 +87,10 @@ pub(crate) struct Sessions {
 
 impl Sessions {
     pub fn open(&mut self, protocol: Protocol, peer: &Peer, common: &Common, seed: u64, now: Now) -> SessionId {
+        let speaks = match protocol {
+            Protocol::Amqp => greeting::AMQP,
+            Protocol::Kafka { .. } => greeting::KAFKA,
+        };
         let session: Box<dyn Session> = match protocol {
             Protocol::Amqp => Box::new(AmqpSession::new(common.amqp.clone(), seed, now)),
             Protocol::Kafka { host, port } => {
@@ -87,6 +102,11 @@ impl Sessions {
         let connection = Connection {
             generation: self.generation,
             peer: peer.address.as_str().into(),
+            speaks,
+            foreign: None,
+            greeted: false,
+            announced: false,
+            opened_ms: now.mono_ms,
             session,
             output: Output::default(),
             publishes: false,
@@ -132,10 +152,11 @@ impl Sessions {
     }
 
     pub fn poll_changed(&mut self) -> Option<SessionId> {
+        let now = self.now;
         while let Some(id) = self.changed.pop_front() {
             if let Some(connection) = self.get_mut(id) {
                 connection.changed = false;
-                connection.log_complaint();
+                connection.log(now);
                 return Some(id);
             }
         }
@@ -193,14 +214,68 @@ impl Connection {
         self.output.len() < 2 * limits::OUTPUT_BYTES_HIGH
     }
 
-    /// What its client did wrong, once.
-    pub fn log_complaint(&mut self) {
-        let Some(Complaint { text, ends_connection }) = self.session.poll_complaint() else { return };
-        if ends_connection {
-            tracing::info!(peer = %self.peer, "connection ended: {text}");
+    /// Look at the first bytes of what comes, to be able to say what they are.
+    pub fn look(&mut self, input: &[u8]) {
+        if !self.greeted && self.foreign.is_none() {
+            self.foreign = greeting::foreign(self.speaks, input);
+        }
+    }
+
+    pub fn used(&mut self, bytes: usize) {
+        self.greeted |= bytes > 0;
+    }
+
+    /// Tell the log what is new: that its peer was let in, and what that did wrong, each once.
+    pub fn log(&mut self, now: Now) {
+        if !self.announced && !self.session.identity().host.is_empty() {
+            self.announced = true;
+            let Identity { user, host, name } = self.session.identity();
+            let name = known(name);
+            tracing::info!(peer = &*self.peer, protocol = self.speaks, user, vhost = host, name, "connection opened");
+        }
+        while let Some(complaint) = self.session.poll_complaint() {
+            self.log_complaint(&complaint, now);
+        }
+    }
+
+    fn log_complaint(&self, complaint: &Complaint, now: Now) {
+        let Complaint { text, code, operation, ends_connection } = complaint;
+        let (peer, protocol) = (&*self.peer, self.speaks);
+        let Identity { user, host, name } = self.session.identity();
+        let [user, vhost, name, operation] = [user, host, name, operation].map(known);
+        let code = (*code != 0).then_some(*code);
+        if let Some(foreign) = self.foreign {
+            tracing::warn!(
+                peer,
+                protocol,
+                "connection refused: the client seems to speak {foreign}, and this port speaks {protocol}"
+            );
+        } else if *ends_connection && vhost.is_none() {
+            tracing::warn!(peer, protocol, user, name, code, operation, reason = text, "connection ended before it was opened");
+        } else if *ends_connection {
+            let duration_ms = now.mono_ms.saturating_sub(self.opened_ms);
+            tracing::warn!(peer, protocol, user, vhost, name, code, operation, duration_ms, reason = text, "connection ended");
         } else {
-            // Programs ask for what may not be there in this way: it is no news.
-            tracing::debug!(peer = %self.peer, "{text}");
+            tracing::warn!(peer, protocol, user, vhost, name, code, operation, reason = text, "channel error");
+        }
+    }
+
+    /// It is gone.
+    pub fn log_end(&mut self, now: Now) {
+        self.log(now);
+        let (peer, protocol) = (&*self.peer, self.speaks);
+        let Identity { user, host, name } = self.session.identity();
+        let [user, vhost, name] = [user, host, name].map(known);
+        let duration_ms = now.mono_ms.saturating_sub(self.opened_ms);
+        let orderly = self.state() == SessionState::Closing;
+        if self.announced {
+            let reason = if orderly { "closed in order" } else { "the peer hung up, or was lost" };
+            tracing::info!(peer, protocol, user, vhost, name, duration_ms, reason, "connection closed");
+        } else if self.greeted && !orderly {
+            tracing::info!(peer, protocol, user, name, duration_ms, "connection lost before it was opened");
+        } else {
+            // Whoever only looks whether the port is open is no news.
+            tracing::debug!(peer, protocol, duration_ms, "connection closed before it was opened");
         }
     }
 
@@ -212,6 +287,11 @@ impl Connection {
     pub fn state(&self) -> SessionState {
         self.session.state()
     }
+}
+
+/// A name that is not there is left out of a line.
+fn known(name: &str) -> Option<&str> {
+    Some(name).filter(|name| !name.is_empty())
 }
 
 impl Sink for Sessions {

@@ -26,7 +26,7 @@ fn main() -> ExitCode {
         Ok(code) => code,
         Err(error) => {
             // The one line that says what went wrong and what to do.
-            eprintln!("yam: {error:#}");
+            cli::say(&format!("yam: {error:#}"));
             ExitCode::FAILURE
         }
     }

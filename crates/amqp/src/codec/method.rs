@@ -60,6 +60,17 @@ macro_rules! any_method {
                 }
             }
 
+            /// The name that belongs to these numbers.
+            #[must_use]
+            pub fn name_of(id: (u16, u16)) -> Option<&'static str> {
+                $(
+                    if id == (<$kind as MethodArguments>::CLASS, <$kind as MethodArguments>::METHOD) {
+                        return Some(<$kind as MethodArguments>::NAME);
+                    }
+                )*
+                None
+            }
+
             /// Its name as the specification writes it: `queue.declare-ok`.
             #[must_use]
             pub fn name(&self) -> &'static str {

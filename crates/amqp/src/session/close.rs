@@ -10,13 +10,20 @@ use super::{AmqpSession, CLOSE_TIMEOUT_MS, SILENCE_MS};
 use crate::codec::frame::{self, Frame, HEARTBEAT, METHOD};
 use crate::codec::{channel as channel_class, connection};
 
+/// Complaints kept until somebody asks for them: channels that all fail at once.
+const COMPLAINTS_MAX: usize = 64;
+
 impl AmqpSession {
     /// Close the channel or the connection over a fault.
     pub(super) fn fail(&mut self, number: u16, fault: Fault, now: Now, out: &mut Output) {
         if fault.is_hard() || number == 0 || self.phase != Phase::Running {
             return self.fail_connection(&fault, now, out);
         }
-        self.complain(format!("channel {number}: {}", fault.reply_text()), false);
+        self.complain(Complaint {
+            text: format!("channel {number}: {}", fault.reply_text()),
+            ends_connection: false,
+            ..fault.complaint()
+        });
         self.awaited = Awaited::default();
         self.asks_next = None;
         // What is safe is said before the channel forgets it.
@@ -43,7 +50,7 @@ impl AmqpSession {
             }
             // Whoever has not logged in is told nothing, and made to wait.
             Phase::Greeting | Phase::Starting | Phase::Securing if fault.code != Code::AccessRefused => {
-                self.complain(fault.reply_text(), true);
+                self.complain(fault.complaint());
                 self.fall_silent(now);
                 return;
             }
@@ -51,7 +58,7 @@ impl AmqpSession {
         }
         // A shutdown is no fault of the peer's, and the broker tells of refused logins by itself.
         if !matches!(fault.code, Code::ConnectionForced | Code::AccessRefused) {
-            self.complain(fault.reply_text(), true);
+            self.complain(fault.complaint());
         }
         self.send_acks(out);
         self.part_with_channels();
@@ -67,8 +74,15 @@ impl AmqpSession {
         out.write(|out| frame::put_method(out, 0, &close));
     }
 
-    pub(super) fn complain(&mut self, text: String, ends_connection: bool) {
-        self.complaint = Some(Box::new(Complaint { text, ends_connection }));
+    pub(super) fn complain(&mut self, complaint: Complaint) {
+        if self.complaints.len() < COMPLAINTS_MAX {
+            self.complaints.push(complaint);
+        }
+    }
+
+    /// The connection is over for a reason that its peer is not told.
+    pub(super) fn complain_of(&mut self, text: impl Into<String>) {
+        self.complain(Complaint { text: text.into(), code: 0, operation: "", ends_connection: true });
     }
 
     /// The channels go with the connection; the broker hears of it with the next polls.

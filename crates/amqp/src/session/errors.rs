@@ -3,11 +3,11 @@
 //! A soft error closes the channel, a hard one the connection; a soft error on channel 0 is hard.
 //! `reply-text` is `NAME - explanation`, cut at 255 bytes.
 
-use model::{Failure, limits};
+use model::{Complaint, Failure, limits};
 
-use crate::codec::FrameError;
 use crate::codec::method::MethodError;
 use crate::codec::wire::WireError;
+use crate::codec::{FrameError, Method};
 use crate::translate::PublishError;
 
 /// A reply code of AMQP 0-9-1, section 1.2 of the specification.
@@ -89,6 +89,12 @@ impl Fault {
 
     pub(super) fn reply_code(&self) -> u16 {
         self.code as u16
+    }
+
+    /// As the log has it.
+    pub(super) fn complaint(&self) -> Complaint {
+        let operation = Method::name_of((self.class, self.method)).unwrap_or_default();
+        Complaint { text: self.reply_text(), code: self.reply_code(), operation, ends_connection: true }
     }
 
     pub(super) fn reply_text(&self) -> String {

@@ -6,7 +6,7 @@
 //! errors: Closing (awaits close-ok), Deaf (the same, out of step), Silent (told nothing) ─┴→ Closed
 //! ```
 
-use model::{Now, Output, Request, Table, Value};
+use model::{Identity, Now, Output, Request, Table, Value, limits};
 
 use super::reply::{Awaited, Kind};
 use super::{AmqpSession, Asked, Code, Fault, Step};
@@ -85,6 +85,28 @@ impl Capabilities {
     }
 }
 
+/// Who is at the other end, for people.
+pub(super) struct PeerNames {
+    user: String,
+    /// What `connection.open` asked for.
+    host: String,
+    /// `connection_name` among the client's properties.
+    name: String,
+    let_in: bool,
+}
+
+impl PeerNames {
+    fn new(user: &str, properties: RawTable<'_>) -> PeerNames {
+        let name = properties.find("connection_name").filter(|value| value.kind == b'S').map_or(&[][..], |value| value.bytes);
+        let name = String::from_utf8_lossy(name.get(..limits::NAME_BYTES_MAX).unwrap_or(name));
+        PeerNames { user: limits::for_the_log(user).to_owned(), host: String::new(), name: name.into_owned(), let_in: false }
+    }
+
+    pub(super) fn identity(&self) -> Identity<'_> {
+        Identity { user: &self.user, host: if self.let_in { &self.host } else { "" }, name: &self.name }
+    }
+}
+
 impl AmqpSession {
     pub(super) fn greet<'i>(&mut self, input: &mut &'i [u8], now: Now, out: &mut Output) -> Step<'i> {
         let Some((header, rest)) = input.split_first_chunk::<8>() else {
@@ -93,6 +115,8 @@ impl AmqpSession {
         *input = rest;
         if *header != PROTOCOL_HEADER && *header != PROTOCOL_HEADER_0_9 {
             out.put(&PROTOCOL_HEADER);
+            let header = String::from_utf8_lossy(header);
+            self.complain_of(format!("no protocol header of AMQP 0-9-1: {header:?}"));
             self.phase = Phase::Closed;
             return Step::Again;
         }
@@ -147,6 +171,9 @@ impl AmqpSession {
             (Phase::Tuning, Method::ConnectionTuneOk(tune_ok)) => self.tune_ok(tune_ok, now),
             (Phase::Opening, Method::ConnectionOpen(open)) => {
                 self.awaited = Awaited::new(Kind::Host, 0, method.id());
+                if let Some(peer) = &mut self.peer {
+                    limits::for_the_log(open.virtual_host).clone_into(&mut peer.host);
+                }
                 Ok(Step::Ask(Asked::Ready(Request::OpenHost { host: open.virtual_host })))
             }
             (_, Method::ConnectionClose(_)) => {
@@ -188,6 +215,7 @@ impl AmqpSession {
         let Some((user, password)) = credentials else {
             return Err(Fault::new(Code::SyntaxError, "malformed credentials"));
         };
+        self.peer = Some(Box::new(PeerNames::new(user, start_ok.client_properties)));
         self.awaited = Awaited::new(Kind::Login, 0, (10, 11));
         Ok(Step::Ask(Asked::Ready(Request::Authenticate { user, password })))
     }
@@ -228,6 +256,9 @@ impl AmqpSession {
 
     pub(super) fn host_opened(&mut self, out: &mut Output) {
         self.phase = Phase::Running;
+        if let Some(peer) = &mut self.peer {
+            peer.let_in = true;
+        }
         self.timers.clear_deadline();
         out.write(|out| frame::put_method(out, 0, &connection::OpenOk::default()));
     }

@@ -13,7 +13,7 @@
 
 use std::sync::Arc;
 
-use model::{Complaint, Event, Lsn, Now, Output, Publish, Random, Request, Scope, Session, SessionState, Table};
+use model::{Complaint, Event, Identity, Lsn, Now, Output, Publish, Random, Request, Scope, Session, SessionState, Table};
 
 use crate::codec::frame::{self, Frame, HEARTBEAT, METHOD, Split};
 use crate::codec::{channel as channel_class, connection};
@@ -117,7 +117,9 @@ pub struct AmqpSession {
     random: Random,
     input_left: usize,
     input_needed: usize,
-    complaint: Option<Box<Complaint>>,
+    /// What the log is to hear of, in order.
+    complaints: Vec<Complaint>,
+    peer: Option<Box<handshake::PeerNames>>,
 }
 
 /// A request, before it borrows from the session.
@@ -167,7 +169,8 @@ impl AmqpSession {
             random: Random(seed),
             input_left: 0,
             input_needed: 0,
-            complaint: None,
+            complaints: Vec::new(),
+            peer: None,
             options,
         }
     }
@@ -401,9 +404,9 @@ impl Session for AmqpSession {
             }
             due @ (Due::PeerIsDead | Due::DeadlinePassed) => {
                 if due == Due::PeerIsDead {
-                    self.complain("nothing was heard for two heartbeats".to_owned(), true);
+                    self.complain_of("nothing was heard for two heartbeats");
                 } else if !matches!(self.phase, Phase::Closing | Phase::Deaf | Phase::Silent) {
-                    self.complain("the handshake took too long".to_owned(), true);
+                    self.complain_of("the handshake took too long");
                 }
                 self.part_with_channels();
                 self.phase = Phase::Closed;
@@ -412,7 +415,11 @@ impl Session for AmqpSession {
     }
 
     fn poll_complaint(&mut self) -> Option<Complaint> {
-        self.complaint.take().map(|complaint| *complaint)
+        (!self.complaints.is_empty()).then(|| self.complaints.remove(0))
+    }
+
+    fn identity(&self) -> Identity<'_> {
+        self.peer.as_ref().map(|peer| peer.identity()).unwrap_or_default()
     }
 
     fn not_heard(&mut self, now: Now) {

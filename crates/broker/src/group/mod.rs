@@ -335,7 +335,11 @@ impl Broker {
             let Some(group) = self.groups.groups.get(name) else { continue };
             let expired = group.expired(self.options.groups.retention_ms, now.wall_ms);
             if !expired.is_empty() {
-                tracing::info!(group = &**name, offsets = expired.len(), "offsets expired: nobody has used them for long");
+                tracing::info!(
+                    group = model::limits::for_the_log(name),
+                    offsets = expired.len(),
+                    "offsets expired: nobody has used them for long"
+                );
                 self.delete_recorded(name, expired);
             }
             if self.groups.groups.get(name).is_some_and(Group::is_vacant) {

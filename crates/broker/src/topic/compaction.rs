@@ -331,7 +331,7 @@ impl Broker {
         if let Some(partition) = self.topics.partitions.get_mut(&log) {
             partition.compaction_failed = Some((partition.start, now.mono_ms));
             let (topic, index) = (&partition.topic, partition.index);
-            tracing::error!("partition {index} of topic '{topic}' cannot be compacted: {damage}");
+            tracing::error!("partition {index} of topic {topic:?} cannot be compacted: {damage}");
         }
         self.topics.next_compaction_ms = 0;
         false

@@ -334,7 +334,7 @@ impl Broker {
         let Some(partition) = self.topics.partitions.get_mut(&log) else { return };
         if partition.is_damage_news(offset) {
             let (topic, index) = (&partition.topic, partition.index);
-            tracing::error!("partition {index} of topic '{topic}' cannot be read from offset {offset} on: {damage}");
+            tracing::error!("partition {index} of topic {topic:?} cannot be read from offset {offset} on: {damage}");
         }
     }
 

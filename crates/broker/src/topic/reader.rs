@@ -252,7 +252,7 @@ impl Broker {
             Err(damage) => {
                 let name = self.topics.partitions.get(&reader.log).map(|partition| (&partition.topic, partition.index));
                 if let Some((topic, index)) = name {
-                    tracing::error!("partition {index} of topic '{topic}' cannot be read at offset {}: {damage}", reader.next);
+                    tracing::error!("partition {index} of topic {topic:?} cannot be read at offset {}: {damage}", reader.next);
                 }
                 self.topics.readers.close(&mut reader);
                 self.topics.readers.forget(reader.log, id);
@@ -406,7 +406,7 @@ impl Broker {
                     if let Some(partition) = self.topics.partitions.get(&reader.log) {
                         let (topic, index) = (&partition.topic, partition.index);
                         tracing::warn!(
-                            "a batch at offset {base} of partition {index} of topic '{topic}' is passed over: its records cannot \
+                            "a batch at offset {base} of partition {index} of topic {topic:?} is passed over: its records cannot \
                              be unpacked: {error}"
                         );
                     }

@@ -13,7 +13,7 @@ use crate::codec::{Message as _, sasl_authenticate, sasl_handshake};
 const MECHANISM: &str = "PLAIN";
 const GUEST: &str = "guest";
 /// Topics and groups are those of this virtual host.
-const HOST: &str = "/";
+pub(super) const HOST: &str = "/";
 
 /// What SASL expects next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

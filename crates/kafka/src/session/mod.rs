@@ -18,7 +18,7 @@
 
 use std::sync::Arc;
 
-use model::{Complaint, Event, Lsn, Now, Output, Reply, Request, Session, SessionState, limits};
+use model::{Complaint, Event, Identity, Lsn, Now, Output, Reply, Request, Session, SessionState, limits};
 
 use crate::codec::frame::{self, SIZE_BYTES};
 use crate::codec::{self, ApiKey, Reader, RequestHeader, Split};
@@ -104,6 +104,8 @@ pub struct KafkaSession {
     sasl: Sasl,
     /// Who has logged in.
     user: Option<String>,
+    /// What the client calls itself, for people.
+    client_id: Box<str>,
     work: Work,
     /// The broker has yet to answer what it was asked.
     awaiting: bool,
@@ -178,6 +180,7 @@ impl KafkaSession {
             ends,
             sasl: Sasl::Nothing,
             user: None,
+            client_id: Box::default(),
             work: Work::Nothing,
             awaiting: false,
             frame: Frame::default(),
@@ -313,6 +316,11 @@ impl KafkaSession {
         let malformed = |error: codec::DecodeError| format!("malformed {} version {}: {error}", head.key.name(), head.version);
         let mut reader = Reader::new(payload);
         let header = RequestHeader::decode(&mut reader).map_err(malformed)?;
+        if self.client_id.is_empty()
+            && let Some(client_id) = header.client_id
+        {
+            self.client_id = limits::for_the_log(client_id).into();
+        }
         self.frame.begin(head.key, head.version, head.correlation_id);
         if head.key == ApiKey::Produce {
             let body_at = payload.len() - reader.rest().len();
@@ -573,7 +581,14 @@ impl Session for KafkaSession {
     }
 
     fn poll_complaint(&mut self) -> Option<Complaint> {
-        self.complaint.take().map(|text| Complaint { text, ends_connection: true })
+        self.complaint.take().map(|text| Complaint { text, code: 0, operation: "", ends_connection: true })
+    }
+
+    fn identity(&self) -> Identity<'_> {
+        match &self.user {
+            Some(user) => Identity { user: limits::for_the_log(user), host: login::HOST, name: &self.client_id },
+            None => Identity { name: &self.client_id, ..Identity::default() },
+        }
     }
 
     fn not_heard(&mut self, now: Now) {

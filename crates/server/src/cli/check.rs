@@ -39,13 +39,15 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     }
     let mut watched = Watched { disk, bar: bar.clone() };
     let mut damaged = 0;
+    // Whoever has seen enough of it still wants the verdict.
+    let say = |line: String| bar.suspend(|| drop(super::print(line.as_bytes())));
     let summary = node::check(&mut watched, &mut |finding| {
         let (path, what) = (&finding.path, &finding.what);
         if finding.harmless {
-            return bar.suspend(|| println!("harmless {path}: {what}; nothing that is kept lies there"));
+            return say(format!("harmless {path}: {what}; nothing that is kept lies there\n"));
         }
         damaged += 1;
-        bar.suspend(|| println!("DAMAGED {path}: {what}"));
+        say(format!("DAMAGED {path}: {what}\n"));
     })?;
     bar.finish_and_clear();
     let verdict = match damaged {
@@ -55,7 +57,10 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     };
     let line =
         format!("{}: {} files, {} records, {} bytes: {verdict}\n", dir.display(), summary.files, summary.records, summary.bytes);
-    super::print(line.as_bytes())?;
+    match super::print(line.as_bytes()) {
+        Err(error) if !error.is::<super::ReaderGone>() => return Err(error),
+        _ => {}
+    }
     Ok(if damaged == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 

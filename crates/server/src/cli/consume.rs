@@ -1,5 +1,6 @@
 //! `yam consume`
 
+use std::io::IsTerminal as _;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -13,6 +14,7 @@ use super::link::{Link, Refused};
 use super::moment;
 use super::secret::Secret;
 use super::url::{self, Url};
+use crate::logging;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -86,17 +88,21 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
             subscribe(arguments, &mut link, &queue, ack)?;
         }
         Ok(()) if arguments.from.is_some() => {
-            eprintln!("yam: queue '{queue}' is no stream: it has no place to begin at, and --from changes nothing");
+            super::say(&format!("yam: queue '{queue}' is no stream: it has no place to begin at, and --from changes nothing"));
         }
         other => other?,
     }
     let timeout = arguments.timeout.map(|seconds| Duration::from_secs_f64(seconds.clamp(0.001, 1e9)));
-    let mut seen = 0;
+    let terminal = std::io::stdout().is_terminal();
+    let (mut seen, mut unread) = (0, false);
     while arguments.count.is_none_or(|count| seen < count) {
         let mut cancelled = false;
         let came = link.next(timeout, &mut |event| match event {
             ClientEvent::Delivered { tag, redelivered, message, .. } => {
-                print(arguments.format, &message, redelivered)?;
+                match print(arguments.format, &message, redelivered, terminal) {
+                    Err(error) if error.is::<super::ReaderGone>() => unread = true,
+                    other => other?,
+                }
                 Ok(Some(tag))
             }
             ClientEvent::Cancelled { .. } => {
@@ -109,6 +115,9 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
             bail!("the queue '{queue}' is gone");
         }
         let Some(tag) = came else { break };
+        if unread {
+            break;
+        }
         seen += 1;
         if ack {
             link.client.ack(&mut link.out, 1, tag, false);
@@ -196,8 +205,10 @@ fn prepare(arguments: &Arguments, link: &mut Link) -> anyhow::Result<String> {
     Ok(name)
 }
 
-fn print(format: Format, message: &Message<'_>, redelivered: bool) -> anyhow::Result<()> {
+/// On a terminal a body is text; into a file or a pipe it goes as it is.
+fn print(format: Format, message: &Message<'_>, redelivered: bool, terminal: bool) -> anyhow::Result<()> {
     let mut line = match format {
+        Format::Text if terminal => logging::printable_lines(&String::from_utf8_lossy(message.body)).into_bytes(),
         Format::Text => message.body.to_vec(),
         Format::Json => serde_json::to_vec(&object(message, redelivered)?)?,
     };

@@ -12,6 +12,7 @@ use kafka::codec::{
 use super::kafka::{At, EARLIEST, LATEST, Link, odd, refused, table};
 use super::moment;
 use crate::clock::Clock;
+use crate::logging::printable;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -117,7 +118,7 @@ fn describe(link: &mut Link, name: &str) -> anyhow::Result<()> {
     let found: describe_groups::Response<'_> = link.ask(&Request::DescribeGroups(request))?;
     let group = found.groups.first().ok_or_else(|| odd(ApiKey::DescribeGroups))?;
     refused(group.error_code, group.error_message).with_context(|| format!("group '{name}'"))?;
-    let mut text = format!("group '{name}' is {}\n", group.group_state);
+    let mut text = format!("group '{}' is {}\n", printable(name), group.group_state);
     let member = |member: &describe_groups::Member<'_>| {
         let instance = member.group_instance_id.unwrap_or_default().to_owned();
         vec![member.member_id.to_owned(), instance, member.client_id.to_owned(), member.client_host.to_owned()]
@@ -265,7 +266,9 @@ fn offsets(link: &mut Link, topic: &str, partitions: &[i32], to: To) -> anyhow::
         let offset = wanted.max(first).min(end);
         if offset != wanted {
             let place = if offset == end { "end" } else { "beginning" };
-            eprintln!("yam: partition {partition} of topic '{topic}' has no offset {wanted}: set to its {place}, {offset}");
+            super::say(&format!(
+                "yam: partition {partition} of topic '{topic}' has no offset {wanted}: set to its {place}, {offset}"
+            ));
         }
         offsets.push(offset);
     }

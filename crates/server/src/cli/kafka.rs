@@ -12,6 +12,7 @@ use kafka::codec::{ApiKey, Request, Response, error_code, list_offsets, metadata
 use super::dial;
 use super::secret::Secret;
 use super::url::decode;
+use crate::logging::printable;
 
 /// Special times of ListOffsets.
 pub const EARLIEST: i64 = -2;
@@ -209,6 +210,8 @@ fn error_name(code: i16) -> String {
 
 /// Columns under their heads, as wide as they must be.
 pub fn table(heads: &[&str], rows: &[Vec<String>]) -> String {
+    // Names of groups and members are whatever clients made up.
+    let rows: Vec<Vec<String>> = rows.iter().map(|row| row.iter().map(|cell| printable(cell)).collect()).collect();
     let width = |column: usize| {
         let cells = rows.iter().filter_map(|row| row.get(column)).map(String::as_str).chain(heads.get(column).copied());
         cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
@@ -219,7 +222,7 @@ pub fn table(heads: &[&str], rows: &[Vec<String>]) -> String {
         format!("{}\n", padded.join("  ").trim_end())
     };
     let mut text = line(&mut heads.iter().copied());
-    for row in rows {
+    for row in &rows {
         text.push_str(&line(&mut row.iter().map(String::as_str)));
     }
     text

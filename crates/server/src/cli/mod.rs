@@ -19,9 +19,11 @@ mod version;
 use std::io::Write as _;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use anyhow::Context as _;
+use clap::{CommandFactory as _, Parser, Subcommand};
 
-use crate::config::Flags;
+use crate::config::{Flags, surroundings};
+use crate::logging;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -77,7 +79,18 @@ enum Command {
 /// # Errors
 /// What went wrong, and what to do about it, as one line.
 pub fn run() -> anyhow::Result<ExitCode> {
-    match Yam::parse().command {
+    let command = Yam::parse().command;
+    surroundings::look(&Yam::command(), std::env::vars_os().map(|(name, _)| name), &mut say)?;
+    let outcome = carry_out(command);
+    logging::flush();
+    match outcome {
+        Err(error) if error.is::<ReaderGone>() => Ok(ExitCode::SUCCESS),
+        other => other,
+    }
+}
+
+fn carry_out(command: Command) -> anyhow::Result<ExitCode> {
+    match command {
         Command::Serve(flags) => serve::run(&flags).map(|()| ExitCode::SUCCESS),
         Command::Publish(arguments) => publish::run(&arguments),
         Command::Consume(arguments) => consume::run(&arguments),
@@ -90,13 +103,26 @@ pub fn run() -> anyhow::Result<ExitCode> {
     }
 }
 
-/// Write to standard output. A reader that has seen enough (`| head`) is no error.
+/// Whoever read standard output has seen enough, as `head` does: the command ends, and that is no error.
+#[derive(Debug, thiserror::Error)]
+#[error("nobody reads standard output any more")]
+struct ReaderGone;
+
+/// Write to standard output.
+///
+/// # Errors
+/// [`ReaderGone`], or what keeps the words from being written.
 fn print(bytes: &[u8]) -> anyhow::Result<()> {
     let mut out = std::io::stdout().lock();
     match out.write_all(bytes).and_then(|()| out.flush()) {
-        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error.into()),
-        _ => Ok(()),
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Err(ReaderGone.into()),
+        other => other.context("cannot write to standard output"),
     }
+}
+
+/// A word on standard error. It may quote others, who may have written anything; nobody has to read it.
+pub fn say(words: &str) {
+    logging::say(&logging::printable(words));
 }
 
 #[cfg(test)]

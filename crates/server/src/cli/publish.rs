@@ -129,7 +129,7 @@ impl Outcome {
                 return false;
             }
             ClientEvent::Blocked { reason } => {
-                eprintln!("yam: the broker makes publishers wait: {reason}");
+                super::say(&format!("yam: the broker makes publishers wait: {reason}"));
                 return false;
             }
             _ => return false,
@@ -142,7 +142,9 @@ impl Outcome {
         self.returned += 1;
         if self.returned == 1 {
             let Message { exchange, routing_key, .. } = message;
-            eprintln!("yam: no queue took the message: {code} {text} (exchange '{exchange}', routing key '{routing_key}')");
+            super::say(&format!(
+                "yam: no queue took the message: {code} {text} (exchange '{exchange}', routing key '{routing_key}')"
+            ));
         }
     }
 }
@@ -277,11 +279,14 @@ impl Publisher {
         if self.confirm {
             // What came back is confirmed too: the broker is done with it.
             let kept = confirmed.saturating_sub(returned);
-            eprintln!("{} published, {kept} confirmed, {refused} refused, {returned} unroutable", self.sent);
+            super::say(&format!("{} published, {kept} confirmed, {refused} refused, {returned} unroutable", self.sent));
         } else if self.mandatory {
-            eprintln!("{} published, {returned} unroutable", self.sent);
+            super::say(&format!("{} published, {returned} unroutable", self.sent));
         } else {
-            eprintln!("{} published; whether a queue took them is known with --confirm or --mandatory only", self.sent);
+            super::say(&format!(
+                "{} published; whether a queue took them is known with --confirm or --mandatory only",
+                self.sent
+            ));
         }
         Ok(if refused + returned > 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS })
     }

@@ -30,11 +30,13 @@ When it is ready it prints a line for each listener on standard output; logs go 
 const OWN_FILES: u64 = 100;
 /// Connections where the user says nothing, and the system allows that many.
 const CONNECTIONS_MAX: usize = 50_000;
+/// Fewer than this are worth a warning, where nobody asked for so few.
+const CONNECTIONS_FEW: usize = 500;
 
 pub fn run(flags: &Flags) -> anyhow::Result<()> {
     let config = config::load(flags, &|name| std::env::var(name).ok())?;
     check_together(&config)?;
-    logging::start(&config);
+    logging::start(&config).context("cannot start the log's thread")?;
     #[cfg(feature = "planted")]
     plant()?;
     let open_files = raise_open_files();
@@ -56,9 +58,7 @@ pub fn run(flags: &Flags) -> anyhow::Result<()> {
         "ready"
     );
     let server = Server::new(event_loop, node, clock, signals, listeners, connections_max)?;
-    for (speaks, address) in addresses {
-        super::print(format!("{speaks} listening on {address}\n").as_bytes())?;
-    }
+    announce(addresses.iter().map(|(speaks, address)| format!("{speaks} listening on {address}\n")).collect())?;
     server.run()?;
     Ok(())
 }
@@ -75,10 +75,29 @@ fn check_together(config: &Config) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Print where it listens. Neither a reader that stands still nor one that is gone keeps anybody from being served.
+fn announce(lines: String) -> anyhow::Result<()> {
+    let print = move || match super::print(lines.as_bytes()) {
+        Err(error) if !error.is::<super::ReaderGone>() => tracing::warn!("cannot write to standard output: {error:#}"),
+        _ => {}
+    };
+    std::thread::Builder::new().name("announce".into()).spawn(print).context("cannot start a thread")?;
+    Ok(())
+}
+
 /// As many connections as were asked for, or as the limit on open files allows.
 fn connections_max(asked: Option<usize>, open_files: u64) -> usize {
     let allowed = usize::try_from(open_files.saturating_sub(OWN_FILES)).unwrap_or(usize::MAX).max(1);
-    let Some(connections_max) = asked else { return allowed.min(CONNECTIONS_MAX) };
+    let Some(connections_max) = asked else {
+        if allowed < CONNECTIONS_FEW {
+            tracing::warn!(
+                connections_max = allowed,
+                open_files,
+                "the limit on open files allows few connections: raise it (ulimit -n, or LimitNOFILE of the service)"
+            );
+        }
+        return allowed.min(CONNECTIONS_MAX);
+    };
     if connections_max > allowed {
         tracing::warn!(
             connections_max,

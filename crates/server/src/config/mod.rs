@@ -9,6 +9,7 @@
 //! - [`settings`]: the table, and [`Config`], which it fills
 //! - [`file`]: the TOML file
 //! - [`flags`]: the command line
+//! - [`surroundings`]: variables that nothing reads
 //! - `reference`: docs/configuration.md
 
 pub mod file;
@@ -16,6 +17,7 @@ pub mod flags;
 #[cfg(test)]
 mod reference;
 pub mod settings;
+pub mod surroundings;
 #[cfg(test)]
 mod tests;
 
@@ -57,8 +59,7 @@ pub enum ConfigError {
 
 /// Put together what the command line, the environment and the file say.
 ///
-/// `variable` looks up an environment variable. Unknown `YAM_` variables are not refused: container platforms
-/// inject variables named after services, and a service may well be called `yam`.
+/// `variable` looks up an environment variable. Those that nothing reads are [`surroundings`]' business.
 ///
 /// # Errors
 /// The first value that cannot be used.

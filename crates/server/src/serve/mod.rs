@@ -7,7 +7,7 @@
 //! - [`Server`] (here): the rounds, and who is served in which
 //! - [`connection`]: one socket's two directions
 //! - [`listener`]: listening sockets
-//! - [`signals`]: SIGTERM and SIGINT
+//! - [`signals`]: what to stop by, and what not
 //! - [`open_files`]: the limit on descriptors
 
 mod connection;
@@ -29,7 +29,7 @@ use slab::Slab;
 
 use crate::clock::Clock;
 use connection::{BUFFER_BYTES, Connection, End};
-pub use listener::{Listeners, Speaks};
+pub use listener::{BindError, Listeners, Speaks};
 pub use open_files::raise as raise_open_files;
 pub use signals::Signals;
 
@@ -123,10 +123,10 @@ pub struct Server {
 }
 
 impl Server {
-    /// Everything is ready: listeners are bound, the node has recovered.
+    /// Everything is ready: listeners are bound, the node has recovered. From here on whoever connects is served.
     ///
     /// # Errors
-    /// The listeners cannot be watched.
+    /// Somebody else listens on one of the addresses.
     pub fn new(
         event_loop: Loop,
         node: Node,
@@ -134,8 +134,8 @@ impl Server {
         signals: Signals,
         mut listeners: Listeners,
         connections_max: usize,
-    ) -> io::Result<Server> {
-        listeners.register(event_loop.poll.registry(), LISTENERS)?;
+    ) -> Result<Server, BindError> {
+        listeners.listen(event_loop.poll.registry(), LISTENERS)?;
         Ok(Server {
             poll: event_loop.poll,
             node,
@@ -150,7 +150,6 @@ impl Server {
             warm: Vec::new(),
             sweep_at: None,
             deadlines: BinaryHeap::new(),
-            // Whoever connected during recovery waits in the backlog.
             accept_at: Some(0),
             refusing: false,
             held_bytes: 0,
@@ -306,7 +305,7 @@ impl Server {
         let protocol = match stream.set_nodelay(true).and_then(|()| protocol(speaks, &stream)) {
             Ok(protocol) => protocol,
             Err(error) => {
-                tracing::debug!(%address, %error, "connection lost before it began");
+                tracing::debug!(peer = %address, %error, "connection lost before it began");
                 return;
             }
         };
@@ -314,7 +313,7 @@ impl Server {
         let key = entry.key();
         let interest = Interest::READABLE | Interest::WRITABLE;
         if let Err(error) = self.poll.registry().register(&mut stream, Token(key), interest) {
-            tracing::error!(%address, %error, "cannot watch a new connection");
+            tracing::error!(peer = %address, %error, "cannot watch a new connection");
             return;
         }
         let peer = Peer { address: address.to_string(), loopback: address.ip().to_canonical().is_loopback() };
@@ -468,7 +467,7 @@ impl Server {
 
     /// Follow a stop that was asked for; true when it is done.
     fn stop(&mut self, now: Now) -> bool {
-        let signals = self.signals.seen();
+        let signals = self.signals.stops();
         let Some(since) = self.stopping_since else {
             if signals > 0 {
                 tracing::info!(connections = self.connections.len(), "stopping: closing connections");

@@ -6,6 +6,7 @@
 //! - [`stopping`]: SIGTERM and SIGKILL, and what is there after them
 //! - [`commands`]: the other commands
 //! - [`hostile`]: input nobody should send
+//! - [`logs`]: whoever reads the log, and what clients can do to it
 //! - [`bounds`]: clients that ask for more than their share
 //! - [`batches`]: records that are not what they say
 
@@ -14,6 +15,7 @@ mod bounds;
 mod cli;
 mod commands;
 mod hostile;
+mod logs;
 mod starting;
 mod stopping;
 mod yam;

@@ -224,8 +224,7 @@ fn the_log_says_what_went_wrong_and_with_whom() {
     let dir = tempdir().unwrap();
     let log = dir.path().join("log");
     let mut shell = Command::new("sh");
-    shell
-        .args(["-c", "ulimit -n 256; exec \"$0\" serve --log-level info,node=debug --amqp-listen 127.0.0.1:0 --connections-max 2000 --data-dir \"$1\""]);
+    shell.args(["-c", "ulimit -n 256; exec \"$0\" serve --amqp-listen 127.0.0.1:0 --connections-max 2000 --data-dir \"$1\""]);
     shell.arg(env!("CARGO_BIN_EXE_yam")).arg(dir.path().join("data"));
     shell.env("YAM_KAFKA_LISTEN", "none");
     let mut child = shell.stdout(Stdio::piped()).stderr(fs::File::create_new(&log).unwrap()).spawn().unwrap();
@@ -237,6 +236,7 @@ fn the_log_says_what_went_wrong_and_with_whom() {
     let mut link = crate::cli::link::Link::open(&url.parse().unwrap()).unwrap();
     let words = count(&mut link, "nowhere").unwrap_err();
     assert!(words.contains("404"), "{words}");
+    drop(link);
     let mut link = crate::cli::link::Link::open(&url.parse().unwrap()).unwrap();
     link.client.send(&mut link.out, 1, &channel::Open::default());
     assert!(until_closed(&mut link).contains("504"));
@@ -247,8 +247,52 @@ fn the_log_says_what_went_wrong_and_with_whom() {
     let has = |words: &[&str]| log.lines().any(|line| words.iter().all(|word| line.contains(word)));
     assert!(has(&["INFO", "ready", "durability=\"fsync\""]), "{log}");
     assert!(has(&["WARN", "--connections-max", "connections_max=2000", "open_files=256"]), "{log}");
-    assert!(has(&["DEBUG", "channel 1: NOT_FOUND - no queue 'nowhere'", "peer=127.0.0.1:"]), "{log}");
-    assert!(has(&["INFO", "connection ended: CHANNEL_ERROR - second 'channel.open' seen", "peer=127.0.0.1:"]), "{log}");
+    let who = ["peer=\"127.0.0.1:", "user=\"guest\"", "vhost=\"/\""];
+    let has_of = |words: &[&str]| has(&[words, &who].concat());
+    assert!(has_of(&["INFO", "connection opened", "name=\""]), "{log}");
+    assert!(
+        has_of(&["WARN", "channel error", "channel 1: NOT_FOUND - no queue 'nowhere'", "code=404", "queue.declare"]),
+        "{log}"
+    );
+    let words = ["WARN", "connection ended", "CHANNEL_ERROR - second 'channel.open' seen", "code=504", "channel.open"];
+    assert!(has_of(&words), "{log}");
+    assert!(has_of(&["INFO", "connection closed", "duration_ms="]), "{log}");
+}
+
+/// With 64 open files there was room for one connection, and nothing said so.
+#[test]
+fn few_open_files_are_warned_of() {
+    let dir = tempdir().unwrap();
+    let log = dir.path().join("log");
+    let mut shell = Command::new("sh");
+    shell.args(["-c", "ulimit -n 64; exec \"$0\" serve --amqp-listen 127.0.0.1:0 --data-dir \"$1\""]);
+    shell.arg(env!("CARGO_BIN_EXE_yam")).arg(dir.path().join("data")).env("YAM_KAFKA_LISTEN", "none");
+    let mut child = shell.stdout(Stdio::piped()).stderr(fs::File::create_new(&log).unwrap()).spawn().unwrap();
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    assert!(Command::new("kill").arg(child.id().to_string()).status().unwrap().success());
+    assert!(child.wait().unwrap().success());
+    let log = fs::read_to_string(&log).unwrap();
+    let line = log.lines().find(|line| line.contains("WARN")).expect(&log);
+    assert!(line.contains("ulimit -n") && line.contains("open_files=64") && line.contains("connections_max="), "{line}");
+}
+
+/// It was ignored, and the data went elsewhere.
+#[test]
+fn a_misspelt_variable_is_refused_by_every_command() {
+    let dir = tempdir().unwrap();
+    let data = dir.path().join("data");
+    let serve = command(&["serve", "--data-dir", data.to_str().unwrap()]).env("YAM_AMQP_LISTN", "127.0.0.1:0").output().unwrap();
+    let words = "yam: environment variable YAM_AMQP_LISTN: nothing reads it: did you mean YAM_AMQP_LISTEN?";
+    assert_eq!(refused(&serve), words);
+    assert!(!data.exists());
+    let publish = command(&["publish", "x"]).env("YAM_ULR", "amqp://nowhere").output().unwrap();
+    assert_eq!(refused(&publish), "yam: environment variable YAM_ULR: nothing reads it: did you mean YAM_URL?");
+    // Something of that name may be meant for others: it is told, and no more.
+    let version = command(&["version"]).env("YAM_HOME_OF_THE_TEAM", "x").env("YAM_SERVICE_HOST", "x").output().unwrap();
+    assert!(version.status.success());
+    let words = String::from_utf8(version.stderr).unwrap();
+    assert!(words.contains("YAM_HOME_OF_THE_TEAM") && !words.contains("YAM_SERVICE_HOST"), "{words}");
 }
 
 /// Files are made for the broker's user alone; a copy is checked where nothing can be written, and nothing is.

@@ -123,3 +123,17 @@ fn a_relaxed_broker_keeps_everything_over_sigkill_too() {
     let yam = Yam::start_with(dir.path(), &arguments);
     assert_eq!(kept(&yam, "durable"), bodies(500));
 }
+
+/// SIGHUP (a terminal that is closed, log rotation), SIGUSR1 and SIGUSR2 ended it on the spot.
+#[test]
+fn signals_that_ask_for_nothing_here_end_nobody() {
+    let dir = tempdir().unwrap();
+    let yam = Yam::start(dir.path());
+    publish(&yam, "durable", &bodies(10), true);
+    for signal in ["-HUP", "-USR1", "-USR2", "-HUP"] {
+        yam.signal(signal);
+    }
+    yam.assert_serves();
+    assert_eq!(kept(&yam, "durable"), bodies(10));
+    assert_eq!(yam.terminate().code(), Some(0));
+}

@@ -4,11 +4,14 @@ use std::io::{BufRead as _, BufReader, Read as _};
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, ExitStatus, Output, Stdio};
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Once};
 use std::time::Duration;
 
 use amqp::client::ClientEvent;
 use amqp::codec::{Method, Properties, basic, queue};
 use model::Table;
+use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT};
 
 use crate::cli::link::Link;
 use crate::cli::url::Url;
@@ -19,6 +22,7 @@ pub const PATIENCE: Duration = Duration::from_secs(60);
 /// `yam` with these arguments, not yet started, free of the caller's own settings. Kafka is spoken only where an argument
 /// says so: its usual port may be taken.
 pub fn command(arguments: &[&str]) -> Command {
+    give_children_the_usual_signals();
     let mut command = Command::new(env!("CARGO_BIN_EXE_yam"));
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("YAM_") {
@@ -27,6 +31,17 @@ pub fn command(arguments: &[&str]) -> Command {
     }
     command.env("YAM_KAFKA_LISTEN", "none").args(arguments).stdin(Stdio::null());
     command
+}
+
+/// A test run in the background of a script, or under nohup, ignores SIGINT or SIGHUP, and what is started by it would too.
+/// What has a handler here has the default in a child.
+fn give_children_the_usual_signals() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        for signal in [SIGINT, SIGHUP, SIGQUIT] {
+            signal_hook::flag::register_conditional_default(signal, Arc::new(AtomicBool::new(true))).unwrap();
+        }
+    });
 }
 
 /// Run it to its end.
@@ -55,7 +70,7 @@ impl Yam {
     }
 
     pub fn start_with(data: &Path, arguments: &[&str]) -> Yam {
-        Yam::start_logging(data, arguments, "warn", Stdio::inherit())
+        Yam::start_logging(data, arguments, "error", Stdio::inherit())
     }
 
     pub fn start_logging(data: &Path, arguments: &[&str], level: &str, log: impl Into<Stdio>) -> Yam {

@@ -120,9 +120,9 @@ impl Summary {
     /// Where the account does not balance.
     pub fn print(&self, load: &Load) -> Result<()> {
         if load.json {
-            println!("{}", serde_json::to_string_pretty(self)?);
+            super::super::print(format!("{}\n", serde_json::to_string_pretty(self)?).as_bytes())?;
         } else {
-            println!("{self}");
+            super::super::print(format!("{self}\n").as_bytes())?;
         }
         if !self.check.clean {
             bail!("the account does not balance: {:?}; the summary above has the numbers", self.check);

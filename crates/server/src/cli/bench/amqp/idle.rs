@@ -58,13 +58,20 @@ pub fn run(options: &Options) -> Result<()> {
     }
     progress.finish_and_clear();
     if options.load.json {
-        println!("{}", serde_json::to_string_pretty(&idle)?);
+        crate::cli::print(format!("{}\n", serde_json::to_string_pretty(&idle)?).as_bytes())?;
     } else {
         let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
-        println!("broker       {}", idle.broker);
-        println!("idle         {} {}s, made in {:.1} s", idle.count, idle.kind, idle.seconds_to_create);
-        println!("RSS          {:.1} MiB before, {:.1} MiB with them", mib(idle.rss_before_bytes), mib(idle.rss_after_bytes));
-        println!("each         {:.1} KiB", idle.bytes_each / 1024.0);
+        let Idle { broker, kind, count, seconds_to_create, .. } = &idle;
+        let text = format!(
+            "broker       {broker}\n\
+             idle         {count} {kind}s, made in {seconds_to_create:.1} s\n\
+             RSS          {:.1} MiB before, {:.1} MiB with them\n\
+             each         {:.1} KiB\n",
+            mib(idle.rss_before_bytes),
+            mib(idle.rss_after_bytes),
+            idle.bytes_each / 1024.0
+        );
+        crate::cli::print(text.as_bytes())?;
     }
     Ok(())
 }
