@@ -175,7 +175,7 @@ fn no_field_of_an_amqp_client_writes_a_line_of_its_own() {
         let dir = tempdir().unwrap();
         let arguments = ["--amqp-listen", "127.0.0.1:0", "--kafka-listen", "127.0.0.1:0", "--log-format", format];
         let (yam, log) = logging(dir.path(), &arguments);
-        let name = &FORGED[..];
+        let name = FORGED;
         // The greeting, the user, the mechanism, the virtual host, the connection's name.
         junk(yam.address(), format!("GET {FORGED}").as_bytes());
         junk(yam.address(), b"A\n\x1b[2Jxyz");
