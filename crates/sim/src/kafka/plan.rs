@@ -185,7 +185,6 @@ fn topic(index: usize, rng: &mut StdRng) -> TopicPlan {
         Policy::Keep => {}
         Policy::Retain { retention_ms } => config.push(("retention.ms", retention_ms.to_string())),
         Policy::Compact { tombstone_ms } => {
-            config.push(("cleanup.policy", "compact".into()));
             config.push(("delete.retention.ms", tombstone_ms.to_string()));
             config.push(("min.cleanable.dirty.ratio", pick(rng, &["0.01", "0.5"]).into()));
             config.push(("segment.bytes", pick(rng, &["14", "2000", "20000"]).into()));
@@ -196,5 +195,10 @@ fn topic(index: usize, rng: &mut StdRng) -> TopicPlan {
         config.push(("compression.type", pick(rng, &["uncompressed", "gzip", "lz4"]).into()));
     }
     let trims = rng.random_ratio(1, 3);
+    if matches!(policy, Policy::Compact { .. }) {
+        // Records of what is only compacted cannot be deleted.
+        config.push(("cleanup.policy", if trims { "compact,delete" } else { "compact" }.into()));
+        config.push(("retention.ms", "-1".into()));
+    }
     TopicPlan { name: format!("k{index}"), partitions: rng.random_range(1..=3), policy, trims, config }
 }
