@@ -87,12 +87,32 @@ pub enum Failure {
     /// As `Log`, with a word about what is wrong.
     #[error("{failure}: {text}")]
     LogBecause { failure: LogFailure, text: Box<str> },
+    /// A batch holds records that the partition does not take. Not all of them are named where they are very many.
+    #[error("{failure}")]
+    BadRecords { failure: LogFailure, records: Box<[BadRecord]> },
     /// The queue cannot be served: what it holds is damaged or cannot be read; the text names it.
     #[error("{0}")]
     Damaged(String),
 }
 
 /// Why something that was asked of a topic, a group or a transaction was refused. Nothing was changed.
+/// A record that its partition does not take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BadRecord {
+    /// Its place in the batch, from 0 on.
+    pub index: u32,
+    pub why: BadRecordCause,
+}
+
+/// Why it does not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BadRecordCause {
+    /// The topic is compacted, and the record has no key.
+    NoKey,
+    /// Its time is outside of what the topic allows. Unix time in milliseconds.
+    Time { ms: i64, earliest_ms: i64, latest_ms: i64 },
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 pub enum LogFailure {
     #[error("this topic or partition does not exist")]

@@ -36,7 +36,7 @@ pub mod session;
 pub mod topic;
 pub mod value;
 
-pub use error::{Failure, LogFailure, Subject};
+pub use error::{BadRecord, BadRecordCause, Failure, LogFailure, Subject};
 pub use event::{Event, Reply};
 pub use id::{DeliveryTag, Lsn, Now, Offset, Scope, SessionId, SubscriptionId};
 pub use output::Output;

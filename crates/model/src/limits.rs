@@ -5,6 +5,8 @@
 pub const BODY_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Largest batch of records that a topic can be set to take, in bytes: one with a record of 16 MiB.
 pub const BATCH_BYTES_MAX: usize = 16 * 1024 * 1024 + 61;
+/// Records that are named at most where a batch is refused for what is in it.
+pub const BAD_RECORDS_MAX: usize = 1_000;
 /// Largest name of an exchange, queue, key or subscription, in bytes (an AMQP short string).
 pub const NAME_BYTES_MAX: usize = 255;
 /// Largest name that Kafka's clients make up: of a group, a member, a client, a protocol, a transaction; in bytes.

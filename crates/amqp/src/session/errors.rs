@@ -185,6 +185,7 @@ impl From<Failure> for Fault {
             | Failure::UserMismatch { .. }
             | Failure::Log(_)
             | Failure::LogBecause { .. }
+            | Failure::BadRecords { .. }
             | Failure::MemberIdRequired { .. }
             | Failure::LimitReached(_) => Code::PreconditionFailed,
             Failure::NoSuchHost { .. } => Code::NotAllowed,

@@ -10,7 +10,7 @@ use std::io::{self, BufRead, BufReader, Read};
 use bytes::Bytes;
 use foldhash::fast::FixedState;
 use model::record::{BatchHead, HEADER_BYTES, attribute};
-use model::{Event, Failure, LogFailure, Reply, SessionId};
+use model::{BadRecord, BadRecordCause, Event, Failure, LogFailure, Reply, SessionId, limits};
 use vfs::{Completion, Compute, Done, Job, Lane, Token, Vfs};
 
 use super::records::{DECOMPRESSED_BYTES_MAX, Packing, repack, unpack};
@@ -28,8 +28,27 @@ const WINDOW_BYTES: usize = 64 * 1024;
 const UNDER_WAY_MAX: usize = 256;
 const UNDER_WAY_BYTES_MAX: usize = 64 * 1024 * 1024;
 
+/// What a partition takes: which records are to be named where it does not.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Rules {
+    pub keys: bool,
+    /// The earliest and the latest time; `None`: any.
+    pub times_ms: Option<(i64, i64)>,
+}
+
+impl Rules {
+    fn broken_by(self, time_ms: i64, has_key: bool) -> Option<BadRecordCause> {
+        if self.keys && !has_key {
+            return Some(BadRecordCause::NoKey);
+        }
+        let (earliest_ms, latest_ms) = self.times_ms.filter(|_| time_ms != NO_TIME)?;
+        let allowed = (earliest_ms..=latest_ms).contains(&time_ms);
+        (!allowed).then_some(BadRecordCause::Time { ms: time_ms, earliest_ms, latest_ms })
+    }
+}
+
 /// What the records of a batch say, where they are as many as its head says, one offset each.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Examined {
     /// Their latest time; -1: none has one.
     pub newest_ms: i64,
@@ -37,13 +56,15 @@ pub(super) struct Examined {
     pub oldest_ms: Option<i64>,
     /// Some record has no key.
     pub keyless: bool,
+    /// Those that break the rules, [`limits::BAD_RECORDS_MAX`] at most.
+    pub bad: Vec<BadRecord>,
 }
 
 impl Examined {
     /// As the head has it.
     fn believed(head: &BatchHead) -> Examined {
         let newest_ms = head.max_timestamp_ms;
-        Examined { newest_ms, oldest_ms: (newest_ms != NO_TIME).then_some(newest_ms), keyless: false }
+        Examined { newest_ms, oldest_ms: (newest_ms != NO_TIME).then_some(newest_ms), keyless: false, bad: Vec::new() }
     }
 }
 
@@ -205,13 +226,15 @@ fn see_next(reader: &mut BufReader<impl Read>) -> io::Result<Seen> {
 /// What there is to see in the records of a batch.
 struct Tally {
     head: BatchHead,
+    rules: Rules,
     next_offset: i64,
     examined: Examined,
 }
 
 impl Tally {
-    fn new(head: &BatchHead) -> Tally {
-        Tally { head: *head, next_offset: 0, examined: Examined { newest_ms: NO_TIME, oldest_ms: None, keyless: false } }
+    fn new(head: &BatchHead, rules: Rules) -> Tally {
+        let examined = Examined { newest_ms: NO_TIME, oldest_ms: None, keyless: false, bad: Vec::new() };
+        Tally { head: *head, rules, next_offset: 0, examined }
     }
 
     fn add(&mut self, seen: &Seen) -> Result<(), Unfit> {
@@ -220,8 +243,13 @@ impl Tally {
         }
         self.next_offset += 1;
         let time_ms = self.head.base_timestamp_ms.saturating_add(seen.timestamp_delta);
-        let Examined { newest_ms, oldest_ms, keyless } = &mut self.examined;
+        let Examined { newest_ms, oldest_ms, keyless, bad } = &mut self.examined;
         *keyless |= !seen.has_key;
+        if let Some(why) = self.rules.broken_by(time_ms, seen.has_key)
+            && bad.len() < limits::BAD_RECORDS_MAX
+        {
+            bad.push(BadRecord { index: seen.offset_delta as u32, why });
+        }
         if time_ms != NO_TIME {
             *newest_ms = (*newest_ms).max(time_ms);
             *oldest_ms = Some(oldest_ms.map_or(time_ms, |oldest| oldest.min(time_ms)));
@@ -234,12 +262,12 @@ impl Tally {
 ///
 /// # Errors
 /// [`Unfit`].
-fn examine(batch: &[u8], head: &BatchHead, unpacked_bytes_max: u64) -> Result<Examined, Unfit> {
+fn examine(batch: &[u8], head: &BatchHead, rules: Rules, unpacked_bytes_max: u64) -> Result<Examined, Unfit> {
     let packed = batch.get(HEADER_BYTES..head.len).ok_or(Unfit::Malformed)?;
     if head.attributes & attribute::COMPRESSION == 0 {
-        return examine_plain(packed, head);
+        return examine_plain(packed, head, rules);
     }
-    let mut tally = Tally::new(head);
+    let mut tally = Tally::new(head, rules);
     // One more: where that is reached, there is too much.
     let mut reader = BufReader::with_capacity(WINDOW_BYTES, unpack(packed, head.attributes)?.take(unpacked_bytes_max + 1));
     for _ in 0..head.records {
@@ -257,8 +285,8 @@ fn examine(batch: &[u8], head: &BatchHead, unpacked_bytes_max: u64) -> Result<Ex
     }
 }
 
-fn examine_plain(mut records: &[u8], head: &BatchHead) -> Result<Examined, Unfit> {
-    let mut tally = Tally::new(head);
+fn examine_plain(mut records: &[u8], head: &BatchHead, rules: Rules) -> Result<Examined, Unfit> {
+    let mut tally = Tally::new(head, rules);
     for _ in 0..head.records {
         let len = usize::try_from(varint(&mut records)?).map_err(|_| Unfit::Malformed)?;
         let (record, rest) = records.split_at_checked(len).ok_or(Unfit::Malformed)?;
@@ -269,19 +297,20 @@ fn examine_plain(mut records: &[u8], head: &BatchHead) -> Result<Examined, Unfit
 }
 
 /// Look into a batch, and pack it in another way where that is asked for.
-fn examine_and_repack(batch: &[u8], head: &BatchHead, packing: Option<Packing>) -> Result<Sound, Unfit> {
-    let records = examine(batch, head, DECOMPRESSED_BYTES_MAX)?;
+fn examine_and_repack(batch: &[u8], head: &BatchHead, rules: Rules, packing: Option<Packing>) -> Result<Sound, Unfit> {
+    let records = examine(batch, head, rules, DECOMPRESSED_BYTES_MAX)?;
     let repacked = packing.map(|packing| repack(batch, head, packing)).transpose().map_err(|_| Unfit::Malformed)?;
     Ok(Sound { records, repacked: repacked.map(Bytes::from) })
 }
 
 /// How much is believed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Asked {
     /// How it is to be kept; `None`: as it is.
     pub packing: Option<Packing>,
     /// The heads of packed batches are believed.
     pub believed: bool,
+    pub rules: Rules,
 }
 
 /// A batch that a session has asked for.
@@ -313,7 +342,7 @@ impl Examinations {
         self.under_way.len() < UNDER_WAY_MAX && self.bytes < UNDER_WAY_BYTES_MAX
     }
 
-    fn begin(&mut self, session: SessionId, batch: &[u8], head: &BatchHead, packing: Option<Packing>) {
+    fn begin(&mut self, session: SessionId, batch: &[u8], head: &BatchHead, Asked { packing, rules, .. }: Asked) {
         if !self.has_room() {
             self.waiting.push_back(session);
             return;
@@ -322,7 +351,7 @@ impl Examinations {
         self.next += 1;
         self.bytes += batch.len();
         self.under_way.insert(self.next, UnderWay { session, is: identity(&batch), packing });
-        self.jobs.push((self.next, Compute::new(move || examine_and_repack(&batch, &head, packing))));
+        self.jobs.push((self.next, Compute::new(move || examine_and_repack(&batch, &head, rules, packing))));
     }
 
     fn end(&mut self, completion: Completion) {
@@ -366,8 +395,9 @@ impl Broker {
         session: SessionId,
         batch: &[u8],
         head: &BatchHead,
-        Asked { packing, believed }: Asked,
+        asked: Asked,
     ) -> Result<Option<Sound>, Failure> {
+        let Asked { packing, believed, rules } = asked;
         let examinations = &mut self.topics.examinations;
         if let Some((of, found)) = examinations.found.remove(&session)
             && of.is == identity(batch)
@@ -382,12 +412,12 @@ impl Broker {
                 return sound(Examined::believed(head));
             }
             let little = if packed { batch.len() <= AT_ONCE_BYTES_MAX } else { head.records <= AT_ONCE_RECORDS_MAX };
-            match little.then(|| examine(batch, head, AT_ONCE_UNPACKED_BYTES_MAX)) {
+            match little.then(|| examine(batch, head, rules, AT_ONCE_UNPACKED_BYTES_MAX)) {
                 None | Some(Err(Unfit::TooMuch)) => {}
                 Some(found) => return sound(found?),
             }
         }
-        examinations.begin(session, batch, head, packing);
+        examinations.begin(session, batch, head, asked);
         Ok(None)
     }
 

@@ -9,7 +9,7 @@ use model::{Failure, LogFailure, Lsn, Now, Reply, SessionId};
 use storage::LogId;
 
 use super::config::Settings;
-use super::examine::{Asked, Examined};
+use super::examine::{Asked, Examined, Rules};
 use super::partition::Checked;
 use crate::broker::Broker;
 
@@ -31,7 +31,7 @@ impl Broker {
         let packing = settings.packing.filter(|packing| packing.codec != head.attributes & attribute::COMPRESSION);
         // Whether there are keys only the records can tell.
         let believed = self.options.topics.believe_compressed && !settings.compact;
-        let asked = Asked { packing, believed };
+        let asked = Asked { packing, believed, rules: rules(settings, now) };
         let Some(sound) = self.examine(id, produce.records, &head, asked)? else { return Ok(Reply::Pending) };
         let Some(settings) = self.topics.settings_of(log) else { return Err(LogFailure::UnknownTopic.into()) };
         check_records(&sound.records, settings, now)?;
@@ -140,18 +140,24 @@ fn check(records: &[u8], settings: &Settings) -> Result<BatchHead, Failure> {
     Ok(head)
 }
 
+/// What the topic takes at this time.
+fn rules(settings: &Settings, now: Now) -> Rules {
+    let now_ms = now.wall_ms as i64;
+    let times_ms = (now_ms.saturating_sub(settings.before_max_ms), now_ms.saturating_add(settings.after_max_ms));
+    Rules { keys: settings.compact, times_ms: (!settings.append_time).then_some(times_ms) }
+}
+
 /// Whether a partition takes what is inside a batch.
 fn check_records(records: &Examined, settings: &Settings, now: Now) -> Result<(), Failure> {
-    if settings.compact && records.keyless {
-        return Err(because(LogFailure::InvalidRecord, "Compacted topic cannot accept message without key."));
+    let refused = |failure| Err(Failure::BadRecords { failure, records: records.bad.clone().into() });
+    let rules = rules(settings, now);
+    if rules.keys && records.keyless {
+        return refused(LogFailure::InvalidRecord);
     }
-    let now_ms = now.wall_ms as i64;
-    if let Some(oldest_ms) = records.oldest_ms.filter(|_| !settings.append_time) {
-        let too_old = now_ms.saturating_sub(oldest_ms) > settings.before_max_ms;
-        let too_new = records.newest_ms.saturating_sub(now_ms) > settings.after_max_ms;
-        if too_old || too_new {
-            return Err(LogFailure::InvalidTimestamp.into());
-        }
+    if let (Some((earliest_ms, latest_ms)), Some(oldest_ms)) = (rules.times_ms, records.oldest_ms)
+        && (oldest_ms < earliest_ms || records.newest_ms > latest_ms)
+    {
+        return refused(LogFailure::InvalidTimestamp);
     }
     Ok(())
 }

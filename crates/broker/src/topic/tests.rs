@@ -248,7 +248,7 @@ const COMPACTED_AT_ONCE: [(&str, &str); 4] =
 
 fn refused(result: Result<impl std::fmt::Debug, Failure>) -> LogFailure {
     match result {
-        Err(Failure::Log(failure) | Failure::LogBecause { failure, .. }) => failure,
+        Err(Failure::Log(failure) | Failure::LogBecause { failure, .. } | Failure::BadRecords { failure, .. }) => failure,
         other => panic!("{other:?}"),
     }
 }

@@ -36,7 +36,7 @@ pub(super) const MISMATCH: i16 = UNKNOWN_SERVER_ERROR;
 
 pub(super) fn code(failure: &Failure) -> i16 {
     match failure {
-        Failure::Log(failure) | Failure::LogBecause { failure, .. } => log_code(*failure),
+        Failure::Log(failure) | Failure::LogBecause { failure, .. } | Failure::BadRecords { failure, .. } => log_code(*failure),
         Failure::LoginRefused { .. } | Failure::NoSuchHost { .. } => SASL_AUTHENTICATION_FAILED,
         Failure::LimitReached(_) => POLICY_VIOLATION,
         Failure::NotImplemented(_) => UNSUPPORTED_VERSION,

@@ -5,12 +5,12 @@
 //! answer, and what fails ends the connection: there is no other way to tell.
 
 use model::topic::{Produce, TopicRef};
-use model::{Lsn, Reply, Request};
+use model::{BadRecord, BadRecordCause, Failure, LogFailure, Lsn, Reply, Request};
 
-use super::errors::Refusal;
+use super::errors::{Refusal, log_code};
 use super::job::{Answer, partition};
 use crate::codec::error_code::{INVALID_RECORD, INVALID_REQUIRED_ACKS};
-use crate::codec::produce::{self, Counts, Entry, Partition, Partitions, Position};
+use crate::codec::produce::{self, Counts, Entry, Partition, Partitions, Position, RecordError};
 use crate::codec::wire::DecodeError;
 
 /// From this version on a transaction takes in partitions as they are written to (KIP-890).
@@ -121,27 +121,39 @@ impl Production {
                 self.put(Ok(partition), out);
             }
             Ok(_) => self.put(Err(Refusal { code: super::errors::MISMATCH, text: None }), out),
+            Err(Failure::BadRecords { failure, records }) => self.put_bad(failure, &records, out),
             Err(failure) => self.put(Err(failure.into()), out),
         }
     }
 
+    /// The batch was refused for some of its records, which are named (KIP-467).
+    fn put_bad(&mut self, failure: LogFailure, records: &[BadRecord], out: &mut Vec<u8>) {
+        let texts: Vec<String> = records.iter().map(bad_record_text).collect();
+        let record_error = |(record, message): (&BadRecord, _)| RecordError {
+            batch_index: i32::try_from(record.index).unwrap_or(i32::MAX),
+            message: Some(message),
+        };
+        let record_errors = records.iter().zip(texts.iter().map(String::as_str)).map(record_error).collect();
+        let text = format!("{failure}: {} of its records, named in the answer", records.len());
+        let partition = Partition { record_errors, ..refusal(log_code(failure), Some(&text)) };
+        self.failed = true;
+        self.put_partition(partition, out);
+    }
+
     fn put(&mut self, told: Result<Partition<'_>, Refusal>, out: &mut Vec<u8>) {
-        self.left -= 1;
-        let (index, last) = self.asked;
         match told {
-            Ok(partition) => produce::put_partition(out, self.version, &partition),
+            Ok(partition) => self.put_partition(partition, out),
             Err(Refusal { code, text }) => {
                 self.failed = true;
-                let partition = Partition {
-                    index,
-                    error_code: code,
-                    base_offset: -1,
-                    error_message: text.as_deref(),
-                    ..Partition::default()
-                };
-                produce::put_partition(out, self.version, &partition);
+                self.put_partition(refusal(code, text.as_deref()), out);
             }
         }
+    }
+
+    fn put_partition(&mut self, partition: Partition<'_>, out: &mut Vec<u8>) {
+        self.left -= 1;
+        let (index, last) = self.asked;
+        produce::put_partition(out, self.version, &Partition { index, ..partition });
         if last {
             produce::put_topic_tail(out, self.version);
         }
@@ -155,5 +167,19 @@ impl Production {
     /// The connection ends, since the client cannot be told otherwise what was refused.
     pub fn ends_connection(&self) -> bool {
         self.is_silent() && self.failed
+    }
+}
+
+fn refusal(error_code: i16, error_message: Option<&str>) -> Partition<'_> {
+    Partition { error_code, base_offset: -1, error_message, ..Partition::default() }
+}
+
+fn bad_record_text(record: &BadRecord) -> String {
+    match record.why {
+        BadRecordCause::NoKey => "Compacted topic cannot accept message without key.".into(),
+        BadRecordCause::Time { ms, earliest_ms, latest_ms } => format!(
+            "Timestamp {ms} of message with offset {} is out of range. The timestamp should be within [{earliest_ms}, {latest_ms}]",
+            record.index
+        ),
     }
 }

@@ -61,7 +61,7 @@ fn batch_of(packed: &[u8], count: usize, codec: i16) -> (Vec<u8>, BatchHead) {
 fn examined(records: &[u8], count: usize, codec: i16, most: u64) -> Result<Examined, Unfit> {
     let packed = compress(records, Packing::of(codec)).unwrap();
     let (batch, head) = batch_of(&packed, count, codec);
-    super::examine(&batch, &head, most)
+    super::examine(&batch, &head, Rules::default(), most)
 }
 
 const MOST: u64 = 16 * 1024 * 1024;
@@ -70,8 +70,8 @@ const MOST: u64 = 16 * 1024 * 1024;
 fn every_record_is_looked_at_with_every_codec() {
     for codec in 0..5 {
         let mut records: Vec<_> = (0..5_000).map(plain).collect();
-        let good = Examined { newest_ms: 5_999, oldest_ms: Some(1_000), keyless: false };
-        assert_eq!(examined(&encode(&records), 5_000, codec, MOST), Ok(good), "codec {codec}");
+        let good = Examined { newest_ms: 5_999, oldest_ms: Some(1_000), keyless: false, bad: vec![] };
+        assert_eq!(examined(&encode(&records), 5_000, codec, MOST), Ok(good.clone()), "codec {codec}");
         assert_eq!(examined(&encode(&records), 5_001, codec, MOST), Err(Unfit::Malformed), "fewer than it says");
         assert_eq!(examined(&encode(&records), 4_999, codec, MOST), Err(Unfit::MoreRecords), "more than it says");
         let mut behind = encode(&records);
@@ -93,14 +93,34 @@ fn nothing_is_packed_as_it_says_it_is() {
     for codec in 1..5 {
         for junk in [&b""[..], b"\0", b"no codec makes this", &[0xff; 100], &encode(&[plain(0)])] {
             let (batch, head) = batch_of(junk, 1, codec);
-            assert_eq!(super::examine(&batch, &head, MOST), Err(Unfit::Malformed), "codec {codec}");
+            assert_eq!(super::examine(&batch, &head, Rules::default(), MOST), Err(Unfit::Malformed), "codec {codec}");
         }
         // Cut short.
         let records: Vec<_> = (0..500).map(plain).collect();
         let packed = compress(&encode(&records), Packing::of(codec)).unwrap();
         let (batch, head) = batch_of(&packed[..packed.len() / 2], 500, codec);
-        assert_eq!(super::examine(&batch, &head, MOST), Err(Unfit::Malformed), "codec {codec}");
+        assert_eq!(super::examine(&batch, &head, Rules::default(), MOST), Err(Unfit::Malformed), "codec {codec}");
     }
+}
+
+#[test]
+fn records_that_are_not_taken_are_named() {
+    let mut records: Vec<_> = (0..10).map(plain).collect();
+    records[3].key = None;
+    records[7].key = None;
+    records[5].time = 100_000;
+    let rules = Rules { keys: true, times_ms: Some((0, 50_000)) };
+    for codec in 0..5 {
+        let (batch, head) = batch_of(&compress(&encode(&records), Packing::of(codec)).unwrap(), 10, codec);
+        let bad = super::examine(&batch, &head, rules, MOST).unwrap().bad;
+        assert_eq!(bad.iter().map(|bad| bad.index).collect::<Vec<_>>(), [3, 5, 7], "codec {codec}");
+        let time = BadRecordCause::Time { ms: head.base_timestamp_ms + 100_000, earliest_ms: 0, latest_ms: 50_000 };
+        assert_eq!([bad[0].why, bad[1].why], [BadRecordCause::NoKey, time]);
+    }
+    // Of very many not all.
+    let (count, keyless) = (limits::BAD_RECORDS_MAX + 5, |delta| Written { key: None, ..plain(delta) });
+    let (batch, head) = batch_of(&encode(&(0..count as i64).map(keyless).collect::<Vec<_>>()), count, 0);
+    assert_eq!(super::examine(&batch, &head, rules, MOST).unwrap().bad.len(), limits::BAD_RECORDS_MAX);
 }
 
 #[test]
@@ -152,9 +172,9 @@ proptest! {
             encoded[at] ^= 1 << bit;
         }
         let (_, head) = batch_of(&encoded, records.len(), 0);
-        let plainly = examine_plain(&encoded, &head);
+        let plainly = examine_plain(&encoded, &head, Rules::default());
         let mut reader = BufReader::with_capacity(window, &encoded[..]);
-        let mut tally = Tally::new(&head);
+        let mut tally = Tally::new(&head, Rules::default());
         let windowed = (0..records.len()).try_for_each(|_| {
             let seen = see_next(&mut reader).map_err(Unfit::from)?;
             tally.add(&seen)
@@ -167,6 +187,6 @@ proptest! {
     #[test]
     fn no_bytes_make_it_panic(bytes in proptest::collection::vec(any::<u8>(), 0..300), codec in 0i16..8, count in 0usize..100_000) {
         let (batch, head) = batch_of(&bytes, count, codec);
-        let _ = super::examine(&batch, &head, 64 * 1024);
+        let _ = super::examine(&batch, &head, Rules::default(), 64 * 1024);
     }
 }

@@ -132,3 +132,31 @@ fn a_batch_that_is_to_be_asked_for_again_is_and_then_answered_once() {
     let told: Vec<_> = told.topics.iter().map(|topic| (topic.name, topic.partitions.len())).collect();
     assert_eq!(told, [("t", 2), ("missing", 1), ("u", 1)]);
 }
+
+/// KIP-467: a producer that is told which records were refused can send the others again.
+#[test]
+fn refused_records_are_named() {
+    use model::{BadRecord, BadRecordCause, Failure, LogFailure, Reply};
+    for version in [7, 8, 12] {
+        let mut harness = Harness::running();
+        let time = BadRecordCause::Time { ms: 9, earliest_ms: 1, latest_ms: 5 };
+        let records = [BadRecord { index: 1, why: BadRecordCause::NoKey }, BadRecord { index: 3, why: time }];
+        let refusal: Result<Reply, _> = Err(Failure::BadRecords { failure: LogFailure::InvalidRecord, records: records.into() });
+        harness.broker.next.push_back(refusal);
+        let partition = |index| produce::RequestPartition { index, records: Some(b"x") };
+        let topics =
+            vec![produce::RequestTopic { name: "t", partitions: vec![partition(0), partition(1)], ..Default::default() }];
+        let request = produce::Request { acks: 1, topics, ..Default::default() };
+        harness.send(version, &Request::Produce(request));
+        harness.durable(u64::MAX);
+        let Some(Response::Produce(told)) = harness.heard() else { panic!() };
+        let [bad, good] = &told.topics[0].partitions[..] else { panic!() };
+        assert_eq!((bad.index, bad.error_code, bad.base_offset, good.index, good.error_code), (0, INVALID_RECORD, -1, 1, 0));
+        let named: Vec<_> = bad.record_errors.iter().map(|named| (named.batch_index, named.message.unwrap())).collect();
+        let texts = [
+            (1, "Compacted topic cannot accept message without key."),
+            (3, "Timestamp 9 of message with offset 3 is out of range. The timestamp should be within [1, 5]"),
+        ];
+        assert_eq!(named, if version < 8 { &[][..] } else { &texts });
+    }
+}
