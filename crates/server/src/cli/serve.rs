@@ -1,7 +1,7 @@
 //! `yam serve`
 //!
 //! The order of a start decides what a failed one leaves behind: options, then ports, then the directory's
-//! lock, then recovery. Each refuses with one line, and nothing was touched before it.
+//! lock, then recovery. Each refuses with one line, and nothing was touched before it. The ports listen last.
 
 use std::net::SocketAddr;
 

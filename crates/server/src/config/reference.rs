@@ -19,7 +19,7 @@ pub fn page() -> String {
     let _ = writeln!(
         page,
         "The file is named with `--config FILE` or `{FILE_VARIABLE}`; there is none by default. A key that is not in this list\n\
-         is an error. Relative paths start at the directory that `yam` was started in.\n"
+         is an error, and so is a misspelt variable. Relative paths start at the directory that `yam` was started in.\n"
     );
     page.push_str("```toml\n# All options with their defaults.\n");
     for setting in SETTINGS {
