@@ -12,7 +12,8 @@ Everything else that it prints is kept and shown only when the suite fails.
 import re
 import sys
 
-LINE = re.compile(r"^(ok|FAIL|skip) (.+)$")
+# Words about a broker that did not start are several lines, and a failure all the same.
+LINE = re.compile(r"^(ok|FAIL|skip) (.+)$", re.DOTALL)
 
 
 class Report:

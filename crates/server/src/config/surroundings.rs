@@ -13,7 +13,7 @@ use super::settings::{SETTINGS, Setting};
 const PREFIX: &str = "YAM_";
 /// Names the planted bug in builds that can have one.
 const PLANTED: &str = "YAM_PLANTED";
-/// So many letters beside a right name, a name is that one misspelt.
+/// At most so many letters beside a right name, a name is that one misspelt, unless hardly any letter is the same.
 const LETTERS: usize = 3;
 
 /// Look at all names. `command`: the whole command line, whose options say which variables they read.
@@ -27,13 +27,13 @@ pub fn look(
 ) -> Result<(), Misspelt> {
     let known = known(command);
     for name in names {
-        let Some(name) = name.to_str().filter(|name| name.starts_with(PREFIX)) else { continue };
+        let Some(name) = name.to_str().filter(|name| name.len() > PREFIX.len() && name.starts_with(PREFIX)) else { continue };
         if known.iter().any(|known| known == name) || is_of_a_platform(name) {
             continue;
         }
         let upper = name.to_uppercase();
         let nearest = known.iter().min_by_key(|known| distance(known, &upper)).cloned().unwrap_or_default();
-        if distance(&nearest, &upper) <= LETTERS {
+        if distance(&nearest, &upper) <= LETTERS.min(name.len() - PREFIX.len() - 1) {
             return Err(Misspelt { name: name.to_owned(), nearest });
         }
         warn(&format!("yam: warning: nothing reads the environment variable {name}; the nearest name that is read is {nearest}"));
@@ -124,6 +124,9 @@ mod tests {
         ];
         let right = ["YAM_DATA_DIR", "YAM_CONFIG", "YAM_URL", "PATH", "YAMS_X", "YAM_PLANTED"];
         assert_eq!(look_at(&[&of_kubernetes[..], &right[..]].concat()), (Ok(()), Vec::new()));
+        // As long as YAM_URL, and not a letter the same.
+        let (outcome, warned) = look_at(&["YAM_BIN"]);
+        assert_eq!((outcome, warned.len()), (Ok(()), 1));
         let (outcome, warned) = look_at(&["YAM_HOME_OF_THE_TEAM"]);
         assert_eq!((outcome, warned.len()), (Ok(()), 1));
         assert!(warned[0].contains("nothing reads the environment variable YAM_HOME_OF_THE_TEAM"), "{warned:?}");
