@@ -196,13 +196,20 @@ impl Files {
 
     /// Ask for what is wanted.
     pub fn poll(&mut self, vfs: &mut dyn Vfs) {
-        while let Some(first) = self.removable.pop_front() {
-            self.jobs += 1;
-            vfs.submit(Lane::Background, token::REMOVE, Job::Remove { path: file::path(first) });
-        }
         if self.find_state(State::Allocated).is_some() {
             self.write_header(vfs);
         }
+        self.want_file(vfs);
+        // The next file does not wait behind many removals: one at a time, when nothing else is under way.
+        if self.jobs == 0
+            && let Some(first) = self.removable.pop_front()
+        {
+            self.jobs += 1;
+            vfs.submit(Lane::Background, token::REMOVE, Job::Remove { path: file::path(first) });
+        }
+    }
+
+    fn want_file(&mut self, vfs: &mut dyn Vfs) {
         if self.paused || self.files.iter().any(|file| matches!(file.state, State::Allocating | State::Heading)) {
             return;
         }

@@ -1,6 +1,6 @@
 //! The heart: logs, appends, reads and settles over one journal.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::io;
 
 use foldhash::fast::FixedState;
@@ -17,8 +17,8 @@ use crate::reading::Reads;
 use crate::segment;
 use crate::stream::Streams;
 
-/// Jobs handed to the disk at a time; removals wait here.
-const JOBS_MAX: usize = 256;
+/// Removals handed to the disk at a time: what the journal needs of it, its next file, does not wait behind hundreds.
+const REMOVALS_MAX: usize = 2;
 /// Entries in memory at which the oldest part of the journal is evacuated; at twice that publishers wait.
 pub(crate) const RESIDENT_ENTRIES_HIGH: u64 = 3_000_000;
 /// The same for streams alone: their entries stand in every checkpoint.
@@ -161,6 +161,8 @@ pub struct Store {
     /// Grows with every flush of settles, so that a publisher can tell whether its own are flushed.
     flushes: u64,
     in_flight: usize,
+    /// Removals under way.
+    removing: HashSet<Token, FixedState>,
     pub(crate) streams: Streams,
 }
 
@@ -184,6 +186,7 @@ impl Store {
             short_of_space: false,
             flushes: 0,
             in_flight: 0,
+            removing: HashSet::default(),
             streams: Streams::default(),
             options,
         }
@@ -573,9 +576,10 @@ impl Store {
         self.flush_marks();
         self.poll_paging();
         let durable = self.journal.durable();
-        while self.in_flight + self.jobs.len() < JOBS_MAX && self.removals.front().is_some_and(|(lsn, _)| *lsn <= durable) {
+        while self.removing.len() < REMOVALS_MAX && self.removals.front().is_some_and(|(lsn, _)| *lsn <= durable) {
             if let Some((_, path)) = self.removals.pop_front() {
                 let token = self.token();
+                self.removing.insert(token);
                 self.jobs.push((token, Job::Remove { path }));
             }
         }
@@ -600,6 +604,7 @@ impl Store {
             return Ok(self.journal.completed(completion)?);
         }
         self.in_flight -= 1;
+        self.removing.remove(&completion.token);
         match self.read_completed(completion) {
             Some(other) => self.paging_completed(other),
             None => Ok(()),

@@ -326,29 +326,30 @@ impl Store {
     pub fn drop_before(&mut self, id: LogId, offset: u64) {
         let Some(log) = self.logs.get(&id) else { return };
         let next = self.stream_next(id);
-        let mut settled = Vec::new();
-        for (index, run) in log.runs.iter().enumerate() {
+        let mut end = None;
+        'runs: for (index, run) in log.runs.iter().enumerate() {
             if run.base >= offset {
                 break;
             }
             let run_end = log.runs.get(index + 1).map_or(next, |run| run.base);
+            if run_end <= offset {
+                end = Some(run.end());
+                continue;
+            }
             let mut entry = run.next_live(run.first);
             while let Some(live) = entry {
-                let end = if run_end <= offset {
-                    run_end
-                } else {
-                    // Without its index nobody knows where its batches begin.
-                    run.entry(live + 1).map_or(run_end, |entry| entry.tag.base())
-                };
-                if end > offset {
-                    break;
+                // Without its index nobody knows where its batches begin.
+                let batch_end = run.entry(live + 1).map_or(run_end, |entry| entry.tag.base());
+                if batch_end > offset {
+                    break 'runs;
                 }
-                settled.push(Offset(live));
+                end = Some(live + 1);
                 entry = run.next_live(live + 1);
             }
         }
-        for entry in settled {
-            self.settle(id, entry);
+        // Runs go as a whole.
+        if let Some(end) = end {
+            self.settle_range(id, Offset(0), Offset(end));
         }
     }
 }

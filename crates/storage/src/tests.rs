@@ -683,3 +683,17 @@ fn starting_again_and_again_takes_no_more_room() {
         assert!(used.iter().all(|&bytes| bytes < 4 * 64 * 1024), "{used:?}");
     }
 }
+
+/// Retention that took hundreds of segments away handed all their removals to the disk at once, and the journal's next file waited
+/// behind them: publishers stood still for a second.
+#[test]
+fn files_are_removed_a_few_at_a_time_and_all_in_the_end() {
+    let mut world = World::new(5);
+    for file in 0..300 {
+        world.store.removals.push_back((model::Lsn(0), format!("segments/{file}")));
+    }
+    world.store.poll(&mut world.disk);
+    assert_eq!(world.store.removals.len(), 298);
+    world.drain();
+    assert_eq!(world.store.removals.len(), 0);
+}

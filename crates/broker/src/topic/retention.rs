@@ -11,6 +11,8 @@ use crate::catalog::Entry;
 pub(super) const PRODUCER_MS: i64 = 86_400_000;
 /// Partitions looked at in one turn. Few in tests, so that there are turns.
 pub(super) const PARTITIONS_PER_TURN: usize = if cfg!(test) { 4 } else { 1024 };
+/// Stretches of partitions dropped in one turn. Few in tests, so that there are turns.
+const STRETCHES_PER_TURN: usize = if cfg!(test) { 5 } else { 16 };
 
 impl Broker {
     pub(crate) fn delete_records(&mut self, topic: &str, partition: u32, before: Option<i64>) -> Result<Reply, Failure> {
@@ -62,9 +64,19 @@ impl Broker {
             self.topics.to_retain.extend(self.topics.partitions.keys());
         }
         let rest = self.topics.to_retain.len().saturating_sub(PARTITIONS_PER_TURN);
+        let mut left = STRETCHES_PER_TURN;
         for log in self.topics.to_retain.split_off(rest) {
-            if let Some(start) = self.retained_from(log, now) {
+            // What is left of it, and the others, have the next turn.
+            if left == 0 {
+                self.topics.to_retain.push(log);
+                continue;
+            }
+            if let Some(start) = self.retained_from(log, &mut left, now) {
                 self.move_start(log, start);
+            }
+            if left == 0 {
+                self.topics.to_retain.push(log);
+                continue;
             }
             self.forget_ended(log);
             if let Some(partition) = self.topics.partitions.get_mut(&log) {
@@ -73,8 +85,8 @@ impl Broker {
         }
     }
 
-    /// Where the partition begins once what is too old or too much is gone.
-    fn retained_from(&mut self, log: LogId, now: Now) -> Option<u64> {
+    /// Where the partition begins once what is too old or too much is gone, at most `left` stretches of it.
+    fn retained_from(&mut self, log: LogId, left: &mut usize, now: Now) -> Option<u64> {
         let settings = self.topics.settings_of(log)?;
         if !settings.delete {
             return None;
@@ -93,9 +105,10 @@ impl Broker {
             };
             let old = oldest_ms.is_some_and(|oldest| newest_ms < oldest);
             let much = excess.is_some_and(|excess| excess >= stretch.bytes && stretch.bytes > 0 && !stretch.open);
-            if !(old || much) || stretch.end > stable {
+            if !(old || much) || stretch.end > stable || *left == 0 {
                 break;
             }
+            *left -= 1;
             excess = excess.map(|excess| excess.saturating_sub(stretch.bytes));
             start = Some(stretch.end);
         }

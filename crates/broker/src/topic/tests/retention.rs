@@ -94,3 +94,23 @@ fn records_of_what_is_only_compacted_are_not_deleted() {
         assert_eq!(told.err().map(|failure| refused(Err::<Reply, _>(failure))), refusal, "{name}");
     }
 }
+
+/// Three hundred segments that were too old went in one turn, for which everybody waited.
+#[test]
+fn a_partition_of_many_old_stretches_loses_some_of_them_a_turn() {
+    let mut world = World::new(33);
+    world.create("t", 1, &[("retention.ms", "1000")]);
+    let log = world.broker.topics.partition_log(TopicRef::Name("t"), 0).unwrap();
+    for _ in 0..12 {
+        world.produce("t", &batch(&["a"], T0, None, 0)).unwrap();
+        world.broker.store_mut().close_stretch(log);
+    }
+    world.settle();
+    world.now.wall_ms += 10_000;
+    world.now.mono_ms += 300_000;
+    let turned = |world: &mut World| {
+        world.turn();
+        (world.list("t", OffsetAt::Earliest, false).0, world.broker.store().stretches(log).count())
+    };
+    assert_eq!([(); 4].map(|()| turned(&mut world)), [(5, 7), (10, 2), (12, 0), (12, 0)]);
+}
