@@ -44,13 +44,13 @@ pub(crate) struct Files {
     files: VecDeque<File>,
     /// Index of the file that appends go to.
     current: usize,
-    /// Old files to be used again, oldest first.
+    /// Old files to be used again, oldest first; those beyond `retired_max` are removed one by one.
     retired: VecDeque<u64>,
     /// How many of them are kept.
     retired_max: usize,
     /// The disk has little room.
     short_of_space: bool,
-    /// Files nobody needs. Oldest first, so that what remains on disk never has a hole.
+    /// Files that cannot be used again, all older than the retired ones. Oldest first, so that what remains on disk never has a hole.
     removable: VecDeque<u64>,
     /// The file that the allocation under way recycles.
     recycling: Option<u64>,
@@ -172,21 +172,18 @@ impl Files {
                 self.removable.push_back(file.first);
             }
         }
-        self.trim();
         self.paused = false;
     }
 
     /// Give back space, or not any more.
     pub fn set_short_of_space(&mut self, short: bool) {
         self.short_of_space = short;
-        self.trim();
     }
 
-    fn trim(&mut self) {
+    /// The next file to be removed, if there are any: the oldest of all.
+    fn next_removal(&mut self) -> Option<u64> {
         let kept = if self.short_of_space { RETIRED_MAX_SHORT.min(self.retired_max) } else { self.retired_max };
-        while self.retired.len() > kept {
-            self.removable.extend(self.retired.pop_front());
-        }
+        self.removable.pop_front().or_else(|| if self.retired.len() > kept { self.retired.pop_front() } else { None })
     }
 
     /// Try again to allocate, if that had failed.
@@ -202,7 +199,7 @@ impl Files {
         self.want_file(vfs);
         // The next file does not wait behind many removals: one at a time, when nothing else is under way.
         if self.jobs == 0
-            && let Some(first) = self.removable.pop_front()
+            && let Some(first) = self.next_removal()
         {
             self.jobs += 1;
             vfs.submit(Lane::Background, token::REMOVE, Job::Remove { path: file::path(first) });
@@ -219,7 +216,8 @@ impl Files {
     }
 
     fn allocate(&mut self, vfs: &mut dyn Vfs) {
-        self.recycling = self.retired.pop_front();
+        // What is older and only waits to be removed would stay behind, before a hole.
+        self.recycling = if self.removable.is_empty() { self.retired.pop_front() } else { None };
         let recycle = self.recycling.map(file::path);
         let Some(file) = self.find_state(State::Wanted) else { return };
         file.state = State::Allocating;

@@ -143,6 +143,17 @@ fn whatever_happens_what_was_durable_comes_back() {
     }
 }
 
+/// Removals once waited while a younger file was used again, and what was left had a hole.
+#[test]
+fn worlds_that_once_failed() {
+    for seed in [13179065724588318974] {
+        let mut world = World::new(seed);
+        for _ in 0..8 {
+            world.live();
+        }
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 50, max_shrink_iters: 0, failure_persistence: None, ..ProptestConfig::default() })]
 
