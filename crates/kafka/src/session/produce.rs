@@ -4,15 +4,21 @@
 //! answer waits until all that was written is on disk; requests behind it are read meanwhile. With acks 0 there is no
 //! answer, and what fails ends the connection: there is no other way to tell.
 
+use model::record::attribute;
 use model::topic::{Produce, TopicRef};
 use model::{BadRecord, BadRecordCause, Failure, LogFailure, Lsn, Reply, Request};
 
 use super::errors::{Refusal, log_code};
 use super::job::{Answer, partition};
-use crate::codec::error_code::{INVALID_RECORD, INVALID_REQUIRED_ACKS};
+use crate::codec::error_code::{INVALID_RECORD, INVALID_REQUIRED_ACKS, UNSUPPORTED_COMPRESSION_TYPE};
 use crate::codec::produce::{self, Counts, Entry, Partition, Partitions, Position, RecordError};
 use crate::codec::wire::DecodeError;
 
+/// From this version on batches may be compressed with zstd (KIP-110).
+const ZSTD: i16 = 7;
+const ZSTD_CODEC: i16 = 4;
+/// Where a batch's attributes lie in it.
+const ATTRIBUTES_AT: usize = 21;
 /// From this version on a transaction takes in partitions as they are written to (KIP-890).
 const IMPLICIT: i16 = 12;
 const NO_ACKS: i16 = 0;
@@ -81,6 +87,9 @@ impl Production {
             } else if records.is_empty() {
                 let text = "a produce request has at least one record batch for each partition";
                 self.put(Err(Refusal::new(INVALID_RECORD, text)), out);
+            } else if self.version < ZSTD && is_zstd(records) {
+                let text = format!("zstd is for Produce from version {ZSTD} on");
+                self.put(Err(Refusal::new(UNSUPPORTED_COMPRESSION_TYPE, &text)), out);
             } else {
                 return Some(Request::Produce(self.request(body, &entry, records)));
             }
@@ -168,6 +177,12 @@ impl Production {
     pub fn ends_connection(&self) -> bool {
         self.is_silent() && self.failed
     }
+}
+
+/// Whether a batch says that it is compressed with zstd. What is no batch is for the broker to refuse.
+fn is_zstd(batch: &[u8]) -> bool {
+    let attributes = batch.get(ATTRIBUTES_AT..).and_then(|rest| rest.first_chunk::<2>());
+    attributes.is_some_and(|bytes| i16::from_be_bytes(*bytes) & attribute::COMPRESSION == ZSTD_CODEC)
 }
 
 fn refusal(error_code: i16, error_message: Option<&str>) -> Partition<'_> {

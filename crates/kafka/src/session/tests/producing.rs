@@ -160,3 +160,21 @@ fn refused_records_are_named() {
         assert_eq!(named, if version < 8 { &[][..] } else { &texts });
     }
 }
+
+/// A client that asks in an older version cannot read what it writes.
+#[test]
+fn zstd_is_refused_before_version_7() {
+    for version in 3..=12 {
+        let mut harness = Harness::running();
+        let mut batch = [0; 70];
+        batch[22] = 4;
+        let partitions = vec![partition(0, Some(&batch)), partition(1, Some(&[0; 70]))];
+        let topics = vec![produce::RequestTopic { name: "t", partitions, ..Default::default() }];
+        let request = produce::Request { acks: 1, topics, ..Default::default() };
+        harness.send(version, &Request::Produce(request));
+        harness.durable(u64::MAX);
+        let Some(Response::Produce(told)) = harness.heard() else { panic!() };
+        let codes: Vec<_> = told.topics[0].partitions.iter().map(|told| told.error_code).collect();
+        assert_eq!(codes, [if version < 7 { UNSUPPORTED_COMPRESSION_TYPE } else { 0 }, 0], "version {version}");
+    }
+}
