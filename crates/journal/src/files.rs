@@ -13,6 +13,8 @@ use crate::token;
 
 /// Retired files that are kept where space is short.
 const RETIRED_MAX_SHORT: usize = 2;
+/// This part of a file's size stays free beside a new file, for checkpoints.
+const CHECKPOINT_SHARE: u64 = 8;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum State {
@@ -98,6 +100,11 @@ impl Files {
         File { first, end, size, state: State::Wanted }
     }
 
+    /// Positions in each file that is made from now on.
+    pub fn segment_bytes(&self) -> u64 {
+        self.segment_bytes
+    }
+
     fn current(&self) -> &File {
         &self.files[self.current]
     }
@@ -132,7 +139,6 @@ impl Files {
     }
 
     /// Position after the last one that surely has its place on disk.
-    #[cfg(test)]
     pub fn allocated_end(&self) -> u64 {
         let allocated = self.files.iter().skip(self.current).take_while(|file| file.state >= State::Allocated);
         allocated.last().map_or(0, |file| file.end)
@@ -173,6 +179,16 @@ impl Files {
             }
         }
         self.paused = false;
+    }
+
+    /// Bytes of files that wait to be used again: nobody's, and so as good as free.
+    pub fn spare_bytes(&self) -> u64 {
+        self.retired.len() as u64 * (FILE_HEADER_BYTES + self.segment_bytes)
+    }
+
+    /// Every file that waits to be used again goes, for somebody who needs the room more.
+    pub fn give_back_spares(&mut self) {
+        self.removable.extend(self.retired.drain(..));
     }
 
     /// Give back space, or not any more.
@@ -217,13 +233,33 @@ impl Files {
 
     fn allocate(&mut self, vfs: &mut dyn Vfs) {
         // What is older and only waits to be removed would stay behind, before a hole.
-        self.recycling = if self.removable.is_empty() { self.retired.pop_front() } else { None };
+        let recycles = self.removable.is_empty() && !self.retired.is_empty();
+        if !recycles && self.takes_the_last(vfs) {
+            self.set_full(&io::Error::from(io::ErrorKind::StorageFull));
+            return;
+        }
+        self.recycling = if recycles { self.retired.pop_front() } else { None };
         let recycle = self.recycling.map(file::path);
         let Some(file) = self.find_state(State::Wanted) else { return };
         file.state = State::Allocating;
         let job = Job::Allocate { path: file::path(file.first), size: file.size, recycle };
         self.jobs += 1;
         vfs.submit(Lane::Background, token::ALLOCATE, job);
+    }
+
+    /// Whether a new file would leave no room for the checkpoint without which nothing can be cut.
+    fn takes_the_last(&self, vfs: &mut dyn Vfs) -> bool {
+        let needed = FILE_HEADER_BYTES + self.segment_bytes + self.segment_bytes / CHECKPOINT_SHARE;
+        vfs.free_bytes().is_ok_and(|free| free < needed)
+    }
+
+    fn set_full(&mut self, error: &io::Error) {
+        // Said once: it is tried again every second.
+        if !self.full {
+            let bytes = FILE_HEADER_BYTES + self.segment_bytes;
+            tracing::warn!(%error, bytes, "no room for a further journal file; publishers will have to wait");
+        }
+        (self.full, self.paused) = (true, true);
     }
 
     fn write_header(&mut self, vfs: &mut dyn Vfs) {
@@ -252,18 +288,18 @@ impl Files {
         let recycled = self.recycling.take();
         let allocated = result.is_ok();
         match result {
-            Ok(()) if self.full => tracing::info!("journal files can be allocated again"),
-            Ok(()) => {}
-            Err(error) => {
-                // Said once: it is tried again every second.
-                if !self.full {
-                    tracing::warn!(%error, "no further journal file could be allocated; publishers will have to wait");
+            Ok(()) => {
+                if self.full {
+                    tracing::info!("journal files can be allocated again");
                 }
-                // It is older than everything that is still needed, and whether it was renamed is unknown.
-                self.removable.extend(recycled);
+                (self.full, self.paused) = (false, false);
+            }
+            Err(error) => {
+                self.set_full(&error);
+                // It is older than everything that is still there, and whether it was renamed is unknown.
+                recycled.into_iter().for_each(|first| self.removable.push_front(first));
             }
         }
-        (self.full, self.paused) = (!allocated, !allocated);
         if let Some(file) = self.find_state(State::Allocating) {
             file.state = if allocated { State::Allocated } else { State::Wanted };
         }

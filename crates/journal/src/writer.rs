@@ -31,6 +31,9 @@ const PAD_BYTES_MAX: usize = ALIGN_BYTES as usize + FRAME_HEADER_BYTES;
 /// Frames of this size get a buffer of their own, which may be shared as soon as it is filled.
 const OWN_BUFFER_BYTES_MIN: usize = 32 * 1024;
 
+/// This part of a file's size is left by publishers for those who free space.
+const RESERVED_SHARE: u64 = 4;
+
 /// Who reads further behind is taken for one that reads history, and comes to what is being written when no page cache
 /// has it any more.
 const READ_BACK_BYTES: u64 = 4 * 1024 * 1024 * 1024;
@@ -168,8 +171,8 @@ impl Journal {
     }
 
     /// Bytes that surely have their place on disk.
-    #[cfg(test)]
-    pub(crate) fn room(&self) -> u64 {
+    #[must_use]
+    pub fn room(&self) -> u64 {
         self.files.allocated_end().saturating_sub(self.appended)
     }
 
@@ -328,6 +331,30 @@ impl Journal {
     #[must_use]
     pub fn disk_full(&self) -> bool {
         self.files.full
+    }
+
+    /// What is left of the files on disk is kept for those who free space: they settle, delete and end transactions.
+    /// Passing while the next file is being made, lasting while the disk is full.
+    #[must_use]
+    pub fn is_short_of_room(&self) -> bool {
+        self.room() < self.files.segment_bytes() / RESERVED_SHARE
+    }
+
+    /// The same for those who free nothing and may be asked to come again: half of it is for the others alone.
+    #[must_use]
+    pub fn is_out_of_room(&self) -> bool {
+        self.files.full && self.room() < self.files.segment_bytes() / RESERVED_SHARE / 2
+    }
+
+    /// Bytes of files on disk that nobody needs and that are kept to be used again.
+    #[must_use]
+    pub fn spare_bytes(&self) -> u64 {
+        self.files.spare_bytes()
+    }
+
+    /// Remove the files that are kept to be used again: somebody needs their room more.
+    pub fn give_back_spares(&mut self) {
+        self.files.give_back_spares();
     }
 
     /// Try again to allocate a file, if that had failed. Call this now and then while the disk is full.

@@ -24,6 +24,6 @@ pub use broker::User;
 pub use check::{CheckError, DIRECTORIES, Finding, Summary, check};
 pub use kafka::SessionOptions as KafkaOptions;
 pub use lengths::{Histogram, Longest, Statistics as LengthStatistics};
-pub use node::{Node, Options, Statistics};
+pub use node::{Node, NotDurable, Options, Statistics};
 pub use sessions::{Peer, Protocol};
 pub use storage::{OpenError, Stopped};

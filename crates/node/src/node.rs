@@ -33,6 +33,8 @@ pub struct Options {
     pub transient_bytes: usize,
     /// Publishers wait while less than this is free on the disk, in bytes.
     pub disk_free_limit_bytes: u64,
+    /// What people call the directory on that disk.
+    pub data_dir: String,
     /// The name that clients are told the cluster has.
     pub cluster_name: String,
     pub kafka: kafka::SessionOptions,
@@ -49,11 +51,27 @@ impl Default for Options {
             cache_bytes: 32 * 1024 * 1024,
             transient_bytes: 64 * 1024 * 1024,
             disk_free_limit_bytes: 50 * 1024 * 1024,
+            data_dir: String::new(),
             cluster_name: "yam".into(),
             kafka: kafka::SessionOptions::default(),
             storage: storage::Options::default(),
         }
     }
+}
+
+/// The node was stopped before everything was on disk.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "stopped before everything was on disk: {unsynced} bytes of the journal, and what was acknowledged last, were not written to {data_dir} \
+     (disk full: {full}, {free} bytes free); what was confirmed is safe, and acknowledged messages may be delivered again"
+)]
+pub struct NotDurable {
+    pub data_dir: String,
+    /// Bytes appended and not durable.
+    pub unsynced: u64,
+    /// No further journal file had room.
+    pub full: bool,
+    pub free: u64,
 }
 
 /// Figures for people and metrics.
@@ -71,6 +89,7 @@ pub struct Node {
     sessions: Sessions,
     common: Common,
     disk_free_limit_bytes: u64,
+    data_dir: String,
     /// How far sessions know the journal to be durable.
     told: Lsn,
     /// The moment of the last turn.
@@ -100,6 +119,7 @@ impl Node {
         storage.journal.sync = options.sync;
         storage.journal.cache_bytes = options.cache_bytes;
         storage.arena_bytes = options.transient_bytes;
+        let journal_file_bytes = storage.journal.segment_bytes;
         let broker_options = broker::Options {
             users: options.users,
             topics: options.topics,
@@ -108,6 +128,7 @@ impl Node {
         };
         let mut broker = Broker::open(broker_options, storage, vfs.as_mut())?;
         broker.start(now);
+        tell_of_a_small_disk(&options.data_dir, journal_file_bytes, options.disk_free_limit_bytes, vfs.as_mut());
         let told = broker.store().durable();
         Ok(Node {
             broker,
@@ -118,6 +139,7 @@ impl Node {
                 kafka: Arc::new(options.kafka),
             },
             disk_free_limit_bytes: options.disk_free_limit_bytes,
+            data_dir: options.data_dir,
             told,
             now,
             next_sweep_ms: now.mono_ms,
@@ -338,25 +360,33 @@ impl Node {
         }
     }
 
+    /// Look at the disk now and then, and whenever a file was made: a second is long for one that fills quickly.
     fn watch_disk(&mut self, now: Now) {
-        if now.mono_ms < self.next_disk_check_ms {
+        let due = now.mono_ms >= self.next_disk_check_ms;
+        let changed = self.broker.store_mut().take_disk_changed();
+        if !due && (!changed || self.low_disk) {
             return;
         }
-        self.next_disk_check_ms = now.mono_ms + DISK_CHECK_MS;
-        let little = self.vfs.free_bytes().is_ok_and(|free| free < self.disk_free_limit_bytes);
-        if self.broker.store().disk_full() {
-            self.broker.store_mut().retry_disk();
+        let free = self.vfs.free_bytes().unwrap_or(u64::MAX);
+        let store = self.broker.store_mut();
+        if due {
+            self.next_disk_check_ms = now.mono_ms + DISK_CHECK_MS;
+            store.retry_disk();
         }
-        let low = little || self.broker.store().disk_full();
-        self.broker.store_mut().set_short_of_space(low);
+        // Files that wait to be used again are as good as free.
+        let low = free.saturating_add(store.spare_bytes()) < self.disk_free_limit_bytes || store.disk_full();
+        if due || low {
+            store.set_short_of_space(low);
+        }
         if low == self.low_disk {
             return;
         }
         self.low_disk = low;
+        let (data_dir, limit) = (&self.data_dir, self.disk_free_limit_bytes);
         if low {
-            tracing::warn!("the disk is low on space: publishers wait until there is room again");
+            tracing::warn!(%data_dir, free, limit, "the disk is low on space: publishers wait until there is room again");
         } else {
-            tracing::info!("the disk has room again: publishers go on");
+            tracing::info!(%data_dir, free, limit, "the disk has room again: publishers go on");
         }
         for id in self.sessions.ids() {
             self.sessions.send(id, if low { Event::Blocked(LOW_DISK) } else { Event::Unblocked });
@@ -416,10 +446,20 @@ impl Node {
     }
 
     /// Write a last checkpoint, blocking, so that the next start is quick. Call when idle.
-    pub fn close(mut self) {
+    ///
+    /// # Errors
+    /// [`NotDurable`]: there was no time, or no room, to make everything durable.
+    pub fn close(mut self) -> Result<(), NotDurable> {
+        let store = self.broker.store();
+        if !store.all_durable() {
+            let free = self.vfs.free_bytes().unwrap_or_default();
+            let (unsynced, full) = (store.statistics().unsynced_bytes, store.disk_full());
+            return Err(NotDurable { data_dir: self.data_dir, unsynced, full, free });
+        }
         if let Err(error) = self.broker.close(self.vfs.as_mut()) {
             tracing::warn!(%error, "the last checkpoint could not be written; the next start replays the journal");
         }
+        Ok(())
     }
 
     #[must_use]
@@ -435,6 +475,22 @@ impl Node {
     #[must_use]
     pub fn longest(&self) -> Vec<Longest> {
         self.lengths.longest()
+    }
+}
+
+/// The journal has its first file, needs a second one beside it, and publishers wait below the limit.
+fn tell_of_a_small_disk(data_dir: &str, journal_file: u64, limit: u64, vfs: &mut dyn Vfs) {
+    let needed = journal_file.saturating_add(limit);
+    let Ok(free) = vfs.free_bytes() else { return };
+    if limit > 0 && free < needed {
+        tracing::warn!(
+            data_dir,
+            free,
+            needed,
+            journal_file,
+            limit,
+            "the disk is too small, or too full, for the journal's own files: publishers may have to wait until as much is free as is needed"
+        );
     }
 }
 

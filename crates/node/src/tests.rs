@@ -10,6 +10,7 @@ use crate::{Node, Options, Peer, Protocol};
 
 mod damage;
 mod dead_letters;
+mod full_disk;
 mod held;
 mod kafka;
 mod queues;

@@ -657,8 +657,8 @@ impl World {
                 )]));
             }
         }
-        if let Some(node) = self.node.take() {
-            node.close();
+        if let Some(Err(error)) = self.node.take().map(Node::close) {
+            return Err(Violation::new("stop", format!("it came to rest, and says: {error}")));
         }
         // Files that were being prepared are left as they are.
         self.disk.kill();

@@ -39,6 +39,8 @@ pub(crate) struct Paging {
     wants_checkpoint: bool,
     /// A checkpoint that waits for the journal to be durable up to its position.
     pub(crate) checkpoint: Option<(Taken, Bytes)>,
+    /// The disk had no room for the last checkpoint: not again before somebody has looked at it.
+    pub(crate) refused: bool,
     /// Checkpoints taken since the start.
     taken: u64,
     /// Segments that were written anew: (checkpoints taken before, path). The old files go with the next checkpoint.
@@ -167,6 +169,9 @@ impl Store {
     /// Begin to evacuate the oldest buckets where the journal has grown too long.
     fn start_bucket(&mut self) -> bool {
         let kept = (self.options.journal_bytes / self.bucket_bytes()) as usize;
+        if self.paging.refused {
+            return false;
+        }
         if self.short_of_space {
             return self.start_dead_buckets();
         }
@@ -623,7 +628,12 @@ impl Store {
             },
             Some(Work::Checkpoint(at, taken)) if at == token => match completion.result {
                 Ok(_) => self.checkpoint_written(taken),
-                Err(error) => tracing::warn!(%error, "a checkpoint could not be written; it is tried again later"),
+                Err(error) => {
+                    tracing::warn!(%error, "a checkpoint could not be written; it is tried again later");
+                    // Without one nothing can be cut.
+                    self.journal.give_back_spares();
+                    self.paging.refused = true;
+                }
             },
             other => {
                 // A removal: what it could not remove, the next start does.

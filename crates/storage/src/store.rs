@@ -158,6 +158,10 @@ pub struct Store {
     pub(crate) resident: Resident,
     /// The disk has little room: give back what can be given back.
     pub(crate) short_of_space: bool,
+    /// Files were made or removed since somebody asked.
+    disk_changed: bool,
+    /// Settles are flushed although room is running out.
+    settles_due: bool,
     /// Grows with every flush of settles, so that a publisher can tell whether its own are flushed.
     flushes: u64,
     in_flight: usize,
@@ -184,6 +188,8 @@ impl Store {
             marks: Vec::new(),
             resident: Resident::default(),
             short_of_space: false,
+            disk_changed: false,
+            settles_due: false,
             flushes: 0,
             in_flight: 0,
             removing: HashSet::default(),
@@ -513,6 +519,7 @@ impl Store {
     #[must_use]
     pub fn must_hold(&self) -> bool {
         self.journal.unsynced_bytes() > limits::UNSYNCED_BYTES_HIGH
+            || self.journal.is_short_of_room()
             || self.arena.bytes() > self.options.arena_bytes * 2
             || self.resident.entries() > 2 * RESIDENT_ENTRIES_HIGH
             || (self.paging.stuck.is_none() && self.needless_bytes() > self.options.journal_bytes * 4)
@@ -530,9 +537,33 @@ impl Store {
         self.journal.disk_full()
     }
 
+    /// Who frees nothing must come again later: what room the journal has is kept for those who settle and delete.
+    #[must_use]
+    pub fn out_of_room(&self) -> bool {
+        self.journal.is_out_of_room()
+    }
+
+    /// Bytes on disk that are nobody's: files kept to be used again, given back where they are needed.
+    #[must_use]
+    pub fn spare_bytes(&self) -> u64 {
+        self.journal.spare_bytes()
+    }
+
+    /// Whether files were made or removed since this was asked last.
+    pub fn take_disk_changed(&mut self) -> bool {
+        std::mem::take(&mut self.disk_changed)
+    }
+
+    /// Everything that was settled, deleted, committed or promised survives a power cut from now on.
+    #[must_use]
+    pub fn all_durable(&self) -> bool {
+        self.dirty.is_empty() && self.journal.durable() == self.journal.appended()
+    }
+
     /// The disk has little room, or has room again.
     pub fn set_short_of_space(&mut self, short: bool) {
         self.short_of_space = short;
+        self.paging.refused = false;
         self.journal.set_short_of_space(short);
     }
 
@@ -542,8 +573,10 @@ impl Store {
         self.short_of_space
     }
 
-    /// Ask the disk for the next file once more.
+    /// Ask the disk for the next file once more, and let what was settled meanwhile take its place. Call this now and
+    /// then while the disk is full.
     pub fn retry_disk(&mut self) {
+        self.settles_due = true;
         self.journal.retry_allocation();
     }
 
@@ -572,8 +605,12 @@ impl Store {
 
     /// Hand the disk what is to be done.
     pub fn poll(&mut self, vfs: &mut dyn Vfs) {
-        self.flush_settles();
-        self.flush_marks();
+        // Each flush takes a block of its own. With the room running out they come seldom, and hold much.
+        let gather = self.journal.disk_full() && self.journal.is_short_of_room();
+        if !gather || std::mem::take(&mut self.settles_due) {
+            self.flush_settles();
+            self.flush_marks();
+        }
         self.poll_paging();
         let durable = self.journal.durable();
         while self.removing.len() < REMOVALS_MAX && self.removals.front().is_some_and(|(lsn, _)| *lsn <= durable) {
@@ -600,6 +637,7 @@ impl Store {
     /// # Errors
     /// [`Stopped`] where the node must exit.
     pub fn completed(&mut self, completion: Completion) -> Result<(), Stopped> {
+        self.disk_changed |= completion.lane == Lane::Background;
         if Journal::owns(completion.token) {
             return Ok(self.journal.completed(completion)?);
         }

@@ -131,7 +131,7 @@ impl Broker {
     }
 
     pub(crate) fn commit_offsets(&mut self, commit: &CommitOffsets<'_>, now: Now) -> Result<Reply, Failure> {
-        if self.store.disk_full() {
+        if self.store.out_of_room() {
             return Err(LogFailure::DiskFull.into());
         }
         check_length(commit.member.group)?;

@@ -322,7 +322,7 @@ fn said(line: &str) -> bool {
 fn sweep(stopped: bool) {
     let (world, earlier) = grown();
     if stopped {
-        world.node.close();
+        world.node.close().unwrap();
     }
     let whole_files = files(&world.disk);
     let Start::Serves(whole) = start(&whole_files) else { panic!("the whole is refused") };

@@ -141,6 +141,7 @@ fn options(config: &Config) -> node::Options {
         sync: config.durability == Durability::Fsync,
         cache_bytes: config.cache_bytes,
         disk_free_limit_bytes: config.disk_free_limit_bytes,
+        data_dir: config.data_dir.display().to_string(),
         kafka: node::KafkaOptions { sasl_required: config.kafka_login_required, ..node::KafkaOptions::default() },
         topics: node::TopicOptions {
             auto_create: config.topic_auto_create,

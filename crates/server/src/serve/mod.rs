@@ -86,11 +86,13 @@ impl Loop {
     }
 }
 
-/// Why the loop ended without having been asked to.
+/// Why the loop ended without having been asked to, or not as it should.
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
     #[error(transparent)]
     Stopped(#[from] node::Stopped),
+    #[error(transparent)]
+    NotDurable(#[from] node::NotDurable),
     #[error("cannot wait for sockets: {0}")]
     Poll(#[source] io::Error),
 }
@@ -185,7 +187,7 @@ impl Server {
         let open = self.connections.len();
         self.connections.clear();
         self.tell_lengths();
-        self.node.close();
+        self.node.close()?;
         tracing::info!(connections_cut = open, "stopped");
         Ok(())
     }
