@@ -56,10 +56,24 @@ pub(crate) struct Session {
     pub scopes: HashMap<ScopeId, Scope, FixedState>,
     /// Its client does not read fast enough: nothing is handed to it.
     pub paused: bool,
+    /// The subscription that filled its output: when there is room again, it has its turn behind the others.
+    last_served: Option<SubscriptionId>,
+    /// The place in the lists of those with something to do from which on its subscriptions were woken last.
+    woken_at: u64,
     /// The group whose answer it waits for.
     pub group: Option<Arc<str>>,
     /// The store's count of flushes when this session last settled something.
     settled_at: u64,
+}
+
+impl Session {
+    /// `waiting` bytes wait in its output, the last of them for this subscription.
+    pub fn pause_if_full(&mut self, waiting: usize, subscription: SubscriptionId) {
+        if waiting >= limits::OUTPUT_BYTES_HIGH {
+            self.paused = true;
+            self.last_served = Some(subscription);
+        }
+    }
 }
 
 /// Figures for people and metrics.
@@ -174,6 +188,8 @@ impl Broker {
             exclusive: Vec::new(),
             scopes: HashMap::default(),
             paused: false,
+            last_served: None,
+            woken_at: 0,
             group: None,
             settled_at: u64::MAX,
         };
@@ -189,7 +205,7 @@ impl Broker {
         }
         let Some(session) = self.sessions.remove(&id) else { return };
         for queue in session.exclusive {
-            self.remove_queue(queue);
+            self.remove_queue(queue, now);
         }
         if let Some(group) = session.group {
             self.forget_waiting(id, &group, now);
@@ -210,17 +226,39 @@ impl Broker {
         }
     }
 
-    /// Something that kept the session's subscriptions from being served may be gone.
+    /// What kept the session's subscriptions from being served may be gone.
     fn wake_session(&mut self, id: SessionId) {
-        let Some(session) = self.sessions.get(&id) else { return };
+        let place = self.topics.readers.next_place();
+        let Some(session) = self.sessions.get_mut(&id) else { return };
+        session.woken_at = place;
         let subscriptions = session.scopes.values().flat_map(|scope| &scope.subscriptions);
-        let subscriptions: Vec<SubscriptionId> = subscriptions.copied().collect();
+        let subscriptions = in_turn(subscriptions.copied().collect(), session.last_served);
+        self.wake_subscriptions(&subscriptions);
+    }
+
+    /// What kept the scope's subscriptions from being served may be gone.
+    fn wake_scope(&mut self, id: SessionId, scope: ScopeId) {
+        let place = self.topics.readers.next_place();
+        let Some(scope) = self.sessions.get_mut(&id).and_then(|session| session.scopes.get_mut(&scope)) else { return };
+        scope.woken_at = place;
+        let subscriptions = in_turn(scope.subscriptions.clone(), scope.last_served);
+        self.wake_subscriptions(&subscriptions);
+    }
+
+    fn wake_subscriptions(&mut self, subscriptions: &[SubscriptionId]) {
         for subscription in subscriptions {
-            self.topics.readers.wake(subscription);
-            if let Some(queue) = self.subscriptions.get(&subscription) {
+            self.topics.readers.wake(*subscription);
+            if let Some(queue) = self.subscriptions.get(subscription) {
                 self.wake_queue(*queue);
             }
         }
+    }
+
+    /// Whether the consumer's session or scope was woken after its queue took this place. Others were woken with it, and
+    /// have waited longer: it has its turn behind them, in the next round of the queue. (Otherwise a queue that others keep
+    /// busy took all the room there was each time, before those had their turn that had none.)
+    pub(crate) fn was_passed_over(&self, consumer: &Consumer, place: u64) -> bool {
+        passed_over(&self.sessions, consumer, place)
     }
 
     /// Look at a queue again in the next round of deliveries.
@@ -229,6 +267,7 @@ impl Broker {
             queue.blocked = false;
             if !queue.active {
                 queue.active = true;
+                queue.place = self.topics.readers.next_place();
                 self.active.push_back(id);
             }
         }
@@ -255,7 +294,7 @@ impl Broker {
             Request::DeclareExchange(declare) => self.declare_exchange(id, declare),
             Request::DeleteExchange { name, if_unused } => self.delete_exchange(id, name, if_unused),
             Request::DeclareQueue(declare) => self.declare_queue(id, declare, now),
-            Request::DeleteQueue { name, if_unused, if_empty } => self.delete_queue(id, name, if_unused, if_empty),
+            Request::DeleteQueue { name, if_unused, if_empty } => self.delete_queue(id, name, if_unused, if_empty, now),
             Request::PurgeQueue { name } => self.purge_queue(id, name),
             Request::Bind(binding) => self.bind(id, binding, true),
             Request::Unbind(binding) => self.bind(id, binding, false),
@@ -268,20 +307,11 @@ impl Broker {
                 if let Some(scope) = self.session_mut(id).scopes.get_mut(&scope) {
                     *(if each { &mut scope.prefetch_each } else { &mut scope.prefetch_all }) = count.into();
                 }
-                self.wake_session(id);
+                self.wake_scope(id, scope);
                 Ok(Reply::Ok)
             }
             Request::Get { scope, queue, auto_settle } => self.get(id, scope, queue, auto_settle, now),
-            Request::Recover { scope: scope_id } => {
-                let Some(scope) = self.session_mut(id).scopes.get_mut(&scope_id) else { return Ok(Reply::Ok) };
-                let mut taken = Vec::new();
-                scope.take(model::DeliveryTag(0), true, &mut taken);
-                self.check_outcome(id, scope_id, &mut taken, "recover")?;
-                for unacked in taken {
-                    self.requeue(unacked);
-                }
-                Ok(Reply::Ok)
-            }
+            Request::Recover { scope } => self.recover(id, scope),
             Request::Begin { scope } => {
                 if let Some(scope) = self.session_mut(id).scopes.get_mut(&scope) {
                     scope.transaction.get_or_insert_default();
@@ -432,8 +462,7 @@ impl Broker {
     fn accept(&mut self, id: SessionId, publish: &Publish<'_>, route: &[LogId], now: Now) -> Result<Reply, Failure> {
         self.statistics.published += 1;
         let routed = !route.is_empty();
-        let expires = publish.expiration_ms.map_or(0, |after| now.wall_ms.saturating_add(after).max(1));
-        let tag = Tag::new(publish.persistent, publish.priority, expires);
+        let tag = tag(publish.persistent, publish.priority, publish.expiration_ms, now);
         let session = self.session_mut(id);
         if let Some(scope) = session.scopes.get_mut(&publish.scope)
             && let Some(transaction) = &mut scope.transaction
@@ -442,7 +471,9 @@ impl Broker {
                 let own = publish.record.own.iter().chain(publish.record.headers);
                 let stored = Stored {
                     targets: route.to_vec(),
-                    tag,
+                    persistent: publish.persistent,
+                    priority: publish.priority,
+                    expiration_ms: publish.expiration_ms,
                     key: publish.record.key.into(),
                     value: publish.record.value.into(),
                     headers: own.map(|header| (header.name.into(), header.value.into())).collect(),
@@ -458,7 +489,7 @@ impl Broker {
         if !routed {
             return Ok(Reply::Published { durable_at: None, routed: false });
         }
-        let refused = self.refused(route, &Promised::default());
+        let refused = self.refused(route, &Promised::default(), publish.record.value.len());
         if !refused.is_empty() {
             let open: Vec<LogId> = route.iter().copied().filter(|id| !refused.contains(id)).collect();
             self.enqueue(&open, &publish.record, tag, false, now);
@@ -491,11 +522,8 @@ impl Broker {
             queue.push(offset, tag.priority(), record.value.len());
             queue.any_expires |= tag.expires_ms().is_some();
             // Whoever can take a message has it before the limits are looked at.
-            if queue.overflows() || queue.ready == 1 && (queue.settings.message_ttl_ms.is_some() || queue.any_expires) {
+            if queue.overflows() || queue.must_watch(offset) || (!queue.blocked && !queue.consumers.is_empty()) {
                 self.wake_queue(*id);
-            } else if !queue.active && !queue.blocked && !queue.consumers.is_empty() {
-                queue.active = true;
-                self.active.push_back(*id);
             }
         }
         durable_at
@@ -509,7 +537,7 @@ impl Broker {
         let mut promised = Promised::default();
         let mut messages = Vec::with_capacity(publishes.len());
         for mut stored in publishes {
-            let refused = self.refused(&stored.targets, &promised);
+            let refused = self.refused(&stored.targets, &promised, stored.value.len());
             let exists = |id: &LogId| self.topology.queues.contains_key(id) || self.topics.is_stream(*id);
             stored.targets.retain(|id| exists(id) && !refused.contains(id));
             let streams = self.topics.are_on(&stored.targets);
@@ -523,20 +551,25 @@ impl Broker {
                     *bytes += stored.value.len() as u64;
                 }
             }
-            messages.push((streams || durable && stored.tag.persistent(), stored, refused));
+            messages.push((streams || durable && stored.persistent, stored, refused));
         }
         // Those that touch the journal form one group, the last of which ends it.
         let last = messages.iter().rposition(|(journalled, ..)| *journalled);
         for (index, (_, stored, _)) in messages.iter().enumerate() {
             let headers = stored.headers();
-            self.enqueue(&stored.targets, &stored.record(&headers), stored.tag, last.is_some_and(|last| index < last), now);
+            let tag = tag(stored.persistent, stored.priority, stored.expiration_ms, now);
+            self.enqueue(&stored.targets, &stored.record(&headers), tag, last.is_some_and(|last| index < last), now);
         }
         for (_, stored, refused) in &messages {
             let headers = stored.headers();
             for id in refused {
-                self.send_on_refused(*id, &stored.record(&headers), stored.tag, now);
+                let tag = tag(stored.persistent, stored.priority, stored.expiration_ms, now);
+                self.send_on_refused(*id, &stored.record(&headers), tag, now);
             }
         }
+        let taken: Vec<Unacked> = settled.iter().map(|(unacked, _)| *unacked).collect();
+        let full = self.session_mut(id).scopes.get(&scope).is_some_and(|scope| !scope.has_credit(false));
+        self.free_scope(id, scope, &taken, full);
         for (unacked, outcome) in settled {
             self.finish(unacked, outcome);
         }
@@ -558,7 +591,7 @@ impl Broker {
         let mut taken = std::mem::take(&mut self.taken);
         taken.clear();
         let Some(scope) = self.session_mut(id).scopes.get_mut(&scope_id) else { return Ok(Reply::Ok) };
-        let full = !scope.has_credit();
+        let full = !scope.has_credit(false);
         if !scope.take(tag, multiple, &mut taken) {
             self.taken = taken;
             return Err(Failure::UnknownDeliveryTag(tag.0));
@@ -576,6 +609,7 @@ impl Broker {
             }
             transaction.settled.extend(taken.drain(..).map(|unacked| (unacked, outcome)));
         }
+        self.free_scope(id, scope_id, &taken, full);
         for unacked in &taken {
             self.finish(*unacked, outcome);
         }
@@ -583,10 +617,30 @@ impl Broker {
         // Read last: a segment that one of them emptied flushes those before it, and not those after it. (Once it was read
         // first, and the next publish took the later ones for flushed; a crash between their blocks brought them back.)
         self.session_mut(id).settled_at = self.store.flushes();
-        if full {
-            self.wake_session(id);
+        Ok(Reply::Ok)
+    }
+
+    /// Give back all that the scope has not settled.
+    fn recover(&mut self, id: SessionId, scope_id: ScopeId) -> Result<Reply, Failure> {
+        let Some(scope) = self.session_mut(id).scopes.get_mut(&scope_id) else { return Ok(Reply::Ok) };
+        let full = !scope.has_credit(false);
+        let mut taken = Vec::new();
+        scope.take(model::DeliveryTag(0), true, &mut taken);
+        self.check_outcome(id, scope_id, &mut taken, "recover")?;
+        self.free_scope(id, scope_id, &taken, full);
+        for unacked in taken {
+            self.requeue(unacked);
         }
         Ok(Reply::Ok)
+    }
+
+    /// What was taken out of a scope is settled for good: one that was `full` may have credit again.
+    fn free_scope(&mut self, id: SessionId, scope_id: ScopeId, taken: &[Unacked], full: bool) {
+        let Some(scope) = self.session_mut(id).scopes.get_mut(&scope_id) else { return };
+        scope.free(taken);
+        if full && scope.has_credit(false) {
+            self.wake_scope(id, scope_id);
+        }
     }
 
     /// What a stream handed out can only be accepted: there is nothing it could return to. Otherwise all that was taken is
@@ -735,7 +789,7 @@ impl Broker {
         queue.remove_consumer(subscription);
         queue.unused_since_ms = now.mono_ms;
         if queue.consumers.is_empty() && queue.auto_delete && queue.had_consumer {
-            self.remove_queue(queue_id);
+            self.remove_queue(queue_id, now);
         } else {
             self.wake_queue(queue_id);
         }
@@ -761,6 +815,26 @@ impl Broker {
     pub(crate) fn random(&mut self) -> u64 {
         self.names.number()
     }
+}
+
+/// Subscriptions in the order in which they are to be served: from the one behind `last` on.
+fn in_turn(mut subscriptions: Vec<SubscriptionId>, last: Option<SubscriptionId>) -> Vec<SubscriptionId> {
+    subscriptions.sort_unstable();
+    let first = subscriptions.partition_point(|subscription| last.is_some_and(|last| *subscription <= last));
+    subscriptions.rotate_left(first);
+    subscriptions
+}
+
+pub(crate) fn passed_over(sessions: &HashMap<SessionId, Session, FixedState>, consumer: &Consumer, place: u64) -> bool {
+    let Some(session) = sessions.get(&consumer.session) else { return false };
+    let by_scope = session.scopes.get(&consumer.scope).is_some_and(|scope| place < scope.woken_at);
+    place < session.woken_at || by_scope
+}
+
+/// The tag of a message that lives for so long from now on.
+fn tag(persistent: bool, priority: u8, expiration_ms: Option<u64>, now: Now) -> Tag {
+    let expires = expiration_ms.map_or(0, |after| now.wall_ms.saturating_add(after).max(1));
+    Tag::new(persistent, priority, expires)
 }
 
 pub(crate) fn damaged(queue: &Queue) -> Failure {

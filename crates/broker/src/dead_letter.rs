@@ -8,6 +8,17 @@ use crate::broker::Broker;
 use crate::declare::Overflow;
 use crate::queue::{Promised, Queue};
 
+/// Dead letters sent on at once when their queue is removed. It stays until all the others are, in rounds.
+const LAST_LETTERS: usize = 512;
+
+/// What there is to say of the next message of a queue.
+pub(crate) enum Head {
+    Lives,
+    Expired,
+    /// It must be read from disk first.
+    Unread,
+}
+
 /// What a client gave a message that is stored.
 struct StoredHeaders<'a> {
     dialect: Dialect,
@@ -123,7 +134,7 @@ impl Broker {
         let parts = RecordParts { key: keys[0].as_bytes(), value, own: None, headers: &headers };
         let tag = Tag::new(tag.persistent(), tag.priority(), 0);
         // A damaged queue takes letters in all the same: nobody would be told that they are lost.
-        let full = |to: &LogId| self.topology.queues.get(to).is_some_and(|queue| queue.refuses((0, 0)));
+        let full = |to: &LogId| self.topology.queues.get(to).is_some_and(|queue| self.is_full(queue, (0, 0), value.len()));
         let refused: Vec<LogId> = route.iter().copied().filter(full).collect();
         route.retain(|to| !refused.contains(to));
         if !route.is_empty() {
@@ -135,66 +146,68 @@ impl Broker {
         }
     }
 
-    /// Drop what has waited too long at the head of the queue, at most `left` messages; false: a record must be read
-    /// first.
-    pub(crate) fn drop_expired(&mut self, id: LogId, left: &mut usize, now: Now) -> bool {
-        while *left > 0 {
-            let Some(queue) = self.topology.queues.get_mut(&id) else { return true };
-            if queue.settings.message_ttl_ms.is_none() && !queue.any_expires {
-                return true;
-            }
-            let Some(offset) = queue.next(&self.store) else { return true };
-            let Some(tag) = self.store.tag(id, offset) else {
-                // A segment's index must be read first.
-                if let Available::Soon = self.store.locate(id, offset) {
-                    queue.waiting = true;
-                    return false;
+    /// Whether the next message of the queue, at `offset`, still lives. One whose time is up is buried; otherwise the queue
+    /// is looked at again when it will be.
+    pub(crate) fn look_at_head(&mut self, id: LogId, offset: Offset, now: Now) -> Head {
+        let expires = match self.expiry(id, offset) {
+            Ok(expires) => expires,
+            Err(head) => {
+                if let (Head::Unread, Some(queue)) = (&head, self.topology.queues.get_mut(&id)) {
+                    (queue.waiting, queue.flows) = (true, false);
                 }
-                return true;
-            };
-            let mut expires = tag.expires_ms();
-            if let Some(ttl) = queue.settings.message_ttl_ms {
-                let record = match self.store.locate(id, offset) {
-                    Available::Now(record) => record,
-                    Available::Soon => {
-                        queue.waiting = true;
-                        return false;
-                    }
-                    Available::Gone | Available::Damaged(_) => return true,
-                };
-                let born = self.store.record(&record).and_then(|stored| RecordView::parse(stored.batch).ok());
-                let by_queue = born.map_or(u64::MAX, |view| view.timestamp_ms).saturating_add(ttl);
-                expires = Some(expires.map_or(by_queue, |own| own.min(by_queue)));
+                return head;
             }
-            match expires {
-                // In the very millisecond a consumer that waits may still have it; one who comes to get it may not.
-                Some(at) if at < now.wall_ms || (at == now.wall_ms && !queue.getters.is_empty()) => {
-                    *left -= 1;
-                    queue.take(offset);
-                    self.bury(id, offset, "expired");
-                }
-                Some(at) => {
-                    if queue.expires_at.is_none_or(|scheduled| at < scheduled) {
-                        if let Some(scheduled) = queue.expires_at.replace(at) {
-                            self.expiries.remove(&(scheduled + 1, id));
-                        }
-                        self.expiries.insert((at + 1, id));
-                    }
-                    return true;
-                }
-                None => return true,
+        };
+        let Some(queue) = self.topology.queues.get_mut(&id) else { return Head::Lives };
+        match expires {
+            Some(at) if at <= now.wall_ms => {
+                queue.take(offset);
+                self.bury(id, offset, "expired");
+                return Head::Expired;
             }
+            Some(at) if queue.expires_at.is_none_or(|scheduled| at < scheduled) => {
+                if let Some(scheduled) = queue.expires_at.replace(at) {
+                    self.expiries.remove(&(scheduled, id));
+                }
+                self.expiries.insert((at, id));
+            }
+            _ => {}
         }
-        true
+        Head::Lives
     }
 
-    /// Those queues of a route that take nothing more: they are full and refuse what does not fit, or damaged.
-    pub(crate) fn refused(&self, route: &[LogId], promised: &Promised) -> Vec<LogId> {
+    /// When a message expires, in wall ms. An error is what else is to be said of it.
+    fn expiry(&mut self, id: LogId, offset: Offset) -> Result<Option<u64>, Head> {
+        let Some(tag) = self.store.tag(id, offset) else {
+            // A segment's index must be read first.
+            let soon = matches!(self.store.locate(id, offset), Available::Soon);
+            return Err(if soon { Head::Unread } else { Head::Lives });
+        };
+        let own = tag.expires_ms();
+        let Some(ttl) = self.topology.queues.get(&id).and_then(|queue| queue.settings.message_ttl_ms) else { return Ok(own) };
+        let record = match self.store.locate(id, offset) {
+            Available::Now(record) => record,
+            Available::Soon => return Err(Head::Unread),
+            Available::Gone | Available::Damaged(_) => return Err(Head::Lives),
+        };
+        let born = self.store.record(&record).and_then(|stored| RecordView::parse(stored.batch).ok());
+        let by_queue = born.map_or(u64::MAX, |view| view.timestamp_ms).saturating_add(ttl);
+        Ok(Some(own.map_or(by_queue, |own| own.min(by_queue))))
+    }
+
+    /// Those queues of a route that take no message of this size: they are full and refuse what does not fit, or damaged.
+    pub(crate) fn refused(&self, route: &[LogId], promised: &Promised, size: usize) -> Vec<LogId> {
         let refuses = |id: &&LogId| {
-            let queue = self.topology.queues.get(id);
-            queue.is_some_and(|queue| queue.damaged || queue.refuses(promised.get(id).copied().unwrap_or_default()))
+            let promised = promised.get(id).copied().unwrap_or_default();
+            self.topology.queues.get(id).is_some_and(|queue| queue.damaged || self.is_full(queue, promised, size))
         };
         route.iter().filter(refuses).copied().collect()
+    }
+
+    /// Whether a queue that refuses what does not fit refuses this. What consumers wait for does not lie in it: it only has
+    /// not been handed to them yet.
+    fn is_full(&self, queue: &Queue, promised: (u64, u64), size: usize) -> bool {
+        queue.refuses(promised, size, 0) && queue.refuses(promised, size, self.about_to_be_taken(queue, promised.0))
     }
 
     /// A message was refused: send it on where the queue says so.
@@ -206,24 +219,50 @@ impl Broker {
         }
     }
 
-    /// Drop what is too much for a queue, unless a consumer may take it first.
-    pub(crate) fn drop_untaken(&mut self, id: LogId) {
-        let untaken = |queue: &Queue| queue.consumers.is_empty() || queue.blocked || !queue.getters.is_empty();
+    /// Drop what is too much for a queue, unless a consumer may take it first; at most `left` messages.
+    pub(crate) fn drop_untaken(&mut self, id: LogId, left: &mut usize) {
+        let untaken = |queue: &Queue| queue.consumers.is_empty() || queue.blocked;
         if self.topology.queues.get(&id).is_some_and(untaken) {
-            self.drop_overflow(id);
+            self.drop_overflow(id, left);
         }
     }
 
-    /// Drop the oldest messages of a queue that holds too many.
-    pub(crate) fn drop_overflow(&mut self, id: LogId) {
-        while let Some(queue) = self.topology.queues.get_mut(&id)
+    /// Drop the oldest messages of a queue that holds too many, at most `left`. True: there were some.
+    pub(crate) fn drop_overflow(&mut self, id: LogId, left: &mut usize) -> bool {
+        let before = *left;
+        while *left > 0
+            && let Some(queue) = self.topology.queues.get_mut(&id)
             && queue.settings.overflow == Overflow::DropHead
             && queue.overflows()
             && let Some(offset) = queue.next(&self.store)
         {
+            *left -= 1;
             queue.take(offset);
             self.bury(id, offset, "maxlen");
         }
+        *left < before
+    }
+
+    /// What is too much for a queue, has waited too long at its head, or was rejected goes on before the queue is removed.
+    /// False: that is too much for one turn, or a record must be read first.
+    pub(crate) fn sends_last_letters(&mut self, id: LogId, now: Now) -> bool {
+        let Some(queue) = self.topology.queues.get(&id) else { return true };
+        if queue.settings.dead_letter_exchange.is_none() {
+            return true;
+        }
+        let mut left = LAST_LETTERS;
+        self.drop_overflow(id, &mut left);
+        while left > 0
+            && let Some(queue) = self.topology.queues.get_mut(&id)
+            && queue.may_expire()
+            && !queue.waiting
+            && let Some(offset) = queue.next(&self.store)
+            && let Head::Expired = self.look_at_head(id, offset, now)
+        {
+            left -= 1;
+        }
+        self.send_on_dying(id, &mut left, now);
+        self.topology.queues.get(&id).is_none_or(|queue| queue.dying.is_empty())
     }
 
     /// See that the queue is deleted when nobody uses it for long enough.
@@ -283,7 +322,7 @@ impl Broker {
             let Some(after) = queue.settings.expires_ms else { continue };
             let due = if queue.consumers.is_empty() { queue.unused_since_ms + after } else { now.mono_ms + after };
             if due <= now.mono_ms {
-                self.remove_queue(id);
+                self.remove_queue(id, now);
             } else {
                 queue.looked_at_ms = due;
                 self.unused.insert((due, id));

@@ -156,6 +156,8 @@ pub(crate) struct Settings {
     pub dead_letter_routing_key: Option<String>,
     pub max_priority: Option<u8>,
     pub single_active: bool,
+    /// Declared as of the type `quorum`.
+    pub quorum: bool,
     /// How often a message may come back before it is taken out.
     pub delivery_limit: Option<u64>,
     /// It is counted how often messages come back.
@@ -219,6 +221,7 @@ impl Settings {
             dead_letter_routing_key: of.text(arguments, "x-dead-letter-routing-key")?,
             max_priority,
             single_active,
+            quorum,
             delivery_limit,
             counts_returns: quorum || delivery_limit.is_some(),
         };

@@ -2,11 +2,11 @@
 
 use model::planted::{self, Bug};
 use model::request::{Binding, DeclareExchange, DeclareQueue, Destination};
-use model::{Failure, Lsn, Now, Random, Reply, SessionId, Subject, limits};
+use model::{Event, Failure, Lsn, Now, Random, Reply, SessionId, Subject, limits};
 use storage::{LogId, OpenError, Store, Verified};
 use vfs::Vfs;
 
-use crate::broker::{Broker, Options};
+use crate::broker::{Broker, Options, Sink};
 use crate::catalog::{self, Entry, Step};
 use crate::declare::{Declared, QUEUE_ARGUMENTS, Settings};
 use crate::group::Groups;
@@ -15,6 +15,15 @@ use crate::router::{BindingKey, ExchangeId, Kind, Target};
 use crate::topic::{self, Topics};
 use crate::topology::{Topology, is_predeclared};
 use crate::transaction::Transactions;
+
+/// What became of the wish to remove a queue.
+pub(crate) enum Removal {
+    Done {
+        durable_at: Option<Lsn>,
+    },
+    /// It has letters to send on first.
+    Later,
+}
 
 impl Broker {
     /// Recover everything durable from the disk.
@@ -208,7 +217,7 @@ impl Broker {
         if self.topics.is_stream(queue_id) {
             return self.stream_declared(queue_id, durable_at);
         }
-        self.drop_untaken(queue_id);
+        self.drop_untaken(queue_id, &mut { usize::MAX });
         let queue = self.topology.queues.get(&queue_id);
         Reply::QueueDeclared {
             name: queue.map(|queue| queue.name.clone()).unwrap_or_default(),
@@ -292,7 +301,14 @@ impl Broker {
         }
     }
 
-    pub(crate) fn delete_queue(&mut self, id: SessionId, name: &str, if_unused: bool, if_empty: bool) -> Result<Reply, Failure> {
+    pub(crate) fn delete_queue(
+        &mut self,
+        id: SessionId,
+        name: &str,
+        if_unused: bool,
+        if_empty: bool,
+        now: Now,
+    ) -> Result<Reply, Failure> {
         let host = self.host_of(id);
         // Deleting what is not there succeeds.
         if self.queue_id(host, name).is_err() {
@@ -311,12 +327,46 @@ impl Broker {
             return Err(Failure::NotEmpty { name: name.into(), host: host() });
         }
         let messages = queue.ready;
-        let durable_at = self.remove_queue(queue_id);
-        Ok(Reply::Removed { messages, durable_at })
+        match self.remove_queue(queue_id, now) {
+            Removal::Done { durable_at } => Ok(Reply::Removed { messages, durable_at }),
+            Removal::Later => {
+                if let Some(doomed) = self.topology.queues.get_mut(&queue_id).and_then(|queue| queue.doomed.as_mut()) {
+                    doomed.push((id, messages));
+                }
+                Ok(Reply::Pending)
+            }
+        }
     }
 
-    /// Take a queue away, whoever uses it. Its subscribers are told.
-    pub(crate) fn remove_queue(&mut self, id: LogId) -> Option<Lsn> {
+    /// Take a queue away, whoever uses it. Its subscribers are told. Its last letters go first: where that takes longer
+    /// than this turn, it serves nobody until then.
+    pub(crate) fn remove_queue(&mut self, id: LogId, now: Now) -> Removal {
+        if self.sends_last_letters(id, now) {
+            return Removal::Done { durable_at: self.take_queue_away(id) };
+        }
+        if let Some(queue) = self.topology.queues.get_mut(&id) {
+            queue.doomed.get_or_insert_default();
+            let consumers = queue.take_consumers();
+            self.end_subscriptions(&consumers);
+        }
+        self.wake_queue(id);
+        Removal::Later
+    }
+
+    /// Take a queue away that waited for its last letters, if they are gone. False: they are not.
+    pub(crate) fn removes_doomed(&mut self, id: LogId, sink: &mut impl Sink, now: Now) -> bool {
+        if self.topology.queues.get(&id).is_none_or(|queue| queue.doomed.is_none()) || !self.sends_last_letters(id, now) {
+            return false;
+        }
+        let askers = self.topology.queues.get_mut(&id).and_then(|queue| queue.doomed.take()).unwrap_or_default();
+        let durable_at = self.take_queue_away(id);
+        for (session, messages) in askers {
+            sink.send(session, Event::Reply(Reply::Removed { messages, durable_at }));
+        }
+        true
+    }
+
+    fn take_queue_away(&mut self, id: LogId) -> Option<Lsn> {
         let (queue, orphans) = self.topology.remove_queue(id)?;
         if let Some(owner) = queue.exclusive.and_then(|owner| self.sessions.get_mut(&owner)) {
             owner.exclusive.retain(|other| *other != id);
@@ -324,7 +374,7 @@ impl Broker {
         self.end_subscriptions(&queue.consumers);
         self.unanswered.extend(queue.getters.iter().map(|getter| (getter.session, getter.scope, None)));
         if let Some(at) = queue.expires_at {
-            self.expiries.remove(&(at + 1, id));
+            self.expiries.remove(&(at, id));
         }
         self.unused.remove(&(queue.looked_at_ms, id));
         self.store.delete_log(id);
@@ -357,6 +407,8 @@ impl Broker {
         if self.topics.is_stream(queue_id) {
             return Err(self.not_for_streams(queue_id, "purge"));
         }
+        // What was too much is not there any more, and has its letters.
+        self.drop_untaken(queue_id, &mut { usize::MAX });
         let Some(queue) = self.topology.queues.get_mut(&queue_id) else { return Ok(Reply::Ok) };
         let messages = queue.ready;
         for (from, to) in queue.purge(self.store.next_offset(queue_id)) {

@@ -1,10 +1,15 @@
 //! Handing messages out: round by round, to whoever's turn it is.
 
-use model::{Event, Now, Offset, limits};
+use std::cell::Cell;
+use std::collections::HashMap;
+
+use foldhash::fast::FixedState;
+use model::{Event, Now, Offset, SessionId};
 use storage::{Available, LogId, RecordRef};
 
-use crate::broker::{Broker, Sink, damaged};
-use crate::queue::Getter;
+use crate::broker::{Broker, Session, Sink, damaged, passed_over};
+use crate::dead_letter::Head;
+use crate::queue::{Consumer, Getter, Queue};
 use crate::scope::Unacked;
 
 /// Messages of one queue handed out before the next queue is looked at.
@@ -42,8 +47,17 @@ impl Broker {
         }
         let mut budget = ROUND_BATCH;
         while budget > 0 && (!self.active.is_empty() || self.topics.readers.busy()) {
-            budget -= self.serve_queue(QUEUE_BATCH.min(budget), sink, now);
-            budget -= self.serve_reader(QUEUE_BATCH.min(budget), sink);
+            let most = QUEUE_BATCH.min(budget);
+            budget -= if self.is_queues_turn() { self.serve_queue(most, sink, now) } else { self.serve_reader(most, sink) };
+        }
+    }
+
+    /// Queues and readers of streams take turns by how long they have waited: the clients of either may have room for one.
+    fn is_queues_turn(&self) -> bool {
+        let queue = self.active.front().map(|id| self.topology.queues.get(id).map_or(0, |queue| queue.place));
+        match (queue, self.topics.readers.first_place()) {
+            (Some(queue), Some(reader)) => queue <= reader,
+            (queue, _) => queue.is_some(),
         }
     }
 
@@ -54,7 +68,10 @@ impl Broker {
         let stop = self.serve(id, &mut left, sink, now);
         if let Some(queue) = self.topology.queues.get_mut(&id) {
             match stop {
-                Stop::Later => self.active.push_back(id),
+                Stop::Later => {
+                    queue.place = self.topics.readers.next_place();
+                    self.active.push_back(id);
+                }
                 Stop::Rest => queue.active = false,
             }
         }
@@ -72,12 +89,16 @@ impl Broker {
     }
 
     fn serve(&mut self, id: LogId, left: &mut usize, sink: &mut impl Sink, now: Now) -> Stop {
-        self.drop_untaken(id);
+        self.drop_untaken(id, left);
         let stop = self.hand_out(id, left, sink, now);
+        if self.removes_doomed(id, sink, now) {
+            return Stop::Rest;
+        }
         // What nobody took must fit; and the letters of what did not are sent on in the next round.
         if matches!(stop, Stop::Rest) {
-            self.drop_overflow(id);
-            if self.topology.queues.get(&id).is_some_and(|queue| !queue.dying.is_empty() && !queue.waiting) {
+            let dropped = self.drop_overflow(id, left);
+            let more = |queue: &Queue| (dropped || !queue.dying.is_empty()) && !queue.waiting;
+            if self.topology.queues.get(&id).is_some_and(more) {
                 return Stop::Later;
             }
         }
@@ -85,7 +106,7 @@ impl Broker {
     }
 
     fn hand_out(&mut self, id: LogId, left: &mut usize, sink: &mut impl Sink, now: Now) -> Stop {
-        if !self.drop_expired(id, left, now) || !self.send_on_dying(id, left, now) {
+        if !self.send_on_dying(id, left, now) {
             return Stop::Rest;
         }
         loop {
@@ -103,28 +124,43 @@ impl Broker {
                     sink.send(getter.session, Event::Empty { scope: getter.scope });
                     continue;
                 }
+                queue.flows = true;
                 return Stop::Rest;
             };
-            let sessions = &self.sessions;
-            let consumer = if getter.is_some() {
-                None
-            } else {
-                let can_take = |consumer: &crate::queue::Consumer| {
-                    sessions.get(&consumer.session).is_some_and(|session| {
-                        let scope = session.scopes.get(&consumer.scope);
-                        !session.paused && scope.is_some_and(|scope| consumer.auto_settle || scope.has_credit())
-                    })
-                };
-                let Some(at) = queue.pick(can_take) else {
+            // A consumer that waits has what comes at once; everything else must still be alive.
+            if queue.may_expire() && (!queue.flows || queue.came_back(offset)) {
+                match self.look_at_head(id, offset, now) {
+                    Head::Lives => {}
+                    Head::Expired => {
+                        *left -= 1;
+                        continue;
+                    }
+                    Head::Unread => return Stop::Rest,
+                }
+            }
+            let (consumer, has_turn_later) = self.pick(id);
+            let Some(queue) = self.topology.queues.get_mut(&id) else { return Stop::Rest };
+            if consumer.is_none() {
+                if has_turn_later {
+                    return Stop::Later;
+                }
+                // Nobody waits for it: its time counts, and it must fit.
+                if std::mem::take(&mut queue.flows) {
+                    continue;
+                }
+                if getter.is_none() {
                     queue.blocked = true;
                     return Stop::Rest;
-                };
-                Some(at)
-            };
+                }
+                if queue.overflows() && self.drop_overflow(id, left) {
+                    continue;
+                }
+            }
+            let Some(queue) = self.topology.queues.get_mut(&id) else { return Stop::Rest };
             let record = match self.store.locate(id, offset) {
                 Available::Now(record) => record,
                 Available::Soon => {
-                    queue.waiting = true;
+                    (queue.waiting, queue.flows) = (true, false);
                     return Stop::Rest;
                 }
                 Available::Gone => {
@@ -141,12 +177,41 @@ impl Broker {
                 }
             };
             *left -= 1;
-            match (getter, consumer) {
-                (Some(getter), _) => self.hand_to_getter(id, getter, offset, record, sink),
-                (None, Some(at)) => self.hand_to_consumer(id, at, offset, record, sink),
+            match (consumer, getter) {
+                (Some(at), _) => self.hand_to_consumer(id, at, offset, record, sink),
+                (None, Some(getter)) => self.hand_to_getter(id, getter, offset, record, sink),
                 (None, None) => return Stop::Rest,
             }
         }
+    }
+
+    /// The consumer that takes the next message. And whether one could that has its turn in the next round.
+    fn pick(&mut self, id: LogId) -> (Option<usize>, bool) {
+        let Some(queue) = self.topology.queues.get_mut(&id) else { return (None, false) };
+        let (sessions, place) = (&self.sessions, queue.place);
+        let passed = Cell::new(false);
+        let at = queue.pick(|consumer| {
+            let takes = can_take(sessions, consumer);
+            let waits = takes && passed_over(sessions, consumer, place);
+            passed.set(passed.get() || waits);
+            takes && !waits
+        });
+        (at, passed.get())
+    }
+
+    /// How many messages those who wait at the queue take in the next round, of those that lie in it and `more`.
+    pub(crate) fn about_to_be_taken(&self, queue: &Queue, more: u64) -> u64 {
+        if queue.blocked || queue.waiting {
+            return 0;
+        }
+        let (mut taken, most) = (0u64, queue.ready + more);
+        for consumer in queue.takers().filter(|consumer| can_take(&self.sessions, consumer)) {
+            taken = taken.saturating_add(consumer.room());
+            if taken >= most {
+                break;
+            }
+        }
+        taken.min(most)
     }
 
     /// A queue cannot be served any more: tell those who wait for its messages.
@@ -171,13 +236,13 @@ impl Broker {
         let (scope_id, subscription) = (consumer.scope, consumer.subscription);
         let event = Event::Deliver { scope: scope_id, subscription, tag, redelivered, returns, offset: None, record: stored };
         let waiting = sink.send(consumer.session, event);
-        session.paused |= waiting >= limits::OUTPUT_BYTES_HIGH;
         self.statistics.delivered += 1;
         let auto_settle = consumer.auto_settle;
         if !auto_settle {
             consumer.in_flight += 1;
-            scope.push(Unacked { tag: tag.0, queue: id, offset, subscription: Some(consumer.subscription) });
+            scope.push(Unacked { tag: tag.0, queue: id, offset, subscription: Some(subscription) });
         }
+        session.pause_if_full(waiting, subscription);
         self.handed_out(id, offset, record, auto_settle);
     }
 
@@ -213,4 +278,12 @@ impl Broker {
             self.store.mark_delivered(id, queue.handed_out());
         }
     }
+}
+
+/// Whether a consumer's client takes more, its own prefetch apart.
+fn can_take(sessions: &HashMap<SessionId, Session, FixedState>, consumer: &Consumer) -> bool {
+    sessions.get(&consumer.session).is_some_and(|session| {
+        let scope = session.scopes.get(&consumer.scope);
+        !session.paused && scope.is_some_and(|scope| scope.has_credit(consumer.auto_settle))
+    })
 }

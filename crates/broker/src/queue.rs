@@ -24,6 +24,13 @@ pub(crate) struct Consumer {
     pub in_flight: u32,
 }
 
+impl Consumer {
+    /// How many more deliveries it takes by its own prefetch.
+    pub fn room(&self) -> u64 {
+        if self.auto_settle || self.prefetch == 0 { u64::MAX } else { self.prefetch.saturating_sub(self.in_flight).into() }
+    }
+}
+
 /// A `get` that has not been answered.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Getter {
@@ -65,6 +72,9 @@ pub(crate) struct Queue {
     pub any_expires: bool,
     /// When its head is looked at next for expiry, in wall ms.
     pub expires_at: Option<u64>,
+    /// It held nothing at the last look, and nobody has been unable to take what came since: a consumer that waits has
+    /// that at once, whatever its time to live.
+    pub flows: bool,
     /// Done with, to be sent on to the dead-letter exchange: offset and reason.
     pub dying: VecDeque<(Offset, &'static str)>,
     /// Offsets below may have been handed out before the last restart.
@@ -76,12 +86,18 @@ pub(crate) struct Queue {
     turn: usize,
     pub exclusive_consumer: bool,
     pub had_consumer: bool,
+    /// The one that is served, where only one is.
+    active_consumer: Option<SubscriptionId>,
     pub getters: VecDeque<Getter>,
+    /// It is to be removed once its last letters are sent on; who waits for that, and how many messages went with it.
+    pub doomed: Option<Vec<(SessionId, u64)>>,
 
     /// Exchanges with a binding to this queue.
     pub bound: Vec<ExchangeId>,
     /// Stands in the list of queues with something to do.
     pub active: bool,
+    /// Its place in that list.
+    pub place: u64,
     /// No consumer could take anything at the last look; whatever may change that clears it.
     pub blocked: bool,
     /// A record is being read from disk.
@@ -117,15 +133,19 @@ impl Queue {
             returns: HashMap::default(),
             any_expires: false,
             expires_at: None,
+            flows: true,
             dying: VecDeque::new(),
             redelivered_below: Offset(0),
             consumers: Vec::new(),
             turn: 0,
             exclusive_consumer: false,
             had_consumer: false,
+            active_consumer: None,
             getters: VecDeque::new(),
+            doomed: None,
             bound: Vec::new(),
             active: false,
+            place: 0,
             blocked: false,
             waiting: false,
             damaged: false,
@@ -140,6 +160,7 @@ impl Queue {
         self.redelivered_below = store.delivered(self.log);
         self.cursor = store.next_live(self.log, Offset(0)).unwrap_or_else(|| store.next_offset(self.log));
         self.any_expires = self.ready > 0;
+        self.flows = false;
         if self.needs_offsets() {
             store.load_index(self.log, vfs);
             self.recover_offsets(store);
@@ -197,11 +218,27 @@ impl Queue {
             || self.settings.max_length_bytes.is_some_and(|max| self.ready_bytes > max)
     }
 
-    /// It holds as much as it may, with so many messages and bytes to come, and takes no more.
-    pub fn refuses(&self, (messages, bytes): (u64, u64)) -> bool {
+    /// With so many messages and bytes to come, one of `size` bytes would be too much, and is to be refused. Its consumers
+    /// are about to take `taken` messages, which do not count.
+    pub fn refuses(&self, (messages, bytes): (u64, u64), size: usize, taken: u64) -> bool {
+        let messages = (self.ready + messages).saturating_sub(taken);
+        let bytes = if messages == 0 { 0 } else { self.ready_bytes + bytes };
         self.settings.overflow != Overflow::DropHead
-            && (self.settings.max_length.is_some_and(|max| self.ready + messages >= max)
-                || self.settings.max_length_bytes.is_some_and(|max| self.ready_bytes + bytes >= max))
+            && (self.settings.max_length.is_some_and(|max| messages >= max)
+                || self.settings.max_length_bytes.is_some_and(|max| bytes + size as u64 > max))
+    }
+
+    /// Whether messages in it may have a time to live.
+    pub fn may_expire(&self) -> bool {
+        self.any_expires || self.settings.message_ttl_ms.is_some()
+    }
+
+    /// What was just put in at `offset` is the next to go, and its time must be watched.
+    pub fn must_watch(&self, offset: Offset) -> bool {
+        let urgent = |levels: &[BTreeSet<u64>]| {
+            levels.iter().rev().find_map(|level| level.first()).is_some_and(|first| *first == offset.0)
+        };
+        self.may_expire() && (self.ready == 1 || self.levels.as_deref().is_some_and(urgent))
     }
 
     /// The next ready offset.
@@ -223,6 +260,11 @@ impl Queue {
     /// Whether `offset`, just named by `next`, may have been handed out before.
     pub fn is_redelivered(&self, offset: Offset) -> bool {
         offset < self.redelivered_below || self.returned.contains(&offset.0)
+    }
+
+    /// Whether `offset`, just named by `next`, was handed out and came back.
+    pub fn came_back(&self, offset: Offset) -> bool {
+        self.returned.contains(&offset.0)
     }
 
     /// `offset`, just named by `next`, is handed out or dropped.
@@ -308,6 +350,8 @@ impl Queue {
 
     pub fn add_consumer(&mut self, consumer: Consumer) {
         let at = self.consumers.partition_point(|other| other.priority >= consumer.priority);
+        // What lies here while nobody is there has waited.
+        self.flows &= self.ready == 0 || !self.consumers.is_empty();
         self.consumers.insert(at, consumer);
         if at <= self.turn && self.consumers.len() > 1 {
             self.turn += 1;
@@ -336,14 +380,39 @@ impl Queue {
         self.consumers.iter_mut().find(|consumer| consumer.subscription == subscription)
     }
 
+    /// The one consumer that is served, where only one is: of the highest priority when it was chosen, and until it goes.
+    /// In a queue of the kind `quorum`, as in RabbitMQ 4, one of higher priority follows it as soon as it holds nothing;
+    /// until then nobody is served.
+    fn active_consumer(&mut self) -> Option<usize> {
+        let active = self.active_consumer;
+        let at = self.consumers.iter().position(|consumer| Some(consumer.subscription) == active);
+        let first = self.consumers.first()?;
+        let at = match at {
+            Some(at) if self.settings.quorum && first.priority > self.consumers[at].priority => {
+                if self.consumers[at].in_flight > 0 {
+                    return None;
+                }
+                0
+            }
+            at => at.unwrap_or(0),
+        };
+        self.active_consumer = Some(self.consumers[at].subscription);
+        Some(at)
+    }
+
+    /// Those who may be served.
+    pub fn takers(&self) -> impl Iterator<Item = &Consumer> {
+        let single = self.settings.single_active;
+        let active = |consumer: &&Consumer| self.active_consumer.is_none_or(|active| active == consumer.subscription);
+        self.consumers.iter().filter(move |consumer| !single || active(consumer)).take(if single { 1 } else { usize::MAX })
+    }
+
     /// Whose turn it is among those of the highest priority that can take one. The next call begins behind it.
     pub fn pick(&mut self, can_take: impl Fn(&Consumer) -> bool) -> Option<usize> {
         let count = self.consumers.len();
-        let ready = |consumer: &Consumer| {
-            (consumer.auto_settle || consumer.prefetch == 0 || consumer.in_flight < consumer.prefetch) && can_take(consumer)
-        };
+        let ready = |consumer: &Consumer| consumer.room() > 0 && can_take(consumer);
         if self.settings.single_active {
-            return self.consumers.first().is_some_and(ready).then_some(0);
+            return self.active_consumer().filter(|&at| ready(&self.consumers[at]));
         }
         let mut from = 0;
         while from < count {

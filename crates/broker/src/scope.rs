@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use model::{DeliveryTag, Header, Offset, Outcome, RecordParts, SubscriptionId, limits};
-use storage::{LogId, Tag};
+use storage::LogId;
 
 /// A delivery that its client has not settled.
 #[derive(Clone, Copy, Debug)]
@@ -27,7 +27,10 @@ pub(crate) struct RouteCache {
 /// A message kept by a transaction until it commits.
 pub(crate) struct Stored {
     pub targets: Vec<LogId>,
-    pub tag: Tag,
+    pub persistent: bool,
+    pub priority: u8,
+    /// It lives so long from the commit on.
+    pub expiration_ms: Option<u64>,
     pub key: Vec<u8>,
     pub value: Vec<u8>,
     pub headers: Vec<(String, Vec<u8>)>,
@@ -55,11 +58,18 @@ pub(crate) struct Scope {
     last_tag: u64,
     /// In order of tags. Invariant: those of subscriptions that still exist count in their `in_flight`.
     unacked: VecDeque<Unacked>,
+    /// Deliveries to its subscriptions that count against `prefetch_all`: not yet settled, or only in a transaction.
+    charged: usize,
     /// Prefetch for subscriptions to come; 0: no limit.
     pub prefetch_each: u32,
     /// Prefetch of the scope as a whole; 0: no limit.
     pub prefetch_all: u32,
+    /// In the order in which they came.
     pub subscriptions: Vec<SubscriptionId>,
+    /// The subscription that had the last of its credit: when there is some again, it has its turn behind the others.
+    pub last_served: Option<SubscriptionId>,
+    /// The place in the list of active queues from which on its subscriptions were woken last.
+    pub woken_at: u64,
     pub transaction: Option<Box<Transaction>>,
     pub routes: Box<RouteCache>,
 }
@@ -70,14 +80,24 @@ impl Scope {
         DeliveryTag(self.last_tag)
     }
 
-    /// Whether the scope as a whole may be handed more.
-    pub fn has_credit(&self) -> bool {
-        let limit = if self.prefetch_all == 0 { limits::UNACKED_PER_SCOPE_MAX } else { self.prefetch_all as usize };
-        self.unacked.len() < limit
+    /// Whether the scope as a whole may be handed more. Its prefetch holds back those too who settle nothing, and does
+    /// not count them.
+    pub fn has_credit(&self, auto_settle: bool) -> bool {
+        (self.prefetch_all == 0 || self.charged < self.prefetch_all as usize)
+            && (auto_settle || self.unacked.len() < limits::UNACKED_PER_SCOPE_MAX)
     }
 
     pub fn push(&mut self, unacked: Unacked) {
+        self.charged += usize::from(unacked.subscription.is_some());
         self.unacked.push_back(unacked);
+        if !self.has_credit(false) {
+            self.last_served = unacked.subscription;
+        }
+    }
+
+    /// What was taken out is settled for good.
+    pub fn free(&mut self, taken: &[Unacked]) {
+        self.charged -= taken.iter().filter(|unacked| unacked.subscription.is_some()).count();
     }
 
     /// Put back what a transaction had taken.

@@ -10,6 +10,8 @@ use crate::{Node, Options, Peer, Protocol};
 
 mod damage;
 mod dead_letters;
+mod expiry;
+mod fairness;
 mod full_disk;
 mod held;
 mod kafka;
@@ -23,6 +25,7 @@ struct World {
     options: Options,
     node: Node,
     disk: SimulatedDisk,
+    now: Now,
     client: Client,
     session: SessionId,
     /// What the client has said and the node has not used.
@@ -85,7 +88,7 @@ impl World {
         let session = node.connect(Protocol::Amqp, peer, NOW);
         let mut said = Vec::new();
         let client = Client::connect(&connect, &mut said);
-        let mut world = World { options, node, disk, client, session, said, heard: Vec::new(), taken: Vec::new() };
+        let mut world = World { options, node, disk, now: NOW, client, session, said, heard: Vec::new(), taken: Vec::new() };
         world.talk();
         world.client.open_channel(&mut world.said, 1);
         world.talk();
@@ -98,9 +101,17 @@ impl World {
         World::over(self.disk, self.options)
     }
 
+    /// So much later.
+    fn wait(&mut self, ms: u64) -> Vec<String> {
+        let mut events = self.talk();
+        self.now = Now { mono_ms: self.now.mono_ms + ms, wall_ms: self.now.wall_ms + ms };
+        events.extend(self.talk());
+        events
+    }
+
     /// Offer what the client has said, once. True: some of it was used.
     fn offer(&mut self) -> bool {
-        let used = self.node.receive(self.session, &self.said, NOW);
+        let used = self.node.receive(self.session, &self.said, self.now);
         self.said.drain(..used);
         used > 0
     }
@@ -118,7 +129,7 @@ impl World {
         loop {
             let used = self.offer();
             while self.disk.step() {}
-            self.node.turn(NOW).unwrap();
+            self.node.turn(self.now).unwrap();
             self.read();
             let heard = std::mem::take(&mut self.heard);
             let mut rest = &heard[..];
@@ -168,6 +179,11 @@ impl World {
         self.client.publish(&mut self.said, 1, "", queue, &Properties::default(), body.as_bytes());
     }
 
+    fn publish_for(&mut self, queue: &str, expiration: &str, priority: u8, body: &str) {
+        let properties = Properties { expiration: Some(expiration), priority: Some(priority), ..Properties::default() };
+        self.client.publish(&mut self.said, 1, "", queue, &properties, body.as_bytes());
+    }
+
     fn publish_with(&mut self, queue: &str, headers: &[(&str, Value)], body: &str) {
         let headers = field::encode_entries(&table(headers));
         let properties = Properties { headers: Some(RawTable(&headers)), ..Properties::default() };
@@ -179,6 +195,10 @@ impl World {
         self.client.get(&mut self.said, 1, queue, false);
         self.talk();
         self.taken.pop()
+    }
+
+    fn cancel(&mut self, channel: u16, tag: &str) {
+        self.client.send(&mut self.said, channel, &basic::Cancel { consumer_tag: tag, no_wait: false });
     }
 
     fn reject(&mut self, tag: u64, requeue: bool) {

@@ -8,7 +8,7 @@ use foldhash::fast::FixedState;
 use model::record::{BatchHead, Records, StoredRecord, attribute};
 use model::request::Subscribe;
 use model::topic::OffsetAt;
-use model::{Event, Failure, LogFailure, Now, Offset, Reply, SessionId, Subject, SubscriptionId, limits};
+use model::{Event, Failure, LogFailure, Now, Offset, Reply, SessionId, Subject, SubscriptionId};
 use storage::{Batch, LogId, Sought, Wanted};
 
 use super::arguments::{self, Begin};
@@ -39,6 +39,9 @@ pub(crate) struct Readers {
     of: HashMap<LogId, Vec<SubscriptionId>, FixedState>,
     /// Those that may have something to do.
     active: VecDeque<SubscriptionId>,
+    /// The last place given out in the lists of those with something to do, this one and that of queues: whoever has the
+    /// lowest has waited longest.
+    places: u64,
     /// Bytes of decompressed batches that are kept.
     unpacked_bytes: usize,
     /// Where a record of a batch of several is put, to be handed out by itself.
@@ -58,6 +61,8 @@ struct Reader {
     open: Option<Open>,
     /// Stands in the list of those with something to do.
     active: bool,
+    /// Its place in that list.
+    place: u64,
 }
 
 enum Seeking {
@@ -94,6 +99,17 @@ impl Readers {
         !self.active.is_empty()
     }
 
+    /// A place behind everybody who has something to do.
+    pub fn next_place(&mut self) -> u64 {
+        self.places += 1;
+        self.places
+    }
+
+    /// The place of the reader whose turn is next.
+    pub fn first_place(&self) -> Option<u64> {
+        self.active.front().map(|first| self.all.get(first).map_or(0, |reader| reader.place))
+    }
+
     /// What a reader wants of the disk: the less, the more of them there are.
     fn wanted(&self) -> Wanted {
         Wanted { bytes: READ_BYTES_MAX / self.all.len().max(1), more: self.all.len() <= READERS_AHEAD_MAX }
@@ -109,6 +125,8 @@ impl Readers {
             && !reader.active
         {
             reader.active = true;
+            self.places += 1;
+            reader.place = self.places;
             self.active.push_back(subscription);
         }
     }
@@ -218,7 +236,7 @@ impl Broker {
             Begin::Time(at) => (0, list(at)),
         };
         let subscription = consumer.subscription;
-        self.topics.readers.add(Reader { log, consumer, seeking, next, entry: None, open: None, active: false });
+        self.topics.readers.add(Reader { log, consumer, seeking, next, entry: None, open: None, active: false, place: 0 });
         Ok(Reply::Subscribed { subscription })
     }
 
@@ -236,7 +254,7 @@ impl Broker {
 
     fn can_take(&self, consumer: &Consumer) -> bool {
         self.sessions.get(&consumer.session).is_some_and(|session| {
-            let credit = session.scopes.get(&consumer.scope).is_some_and(crate::scope::Scope::has_credit);
+            let credit = session.scopes.get(&consumer.scope).is_some_and(|scope| scope.has_credit(false));
             !session.paused && credit && consumer.in_flight < consumer.prefetch
         })
     }
@@ -245,10 +263,19 @@ impl Broker {
     pub(crate) fn serve_reader(&mut self, most: usize, sink: &mut impl Sink) -> usize {
         let Some(id) = self.topics.readers.active.pop_front() else { return 0 };
         let Some(mut reader) = self.topics.readers.all.remove(&id) else { return 0 };
+        if self.was_passed_over(&reader.consumer, reader.place) {
+            reader.place = self.topics.readers.next_place();
+            self.topics.readers.active.push_back(id);
+            self.topics.readers.all.insert(id, reader);
+            return 0;
+        }
         let mut left = most;
         match self.read_on(&mut reader, &mut left, sink) {
             Ok(Stop::Rest) => reader.active = false,
-            Ok(Stop::Later) => self.topics.readers.active.push_back(id),
+            Ok(Stop::Later) => {
+                reader.place = self.topics.readers.next_place();
+                self.topics.readers.active.push_back(id);
+            }
             Err(damage) => {
                 let name = self.topics.partitions.get(&reader.log).map(|partition| (&partition.topic, partition.index));
                 if let Some((topic, index)) = name {
@@ -469,9 +496,9 @@ impl Broker {
                 record,
             },
         );
-        session.paused |= waiting >= limits::OUTPUT_BYTES_HIGH;
         self.statistics.delivered += 1;
         consumer.in_flight += 1;
         scope.push(Unacked { tag: tag.0, queue: reader.log, offset: Offset(offset), subscription: Some(consumer.subscription) });
+        session.pause_if_full(waiting, consumer.subscription);
     }
 }

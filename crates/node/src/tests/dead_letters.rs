@@ -127,3 +127,86 @@ fn a_refused_message_in_a_transaction_is_sent_on() {
     assert_eq!(world.drain("full"), ["fits"]);
     assert_eq!(world.drain("letters"), ["does not"]);
 }
+
+/// They were forgotten with their queue.
+#[test]
+fn letters_outlive_the_queue_that_goes_right_after() {
+    type Going = fn(&mut World);
+    let delete: Going = |world| world.client.send(&mut world.said, 1, &queue::Delete { queue: "work", ..Default::default() });
+    let ways: [(&str, Going); 3] = [
+        ("delete", delete),
+        ("cancel", |world| world.cancel(1, "c")),
+        ("channel.close", |world| world.client.close_channel(&mut world.said, 1)),
+    ];
+    for (way, go) in ways {
+        for count in [3, 2_000] {
+            let mut world = World::new();
+            world.client.open_channel(&mut world.said, 2);
+            world.talk();
+            let [exchange, key] = letters_to("letters");
+            world.declare("letters", &[]);
+            let auto = queue::Declare { queue: "work", auto_delete: way != "delete", ..Default::default() };
+            world.declare_as(auto, &[exchange, key]);
+            for number in 0..count {
+                world.publish("work", &number.to_string());
+            }
+            world.client.consume(&mut world.said, 1, "work", "c", false);
+            world.talk();
+            world.client.send(&mut world.said, 1, &basic::Nack { delivery_tag: 0, multiple: true, requeue: false });
+            go(&mut world);
+            world.talk();
+            world.client.send(&mut world.said, 2, &queue::Declare { queue: "work", passive: true, ..Default::default() });
+            assert!(world.talk()[0].starts_with("404 NOT_FOUND - no queue 'work'"), "{way}");
+            world.client.open_channel(&mut world.said, 3);
+            world.talk();
+            world.client.send(&mut world.said, 3, &queue::Declare { queue: "letters", passive: true, ..Default::default() });
+            assert_eq!(world.talk(), [format!("{count} ready")], "{way}");
+        }
+    }
+}
+
+/// What is too much is dropped after consumers had their turn, and the queue was gone by then.
+#[test]
+fn what_a_limit_drops_has_its_letter_though_the_queue_goes_at_once() {
+    for purge in [false, true] {
+        let mut world = World::new();
+        world.declare("letters", &[]);
+        let [exchange, key] = letters_to("letters");
+        world.declare("short", &[("x-max-length", Value::I32(1)), exchange, key]);
+        for body in ["1", "2", "3"] {
+            world.publish("short", body);
+        }
+        if purge {
+            world.client.send(&mut world.said, 1, &queue::Purge { queue: "short", ..Default::default() });
+            assert_eq!(world.talk(), ["1 purged"]);
+        } else {
+            world.client.send(&mut world.said, 1, &queue::Delete { queue: "short", ..Default::default() });
+            world.talk();
+        }
+        assert_eq!(world.drain("letters"), ["1", "2"]);
+    }
+}
+
+/// A record that must be read from disk first keeps its queue until then.
+#[test]
+fn a_letter_that_lies_on_disk_outlives_its_queue() {
+    let mut world = World::over(SimulatedDisk::new(1), small());
+    let letters = queue::Declare { queue: "letters", durable: true, ..Default::default() };
+    world.declare_as(letters, &[]);
+    let [exchange, key] = letters_to("letters");
+    world.declare_as(durable(), &[exchange, key]);
+    let body = |number: usize| format!("{number:04}{}", "x".repeat(2_000));
+    for number in 0..400 {
+        world.publish_durably("q", 0, &body(number));
+        world.talk();
+    }
+    let held: Vec<u64> = (0..50).map(|_| world.get("q").unwrap().tag).collect();
+    for number in 400..800 {
+        world.publish_durably("q", 0, &body(number));
+        world.talk();
+    }
+    world.client.send(&mut world.said, 1, &basic::Nack { delivery_tag: held[49], multiple: true, requeue: false });
+    world.client.send(&mut world.said, 1, &queue::Delete { queue: "q", ..Default::default() });
+    assert_eq!(world.talk(), ["Method"]);
+    assert_eq!(world.drain("letters").len(), 50);
+}
