@@ -90,8 +90,9 @@ mod tests {
     fn a_value_ends_in_time() {
         let mut out = String::new();
         let mut printable = Printable { out: &mut out, left: 4 };
-        write!(printable, "ab{}", "cdef").unwrap();
-        write!(printable, "more").unwrap();
+        for part in ["ab", "cdef", "more"] {
+            printable.write_str(part).unwrap();
+        }
         assert_eq!(out, "abc…");
     }
 }
