@@ -23,6 +23,9 @@ pub(crate) enum Entry {
         auto_delete: bool,
         internal: bool,
         arguments: Table,
+        /// Only in snapshots: it lost its last binding and is to be deleted, unless it gets another.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        orphan: bool,
     },
     DeleteExchange {
         host: String,
@@ -232,5 +235,14 @@ mod tests {
         storage::Recovery::entry(&mut read, &encode(&entries[3]));
         assert_eq!(read.steps, entries.into_iter().map(Step::Entry).collect::<Vec<_>>());
         assert_eq!(read.damage, None);
+    }
+
+    /// What brokers wrote before there were orphans; and it is still written like that where there are none.
+    #[test]
+    fn an_exchange_that_is_no_orphan_is_read_and_written_as_ever() {
+        let older = r#"{"do":"declare_exchange","host":"/","name":"x","kind":"topic","auto_delete":true,"internal":false,"arguments":[]}"#;
+        let entry: Entry = serde_json::from_str(older).unwrap();
+        assert!(matches!(entry, Entry::DeclareExchange { orphan: false, .. }));
+        assert_eq!(serde_json::to_string(&entry).unwrap(), older);
     }
 }

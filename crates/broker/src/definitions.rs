@@ -16,6 +16,9 @@ use crate::topic::{self, Topics};
 use crate::topology::{Topology, is_predeclared};
 use crate::transaction::Transactions;
 
+/// Auto-delete exchanges that go at once with what they were bound to; if there are more, they follow in later turns.
+pub(crate) const CASCADE_AT_ONCE: usize = 256;
+
 /// What became of the wish to remove a queue.
 pub(crate) enum Removal {
     Done {
@@ -62,6 +65,7 @@ impl Broker {
                     if let Some(entry) = other {
                         topology.apply(entry);
                     }
+                    topology.tidy(usize::MAX);
                 }
             }
         }
@@ -152,6 +156,7 @@ impl Broker {
             auto_delete: declare.auto_delete,
             internal: declare.internal,
             arguments: declare.arguments.clone(),
+            orphan: false,
         };
         let arguments = declare.arguments;
         self.topology.add_exchange(
@@ -189,14 +194,25 @@ impl Broker {
     }
 
     pub(crate) fn remove_exchange(&mut self, id: ExchangeId) -> Option<Lsn> {
+        let durable_at = self.remove_one_exchange(id);
+        self.remove_orphans(CASCADE_AT_ONCE).or(durable_at)
+    }
+
+    fn remove_one_exchange(&mut self, id: ExchangeId) -> Option<Lsn> {
+        let exchange = self.topology.remove_exchange(id)?;
+        let host = self.topology.host_name(exchange.host).into();
+        exchange.durable.then(|| self.record(&Entry::DeleteExchange { host, name: exchange.name }))
+    }
+
+    /// Delete auto-delete exchanges that have lost their last binding, at most `most`; the others follow in later turns,
+    /// after a crash too: whoever replays the loss finds them again.
+    pub(crate) fn remove_orphans(&mut self, most: usize) -> Option<Lsn> {
         let mut durable_at = None;
-        let mut open = vec![id];
-        while let Some(id) = open.pop() {
-            let Some((exchange, orphans)) = self.topology.remove_exchange(id) else { continue };
-            open.extend(orphans);
-            if exchange.durable {
-                let host = self.topology.host_name(exchange.host).into();
-                durable_at = Some(self.record(&Entry::DeleteExchange { host, name: exchange.name }));
+        for _ in 0..most {
+            let Some(id) = self.topology.orphans.pop_front() else { break };
+            // Somebody may have bound something to it since.
+            if self.topology.exchanges.get(&id).is_some_and(|exchange| exchange.bindings.is_empty()) {
+                durable_at = self.remove_one_exchange(id).or(durable_at);
             }
         }
         durable_at
@@ -367,7 +383,7 @@ impl Broker {
     }
 
     fn take_queue_away(&mut self, id: LogId) -> Option<Lsn> {
-        let (queue, orphans) = self.topology.remove_queue(id)?;
+        let queue = self.topology.remove_queue(id)?;
         if let Some(owner) = queue.exclusive.and_then(|owner| self.sessions.get_mut(&owner)) {
             owner.exclusive.retain(|other| *other != id);
         }
@@ -383,10 +399,7 @@ impl Broker {
             let host = self.topology.host_name(queue.host).into();
             durable_at = Some(self.record(&Entry::DeleteQueue { host, name: queue.name }));
         }
-        for orphan in orphans {
-            durable_at = self.remove_exchange(orphan).or(durable_at);
-        }
-        durable_at
+        self.remove_orphans(CASCADE_AT_ONCE).or(durable_at)
     }
 
     /// Subscriptions end without their clients' doing: they are told in the next round.
@@ -445,7 +458,7 @@ impl Broker {
             Err(_) if !make => return Ok(self.unchanged()),
             Err(failure) => return Err(failure),
         };
-        let key = BindingKey { routing_key: binding.routing_key.into(), arguments: binding.arguments };
+        let key = BindingKey::new(binding.routing_key, binding.arguments);
         let durable = self.topology.is_durable(source, target);
         let recorded = durable && !(make && planted::is(Bug::BindingNotRecorded));
         let arrow = if recorded { self.topology.arrow(source, target, &key) } else { None };
@@ -464,10 +477,7 @@ impl Broker {
             return Ok(self.unchanged());
         }
         let mut durable_at = arrow.map(|arrow| self.record(&if make { Entry::Bind(arrow) } else { Entry::Unbind(arrow) }));
-        let emptied = |exchange: &crate::topology::Exchange| exchange.auto_delete && exchange.bindings.is_empty();
-        if !make && self.topology.exchanges.get(&source).is_some_and(emptied) {
-            durable_at = self.remove_exchange(source).or(durable_at);
-        }
+        durable_at = self.remove_orphans(CASCADE_AT_ONCE).or(durable_at);
         Ok(durable_at.map_or(Reply::Ok, Reply::DurableAt))
     }
 }

@@ -36,6 +36,7 @@ impl Broker {
             self.wake_queue(id);
             self.wake_readers(id);
         }
+        self.do_chores();
         self.answer_fetches(sink, now);
         self.answer_examined(sink);
         self.answer_groups(sink);
@@ -84,6 +85,7 @@ impl Broker {
         !self.active.is_empty()
             || self.topics.busy()
             || self.groups.busy()
+            || self.has_chores()
             || !self.cancelled.is_empty()
             || !self.unanswered.is_empty()
     }

@@ -23,6 +23,7 @@
 mod authorization;
 mod broker;
 mod catalog;
+mod chores;
 mod dead_letter;
 mod declare;
 mod definitions;

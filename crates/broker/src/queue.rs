@@ -9,7 +9,7 @@ use storage::{LogId, Store};
 use vfs::Vfs;
 
 use crate::declare::{Overflow, Settings};
-use crate::router::ExchangeId;
+use crate::topology::Sources;
 
 /// A subscriber's place in its queue.
 #[derive(Clone, Copy, Debug)]
@@ -93,7 +93,7 @@ pub(crate) struct Queue {
     pub doomed: Option<Vec<(SessionId, u64)>>,
 
     /// Exchanges with a binding to this queue.
-    pub bound: Vec<ExchangeId>,
+    pub bound: Sources,
     /// Stands in the list of queues with something to do.
     pub active: bool,
     /// Its place in that list.
@@ -143,7 +143,7 @@ impl Queue {
             active_consumer: None,
             getters: VecDeque::new(),
             doomed: None,
-            bound: Vec::new(),
+            bound: Sources::default(),
             active: false,
             place: 0,
             blocked: false,

@@ -1,6 +1,6 @@
 //! Exchanges, queues and bindings: what a virtual host holds, and the fold of its catalog entries.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet, VecDeque};
 
 use foldhash::fast::{FixedState, RandomState};
 use model::{Failure, Headers, Subject, Table};
@@ -9,7 +9,7 @@ use storage::LogId;
 use crate::catalog::{Arrow, Entry};
 use crate::declare::{Declared, Settings};
 use crate::queue::Queue;
-use crate::router::{BindingKey, Bindings, ExchangeId, Kind, Target};
+use crate::router::{BindingKey, Bindings, ExchangeId, Kind, Remains, Severed, Target};
 
 /// Exchanges every virtual host has: name, kind, and whether they are internal.
 const PREDECLARED: &[(&str, Kind, bool)] = &[
@@ -23,6 +23,9 @@ const PREDECLARED: &[(&str, Kind, bool)] = &[
     ("amq.rabbitmq.trace", Kind::Topic, true),
 ];
 
+/// Exchanges that are told at once that a queue is gone; if it was bound to more, they follow in later turns.
+pub(crate) const SOURCES_AT_ONCE: usize = 256;
+
 pub(crate) struct Exchange {
     pub name: String,
     pub host: usize,
@@ -34,7 +37,20 @@ pub(crate) struct Exchange {
     pub alternate: Option<String>,
     pub bindings: Bindings,
     /// Exchanges with a binding to this one.
-    pub bound: Vec<ExchangeId>,
+    pub bound: Sources,
+}
+
+/// Exchanges with a binding to one target. Some may be gone, for a moment.
+pub(crate) type Sources = HashSet<ExchangeId, FixedState>;
+
+/// Ends that are so already for everybody, and are still to be tidied up.
+enum Leftover {
+    /// Bindings in the index of an exchange.
+    Bindings(ExchangeId, Severed),
+    /// A target is gone; these exchanges do not know yet.
+    Target(Target, std::vec::IntoIter<ExchangeId>),
+    /// An exchange is gone; its targets do not know yet.
+    Exchange(ExchangeId, Box<Remains>),
 }
 
 #[derive(Default)]
@@ -50,11 +66,14 @@ pub(crate) struct Topology {
     pub exchanges: HashMap<ExchangeId, Exchange, FixedState>,
     pub queues: HashMap<LogId, Queue, FixedState>,
     /// Exchanges with a binding to a stream.
-    streams: HashMap<LogId, Vec<ExchangeId>, FixedState>,
+    streams: HashMap<LogId, Sources, FixedState>,
     /// Grows with every change that may change a route.
     pub version: u64,
     next_exchange: u32,
     bindings: usize,
+    leftovers: VecDeque<Leftover>,
+    /// Auto-delete exchanges that lost their last binding: those that still have none are to be deleted.
+    pub orphans: VecDeque<ExchangeId>,
 }
 
 impl Topology {
@@ -67,6 +86,8 @@ impl Topology {
             version: 1,
             next_exchange: 0,
             bindings: 0,
+            leftovers: VecDeque::new(),
+            orphans: VecDeque::new(),
         };
         for (name, kind, internal) in PREDECLARED {
             topology.add_exchange(0, name, *kind, true, false, *internal, Table::default(), None);
@@ -124,7 +145,7 @@ impl Topology {
             arguments,
             alternate,
             bindings: Bindings::new(kind),
-            bound: Vec::new(),
+            bound: Sources::default(),
         };
         self.exchanges.insert(id, exchange);
         id
@@ -136,11 +157,11 @@ impl Topology {
         self.queues.insert(queue.log, queue);
     }
 
-    /// The exchange a target's bindings are noted at.
-    fn bound_mut(&mut self, target: Target) -> Option<&mut Vec<ExchangeId>> {
+    /// Where a target's exchanges are noted.
+    fn bound_mut(&mut self, target: Target) -> Option<&mut Sources> {
         match target {
             Target::Queue(id) => self.queues.get_mut(&id).map(|queue| &mut queue.bound),
-            Target::Stream(id) => Some(self.streams.entry(id).or_default()),
+            Target::Stream(id) => self.streams.get_mut(&id),
             Target::Exchange(id) => self.exchanges.get_mut(&id).map(|exchange| &mut exchange.bound),
         }
     }
@@ -153,10 +174,11 @@ impl Topology {
         }
         self.version += 1;
         self.bindings += 1;
-        if let Some(bound) = self.bound_mut(target)
-            && !bound.contains(&source)
-        {
-            bound.push(source);
+        if let Target::Stream(id) = target {
+            self.streams.entry(id).or_default();
+        }
+        if let Some(bound) = self.bound_mut(target) {
+            bound.insert(source);
         }
         true
     }
@@ -169,57 +191,105 @@ impl Topology {
         }
         self.version += 1;
         self.bindings -= 1;
-        let still = exchange.bindings.iter().any(|(other, _)| other == target);
+        let still = exchange.bindings.leads_to(target);
+        if exchange.auto_delete && exchange.bindings.is_empty() {
+            self.orphans.push_back(source);
+        }
         if !still && let Some(bound) = self.bound_mut(target) {
-            bound.retain(|id| *id != source);
+            bound.remove(&source);
         }
         true
     }
 
-    /// Take a queue out, with its bindings. Returns it and the auto-delete exchanges that lost their last binding.
-    pub fn remove_queue(&mut self, id: LogId) -> Option<(Queue, Vec<ExchangeId>)> {
-        let queue = self.queues.remove(&id)?;
+    /// Take a queue out, with its bindings.
+    pub fn remove_queue(&mut self, id: LogId) -> Option<Queue> {
+        let mut queue = self.queues.remove(&id)?;
         self.version += 1;
         self.hosts[queue.host].queues.remove(&queue.name);
-        let orphans = self.remove_target(Target::Queue(id), &queue.bound);
-        Some((queue, orphans))
+        self.remove_target(Target::Queue(id), std::mem::take(&mut queue.bound));
+        Some(queue)
     }
 
-    /// Take out the bindings to a stream. Returns the auto-delete exchanges that lost their last binding.
-    pub fn remove_stream(&mut self, id: LogId) -> Vec<ExchangeId> {
+    /// Take out the bindings to a stream.
+    pub fn remove_stream(&mut self, id: LogId) {
         self.version += 1;
         let bound = self.streams.remove(&id).unwrap_or_default();
-        self.remove_target(Target::Stream(id), &bound)
+        self.remove_target(Target::Stream(id), bound);
     }
 
-    fn remove_target(&mut self, target: Target, sources: &[ExchangeId]) -> Vec<ExchangeId> {
-        let mut orphans = Vec::new();
-        for source in sources {
-            let Some(exchange) = self.exchanges.get_mut(source) else { continue };
-            self.bindings -= exchange.bindings.remove_target(target);
-            if exchange.auto_delete && exchange.bindings.is_empty() {
-                orphans.push(*source);
-            }
+    fn remove_target(&mut self, target: Target, sources: Sources) {
+        let mut sources = Vec::from_iter(sources).into_iter();
+        for source in sources.by_ref().take(SOURCES_AT_ONCE) {
+            self.sever(source, target);
         }
-        orphans
+        if sources.len() > 0 {
+            self.leftovers.push_back(Leftover::Target(target, sources));
+        }
     }
 
-    /// Take an exchange out, with the bindings from and to it. Returns it and the auto-delete exchanges that lost
-    /// their last binding.
-    pub fn remove_exchange(&mut self, id: ExchangeId) -> Option<(Exchange, Vec<ExchangeId>)> {
-        let exchange = self.exchanges.remove(&id)?;
+    fn sever(&mut self, source: ExchangeId, target: Target) {
+        let Some(exchange) = self.exchanges.get_mut(&source) else { return };
+        let Some(severed) = exchange.bindings.sever(target) else { return };
+        self.bindings -= severed.len();
+        if exchange.auto_delete && exchange.bindings.is_empty() {
+            self.orphans.push_back(source);
+        }
+        self.leftovers.push_back(Leftover::Bindings(source, severed));
+    }
+
+    /// Take an exchange out, with the bindings from and to it.
+    pub fn remove_exchange(&mut self, id: ExchangeId) -> Option<Exchange> {
+        let mut exchange = self.exchanges.remove(&id)?;
         self.version += 1;
         self.bindings -= exchange.bindings.len();
         self.hosts[exchange.host].exchanges.remove(&exchange.name);
-        let mut targets: Vec<Target> = exchange.bindings.iter().map(|(target, _)| target).collect();
-        targets.dedup();
-        for target in targets {
-            if let Some(bound) = self.bound_mut(target) {
-                bound.retain(|other| *other != id);
+        let bindings = std::mem::replace(&mut exchange.bindings, Bindings::new(exchange.kind));
+        self.leftovers.push_back(Leftover::Exchange(id, Box::new(bindings.give_up())));
+        self.remove_target(Target::Exchange(id), std::mem::take(&mut exchange.bound));
+        Some(exchange)
+    }
+
+    /// Something is left to be tidied up.
+    pub fn is_untidy(&self) -> bool {
+        !self.leftovers.is_empty()
+    }
+
+    /// Tidy up after what was removed, in at most `steps` steps; each takes a few lookups. Returns how many are left.
+    pub fn tidy(&mut self, mut steps: usize) -> usize {
+        while steps > 0
+            && let Some(leftover) = self.leftovers.pop_front()
+        {
+            steps -= 1;
+            if let Some(rest) = self.tidy_one(leftover) {
+                self.leftovers.push_front(rest);
             }
         }
-        let orphans = self.remove_target(Target::Exchange(id), &exchange.bound);
-        Some((exchange, orphans))
+        steps
+    }
+
+    /// One step; returns what is left of it.
+    fn tidy_one(&mut self, leftover: Leftover) -> Option<Leftover> {
+        match leftover {
+            Leftover::Bindings(source, mut severed) => {
+                let more = match self.exchanges.get_mut(&source) {
+                    Some(exchange) => exchange.bindings.tidy(&mut severed),
+                    None => severed.drop_one(),
+                };
+                more.then_some(Leftover::Bindings(source, severed))
+            }
+            Leftover::Target(target, mut sources) => {
+                self.sever(sources.next()?, target);
+                Some(Leftover::Target(target, sources))
+            }
+            Leftover::Exchange(id, mut remains) => {
+                if let Some(target) = remains.drop_one()?
+                    && let Some(bound) = self.bound_mut(target)
+                {
+                    bound.remove(&id);
+                }
+                Some(Leftover::Exchange(id, remains))
+            }
+        }
     }
 
     /// Whether a binding outlives a restart.
@@ -255,10 +325,9 @@ impl Topology {
     pub fn route(&self, host: usize, start: ExchangeId, keys: &[&str], headers: &dyn Headers, out: &mut Vec<LogId>) {
         out.clear();
         let mut targets = Vec::new();
-        let mut seen = vec![start];
-        let mut at = 0;
-        while let Some(exchange) = seen.get(at).and_then(|id| self.exchanges.get(id)) {
-            at += 1;
+        let (mut open, mut seen) = (vec![start], Sources::default());
+        while let Some(id) = open.pop() {
+            let Some(exchange) = self.exchanges.get(&id) else { continue };
             targets.clear();
             for key in keys {
                 exchange.bindings.route(key, headers, &mut targets);
@@ -271,10 +340,14 @@ impl Topology {
             for target in &targets {
                 match target {
                     Target::Queue(id) | Target::Stream(id) => out.push(*id),
-                    Target::Exchange(id) if !seen.contains(id) => seen.push(*id),
+                    Target::Exchange(id) if *id != start && seen.insert(*id) => open.push(*id),
                     Target::Exchange(_) => {}
                 }
             }
+        }
+        // A queue that is gone may not be known as gone everywhere yet.
+        if !self.leftovers.is_empty() {
+            out.retain(|id| self.queues.contains_key(id) || self.streams.contains_key(id));
         }
         dedup(out);
     }
@@ -284,12 +357,34 @@ impl Topology {
         self.exchanges.get(&start).is_some_and(|exchange| exchange.bindings.by_key_alone() && exchange.alternate.is_none())
     }
 
+    /// Auto-delete exchanges that have no binding any more, those included that do not know it yet.
+    fn orphans_to_be(&self) -> Sources {
+        let mut orphans: Sources = self.orphans.iter().copied().collect();
+        for leftover in &self.leftovers {
+            let Leftover::Target(_, sources) = leftover else { continue };
+            orphans.extend(sources.as_slice().iter().filter(|id| {
+                let exchange = self.exchanges.get(id);
+                exchange.is_some_and(|exchange| exchange.auto_delete && !exchange.bindings.targets().any(|to| self.exists(to)))
+            }));
+        }
+        orphans
+    }
+
+    fn exists(&self, target: Target) -> bool {
+        match target {
+            Target::Queue(id) => self.queues.contains_key(&id),
+            Target::Stream(id) => self.streams.contains_key(&id),
+            Target::Exchange(id) => self.exchanges.contains_key(&id),
+        }
+    }
+
     /// The entries that make the durable part of this state afresh.
     pub fn snapshot(&self) -> Vec<Entry> {
         let mut entries = Vec::new();
+        let orphans = self.orphans_to_be();
         let mut exchanges: Vec<_> = self.exchanges.iter().filter(|(_, exchange)| exchange.durable).collect();
         exchanges.sort_unstable_by_key(|(id, _)| **id);
-        for (_, exchange) in exchanges.iter().filter(|(_, exchange)| !is_predeclared(&exchange.name)) {
+        for (id, exchange) in exchanges.iter().filter(|(_, exchange)| !is_predeclared(&exchange.name)) {
             entries.push(Entry::DeclareExchange {
                 host: self.host_name(exchange.host).into(),
                 name: exchange.name.clone(),
@@ -297,6 +392,7 @@ impl Topology {
                 auto_delete: exchange.auto_delete,
                 internal: exchange.internal,
                 arguments: exchange.arguments.clone(),
+                orphan: orphans.contains(id),
             });
         }
         let mut queues: Vec<_> = self.queues.values().filter(|queue| queue.durable).collect();
@@ -311,7 +407,8 @@ impl Topology {
             });
         }
         for (id, exchange) in exchanges {
-            let mut arrows: Vec<_> = exchange.bindings.iter().filter(|(target, _)| self.is_durable(*id, *target)).collect();
+            let lasting = |target| self.exists(target) && self.is_durable(*id, target);
+            let mut arrows: Vec<_> = exchange.bindings.iter().filter(|(target, _)| lasting(*target)).collect();
             arrows.sort_by_key(|(target, _)| *target);
             entries.extend(arrows.into_iter().filter_map(|(target, key)| self.arrow(*id, target, key)).map(Entry::Bind));
         }
@@ -321,10 +418,13 @@ impl Topology {
     /// Apply one entry read at recovery. Entries that no longer make sense are passed over.
     pub fn apply(&mut self, entry: Entry) -> Option<()> {
         match entry {
-            Entry::DeclareExchange { host, name, kind, auto_delete, internal, arguments } => {
+            Entry::DeclareExchange { host, name, kind, auto_delete, internal, arguments, orphan } => {
                 let host = self.host(&host)?;
                 let alternate = arguments.get("alternate-exchange").and_then(|value| value.as_text()).map(str::to_owned);
-                self.add_exchange(host, &name, Kind::parse(&kind)?, true, auto_delete, internal, arguments, alternate);
+                let id = self.add_exchange(host, &name, Kind::parse(&kind)?, true, auto_delete, internal, arguments, alternate);
+                if orphan {
+                    self.orphans.push_back(id);
+                }
             }
             Entry::DeleteExchange { host, name } => {
                 let id = self.exchange_id(self.host(&host)?, &name).ok()?;
@@ -366,7 +466,7 @@ impl Topology {
             (None, None, Some(log)) => Target::Stream(LogId(log)),
             (None, None, None) => return None,
         };
-        Some((source, target, BindingKey { routing_key: arrow.routing_key, arguments: arrow.arguments }))
+        Some((source, target, BindingKey::new(&arrow.routing_key, arrow.arguments)))
     }
 }
 

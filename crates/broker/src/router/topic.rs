@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use foldhash::fast::RandomState;
 
-use super::Target;
+use super::{Target, Targets, remove_one};
 
 type NodeId = usize;
 const ROOT: NodeId = 0;
@@ -13,15 +13,34 @@ const ROOT: NodeId = 0;
 struct Node {
     /// Next word (`*` and `#` among them) to node. Words come from clients, so the hash is seeded.
     next: HashMap<Box<str>, NodeId, RandomState>,
-    targets: Vec<Target>,
+    targets: Targets,
 }
 
 /// All patterns of one exchange.
 pub(crate) struct Trie {
     nodes: Vec<Node>,
     free: Vec<NodeId>,
-    /// Without any, no state can be reached twice and none need be remembered.
+    /// How many patterns have one, counted for each.
     hashes: usize,
+}
+
+/// What is left of a trie that is not asked any more.
+pub(crate) struct Remains {
+    nodes: Vec<Node>,
+    /// Of the node that goes: it may have as many as there are patterns.
+    words: std::collections::hash_map::IntoIter<Box<str>, NodeId>,
+}
+
+impl Remains {
+    /// Drop one word or node. False: there is none left.
+    pub fn drop_one(&mut self) -> bool {
+        if self.words.next().is_some() {
+            return true;
+        }
+        let Some(node) = self.nodes.pop() else { return false };
+        self.words = node.next.into_iter();
+        true
+    }
 }
 
 impl Default for Trie {
@@ -56,10 +75,10 @@ impl Trie {
             };
             self.hashes += usize::from(word == "#");
         }
-        self.nodes[at].targets.push(target);
+        *self.nodes[at].targets.entry(target).or_default() += 1;
     }
 
-    /// Remove a pattern that was inserted.
+    /// Take back one insertion of a pattern.
     pub fn remove(&mut self, pattern: &str, target: Target) {
         let mut path = vec![(ROOT, "")];
         let mut at = ROOT;
@@ -69,7 +88,7 @@ impl Trie {
             path.push((at, word));
             self.hashes -= usize::from(word == "#");
         }
-        self.nodes[at].targets.retain(|other| *other != target);
+        remove_one(&mut self.nodes[at].targets, target);
         while let (Some((node, word)), Some((parent, _))) = (path.pop(), path.last()) {
             if !self.nodes[node].targets.is_empty() || !self.nodes[node].next.is_empty() {
                 break;
@@ -80,39 +99,111 @@ impl Trie {
         }
     }
 
+    /// For one that is not asked any more and must go piece by piece.
+    pub fn give_up(self) -> Remains {
+        Remains { nodes: self.nodes, words: Node::default().next.into_iter() }
+    }
+
     /// Append the targets of every pattern that matches; the same target may come twice.
     pub fn matches(&self, key: &str, out: &mut Vec<Target>) {
-        let words: Vec<&str> = words(key).collect();
-        // With `#` a state can be reached by many ways: remembering it keeps the work at nodes x words.
-        let mut seen = if self.hashes > 0 { Some(std::collections::HashSet::new()) } else { None };
-        let mut open = vec![(ROOT, 0)];
-        while let Some((at, word)) = open.pop() {
-            if let Some(seen) = &mut seen
-                && !seen.insert((at, word))
-            {
-                continue;
-            }
+        let words: Vec<&str> = words(key).take(WORDS_MAX + 1).collect();
+        if words.len() > WORDS_MAX {
+            return;
+        }
+        // Where each word stands. One that is spelt `*` or `#` means itself, and only wildcards match it.
+        let mut places: HashMap<&str, Positions, RandomState> = HashMap::default();
+        for (position, word) in words.iter().enumerate().filter(|(_, word)| !matches!(**word, "*" | "#")) {
+            places.entry(word).or_default().add(position);
+        }
+        // Each node is visited once, with all positions that the words up to it may reach.
+        let mut open = vec![(ROOT, Positions::start())];
+        while let Some((at, reached)) = open.pop() {
             let node = &self.nodes[at];
-            if word == words.len() {
-                out.extend(&node.targets);
+            if reached.holds(words.len()) {
+                out.extend(node.targets.keys());
             }
             if self.hashes > 0
                 && let Some(&next) = node.next.get("#")
             {
-                open.extend((word..=words.len()).map(|rest| (next, rest)));
+                open.push((next, reached.and_all_behind(words.len())));
             }
-            let Some(text) = words.get(word) else { continue };
-            if let Some(&next) = node.next.get("*") {
-                open.push((next, word + 1));
-            }
-            // A key may spell `*` or `#` as a word; it then means itself, and was followed above.
-            if *text != "*"
-                && *text != "#"
-                && let Some(&next) = node.next.get(*text)
+            let before_another = reached.before(words.len()).moved_on();
+            if !before_another.is_empty()
+                && let Some(&next) = node.next.get("*")
             {
-                open.push((next, word + 1));
+                open.push((next, before_another));
+            }
+            let mut follow = |next: NodeId, standing: &Positions| {
+                let moved = reached.both(standing).moved_on();
+                if !moved.is_empty() {
+                    open.push((next, moved));
+                }
+            };
+            if node.next.len() < places.len() {
+                let known = node.next.iter().filter_map(|(word, next)| Some((*next, places.get(&**word)?)));
+                known.for_each(|(next, standing)| follow(next, standing));
+            } else {
+                let known = places.iter().filter_map(|(word, standing)| Some((*node.next.get(*word)?, standing)));
+                known.for_each(|(next, standing)| follow(next, standing));
             }
         }
+    }
+}
+
+/// Words of a key; one with more matches nothing. A routing key of AMQP has at most 256.
+const WORDS_MAX: usize = 64 * POSITION_WORDS - 1;
+const POSITION_WORDS: usize = 5;
+
+/// Positions between the words of a key, from 0, before the first, to the number of words.
+#[derive(Clone, Copy, Default)]
+struct Positions([u64; POSITION_WORDS]);
+
+impl Positions {
+    fn start() -> Positions {
+        let mut start = Positions::default();
+        start.add(0);
+        start
+    }
+
+    fn add(&mut self, position: usize) {
+        self.0[position / 64] |= 1 << (position % 64);
+    }
+
+    fn holds(&self, position: usize) -> bool {
+        self.0[position / 64] >> (position % 64) & 1 == 1
+    }
+
+    fn is_empty(&self) -> bool {
+        self.0.iter().all(|word| *word == 0)
+    }
+
+    fn both(mut self, other: &Positions) -> Positions {
+        self.0.iter_mut().zip(other.0).for_each(|(word, other)| *word &= other);
+        self
+    }
+
+    /// Those before `end`.
+    fn before(mut self, end: usize) -> Positions {
+        self.0[end / 64] &= (1 << (end % 64)) - 1;
+        self.0[end / 64 + 1..].fill(0);
+        self
+    }
+
+    /// Each one word further.
+    fn moved_on(mut self) -> Positions {
+        let mut carry = 0;
+        for word in &mut self.0 {
+            (*word, carry) = (*word << 1 | carry, *word >> 63);
+        }
+        self
+    }
+
+    /// The first, and all behind it up to `end`.
+    fn and_all_behind(mut self, end: usize) -> Positions {
+        let first = self.0.iter().position(|word| *word != 0).unwrap_or(0);
+        self.0[first] |= !(self.0[first] & self.0[first].wrapping_neg()).wrapping_sub(1);
+        self.0[first + 1..].fill(u64::MAX);
+        self.before(end + 1)
     }
 }
 

@@ -40,6 +40,7 @@ use storage::LogId;
 
 use crate::broker::Broker;
 use crate::catalog::Entry;
+use crate::definitions::CASCADE_AT_ONCE;
 use config::{Config, Defaults, Settings};
 use fetch::Waiting;
 use partition::Partition;
@@ -416,22 +417,18 @@ impl Broker {
 
     /// Take a topic away, with its bindings. Those who consume it are told.
     fn remove_topic(&mut self, name: &str) -> Lsn {
-        let mut orphans = Vec::new();
         for log in self.topics.remove(name) {
             self.end_readers(log);
             self.store.delete_log(log);
-            orphans.extend(self.topology.remove_stream(log));
+            self.topology.remove_stream(log);
         }
         if !planted::is(Bug::OffsetsOutliveTopic) {
             self.groups.topic_deleted(name);
         }
         let forgotten = planted::is(Bug::DeletionNotRecorded);
         let entry = Entry::DeleteTopic { name: name.into() };
-        let mut durable_at = if forgotten { self.store.appended() } else { self.record(&entry) };
-        for orphan in orphans {
-            durable_at = self.remove_exchange(orphan).unwrap_or(durable_at);
-        }
-        durable_at
+        let durable_at = if forgotten { self.store.appended() } else { self.record(&entry) };
+        self.remove_orphans(CASCADE_AT_ONCE).unwrap_or(durable_at)
     }
 
     pub(crate) fn add_partitions(&mut self, topic: &str, total: u32, validate_only: bool) -> Result<Reply, Failure> {
