@@ -467,6 +467,13 @@ impl Broker {
         if let Some(scope) = session.scopes.get_mut(&publish.scope)
             && let Some(transaction) = &mut scope.transaction
         {
+            // One that will only be returned is kept as well, by its session.
+            if routed || publish.mandatory {
+                transaction.bytes += publish.record.encoded_len() + std::mem::size_of_val(route);
+                if transaction.bytes > limits::TRANSACTION_BYTES_MAX {
+                    return Err(transaction_too_large());
+                }
+            }
             if routed {
                 let own = publish.record.own.iter().chain(publish.record.headers);
                 let stored = Stored {
@@ -478,10 +485,6 @@ impl Broker {
                     value: publish.record.value.into(),
                     headers: own.map(|header| (header.name.into(), header.value.into())).collect(),
                 };
-                transaction.bytes += publish.record.encoded_len() + std::mem::size_of_val(route);
-                if transaction.bytes > limits::TRANSACTION_BYTES_MAX {
-                    return Err(transaction_too_large());
-                }
                 transaction.publishes.push(stored);
             }
             return Ok(Reply::Published { durable_at: None, routed });

@@ -18,6 +18,9 @@ pub const HEARTBEAT: u8 = 8;
 pub const END: u8 = 0xCE;
 /// Bytes of a frame beside its payload.
 pub const OVERHEAD: usize = 8;
+/// So many bytes may a peer's frame be larger than agreed on. Many clients count a frame's overhead wrongly, and RabbitMQ
+/// has the same patience with them.
+const FUDGE: usize = 8;
 /// Bytes before the payload.
 pub const HEAD: usize = 7;
 
@@ -64,7 +67,7 @@ pub enum FrameError {
 /// waits for a frame that would be refused.
 ///
 /// # Errors
-/// [`FrameError`] where the stream is out of step or the frame is larger than `frame_max` bytes.
+/// [`FrameError`] where the stream is out of step or the frame is larger than `frame_max` bytes, and not by [`FUDGE`] at most.
 #[inline]
 pub fn split(input: &[u8], frame_max: usize) -> Result<Split<'_>, FrameError> {
     let Some((head, rest)) = input.split_first_chunk::<HEAD>() else {
@@ -77,7 +80,7 @@ pub fn split(input: &[u8], frame_max: usize) -> Result<Split<'_>, FrameError> {
         return Err(FrameError::Kind { kind, channel });
     }
     let max = frame_max.saturating_sub(OVERHEAD);
-    if size > max {
+    if size > max.saturating_add(FUDGE) {
         return Err(FrameError::TooLarge { kind, channel, size, max });
     }
     match (rest.get(..size), rest.get(size)) {

@@ -213,9 +213,9 @@ fn frames_out_of_step_are_refused_at_once() {
         bytes
     };
     assert_eq!(frame::split(&head(4, 0), 4096), Err(FrameError::Kind { kind: 4, channel: 1 }));
-    let large = head(3, 4089);
-    assert_eq!(frame::split(&large, 4096), Err(FrameError::TooLarge { kind: 3, channel: 1, size: 4089, max: 4088 }));
-    assert_eq!(frame::split(&head(3, 4088), 4096), Ok(Split::Need(4096)));
+    let large = head(3, 4097);
+    assert_eq!(frame::split(&large, 4096), Err(FrameError::TooLarge { kind: 3, channel: 1, size: 4097, max: 4088 }));
+    assert_eq!(frame::split(&head(3, 4096), 4096), Ok(Split::Need(4104)));
     let mut bytes = head(1, 2);
     bytes.extend_from_slice(&[0, 0, 0xCD]);
     assert_eq!(frame::split(&bytes, 4096), Err(FrameError::End { kind: 1, channel: 1, marker: 0xCD }));

@@ -10,6 +10,9 @@ use crate::codec::{basic, frame};
 /// Body buffers larger than this are given back when their message is done with.
 pub(super) const KEPT_BODY_BYTES: usize = 64 * 1024;
 
+/// Runs of refused publishes that may wait for the disk.
+const REFUSED_RUNS_MAX: usize = 16 * 1024;
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ChannelState {
     Open,
@@ -101,6 +104,8 @@ pub(super) struct Channel {
     pub(super) confirms: Confirms,
     /// Set while the channel consumes from `amq.rabbitmq.reply-to`.
     pub(super) reply_to: Option<Box<ReplyTo>>,
+    /// Frames of the mandatory messages that a commit will return. The broker bounds what a transaction gathers.
+    pub(super) returns: Vec<u8>,
 }
 
 /// What stands behind `amq.rabbitmq.reply-to` in a channel.
@@ -123,6 +128,7 @@ impl Channel {
             subscriptions: Vec::new(),
             confirms: Confirms::default(),
             reply_to: None,
+            returns: Vec::new(),
         }
     }
 
@@ -163,20 +169,29 @@ impl Channel {
     }
 }
 
-/// Publishes of a confirming channel on their way to `basic.ack`.
+/// Publishes of a confirming channel on their way to `basic.ack` or `basic.nack`.
 ///
 /// Invariant: `sent <= safe <= published`; `waiting` ascends in both numbers and every number in it
-/// is above `safe`.
+/// is above `safe`; `refused` ascends and every number in it is above `sent`.
 #[derive(Default)]
 pub(super) struct Confirms {
     /// Publishes since `confirm.select`.
     published: u64,
-    /// All up to here may be acked.
+    /// All up to here may be answered.
     safe: u64,
-    /// All up to here have been acked.
+    /// All up to here have been answered.
     sent: u64,
     /// (durable from, last publish that waits for it)
     waiting: VecDeque<(Lsn, u64)>,
+    /// Runs of refused publishes that have no answer yet: first and last of each.
+    refused: VecDeque<(u64, u64)>,
+}
+
+/// The answer to one publish, or an ack of several.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Answer {
+    Ack { delivery_tag: u64, multiple: bool },
+    Nack { delivery_tag: u64 },
 }
 
 impl Confirms {
@@ -192,16 +207,22 @@ impl Confirms {
         }
     }
 
-    /// One more publish was refused. Returns what is to be sent at once: an ack of what came before, where that is
-    /// due, and the refused number. A later ack of several may speak for it too; it has had its answer.
-    pub(super) fn refuse(&mut self) -> (Option<(u64, bool)>, u64) {
-        let ack = self.take_ack();
+    /// One more publish was refused. It is answered in its turn: an ack that comes later must not seem to speak for it.
+    pub(super) fn refuse(&mut self) {
         self.published += 1;
         match self.waiting.back_mut() {
             Some(last) => last.1 = self.published,
-            None => (self.safe, self.sent) = (self.published, self.published),
+            None => self.safe = self.published,
         }
-        (ack, self.published)
+        match self.refused.back_mut() {
+            Some(run) if run.1 + 1 == self.published => run.1 = self.published,
+            _ => self.refused.push_back((self.published, self.published)),
+        }
+    }
+
+    /// So many refusals wait for the disk behind what came before them that no further publish is taken in.
+    pub(super) fn is_full(&self) -> bool {
+        self.refused.len() >= REFUSED_RUNS_MAX
     }
 
     /// The journal has reached `durable`.
@@ -219,10 +240,25 @@ impl Confirms {
         self.waiting.front().map(|&(lsn, _)| lsn)
     }
 
-    /// The ack that is due, if any: delivery tag, and whether it speaks for several.
-    pub(super) fn take_ack(&mut self) -> Option<(u64, bool)> {
-        let due = self.safe - self.sent;
-        self.sent = self.safe;
-        (due > 0).then_some((self.safe, due > 1))
+    /// The next answer that is due, if any. Answers come in the order of the publishes, and no ack of several reaches over
+    /// a refused one.
+    pub(super) fn take_answer(&mut self) -> Option<Answer> {
+        let refused = self.refused.front().map(|run| run.0).filter(|first| *first <= self.safe);
+        if let Some(first) = refused
+            && first == self.sent + 1
+        {
+            self.sent = first;
+            if let Some(run) = self.refused.front_mut() {
+                run.0 += 1;
+            }
+            if self.refused.front().is_some_and(|run| run.0 > run.1) {
+                self.refused.pop_front();
+            }
+            return Some(Answer::Nack { delivery_tag: first });
+        }
+        let to = refused.map_or(self.safe, |first| first - 1);
+        let due = to - self.sent;
+        self.sent = to;
+        (due > 0).then_some(Answer::Ack { delivery_tag: to, multiple: due > 1 })
     }
 }

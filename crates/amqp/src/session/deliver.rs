@@ -92,16 +92,19 @@ impl AmqpSession {
     pub(super) fn cancelled(&mut self, scope: Scope, subscription: SubscriptionId, out: &mut Output) {
         let notify = self.capabilities.cancel_notify;
         let Some(channel) = self.open_channel(scope.0) else { return };
-        if let Some(ended) = channel.remove_subscription(subscription)
-            && notify
-        {
-            out.write(|out| {
-                frame::put(out, METHOD, scope.0, |out| {
-                    out.extend_from_slice(&[0, 60, 0, 30]);
-                    put_short_bytes(out, ended.tag());
-                    out.push(1);
-                });
+        let Some(ended) = channel.remove_subscription(subscription).filter(|_| notify) else { return };
+        let cancel = |out: &mut Vec<u8>| {
+            frame::put(out, METHOD, scope.0, |out| {
+                out.extend_from_slice(&[0, 60, 0, 30]);
+                put_short_bytes(out, ended.tag());
+                out.push(1);
             });
+        };
+        if self.held_until.is_some() {
+            // The answer that waits for the disk may be that of the deletion which ended it: that goes first.
+            cancel(&mut self.held_answer);
+        } else {
+            out.write(cancel);
         }
     }
 }

@@ -67,7 +67,8 @@ impl AmqpSession {
             // It answers a close that crossed the client's own.
             return Ok(Step::Again);
         }
-        if self.channels.len() >= usize::from(self.channel_max) || frame.channel > self.channel_max {
+        // As in RabbitMQ they are counted: clients number them as they like.
+        if self.channels.len() >= usize::from(self.channel_max) {
             let (open, max) = (self.channels.len(), self.channel_max);
             let text = format!("number of channels opened ({open}) has reached the negotiated channel_max ({max})");
             return Err(Fault::new(Code::NotAllowed, text));

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use model::{Complaint, Event, Identity, Lsn, Now, Output, Publish, Random, Request, Scope, Session, SessionState, Table};
 
 use crate::codec::frame::{self, Frame, HEARTBEAT, METHOD, Split};
-use crate::codec::{channel as channel_class, connection};
+use crate::codec::{basic, channel as channel_class, connection};
 use crate::stream::Scratch;
 use crate::translate::{self, Envelope};
 
@@ -33,7 +33,7 @@ mod reply;
 mod tests;
 mod timers;
 
-use channel::{Channel, ChannelState, Content, Expect};
+use channel::{Answer, Channel, ChannelState, Content, Expect};
 use close::unexpected;
 pub use errors::Code;
 use errors::Fault;
@@ -325,13 +325,19 @@ impl AmqpSession {
         })
     }
 
-    /// Send the acks that have become due. One per channel says it all.
+    /// Send the confirms that have become due. Where nothing was refused, one per channel says it all.
     fn send_acks(&mut self, out: &mut Output) {
         self.acks_due = false;
         for channel in &mut self.channels {
-            if let Some((delivery_tag, multiple)) = channel.confirms.take_ack() {
-                let ack = crate::codec::basic::Ack { delivery_tag, multiple };
-                out.write(|out| frame::put_method(out, channel.number, &ack));
+            while let Some(answer) = channel.confirms.take_answer() {
+                out.write(|out| match answer {
+                    Answer::Ack { delivery_tag, multiple } => {
+                        frame::put_method(out, channel.number, &basic::Ack { delivery_tag, multiple });
+                    }
+                    Answer::Nack { delivery_tag } => {
+                        frame::put_method(out, channel.number, &basic::Nack { delivery_tag, multiple: false, requeue: false });
+                    }
+                });
             }
         }
     }

@@ -44,6 +44,10 @@ impl AmqpSession {
             self.tell_blocked(out);
             return Ok(Step::More(0));
         }
+        if self.channels[index].confirms.is_full() {
+            // The next durable mark answers some of them.
+            return Ok(Step::More(0));
+        }
         let mut reader = Reader::new(frame.payload.get(4..).unwrap_or_default());
         let publish = match basic::Publish::decode(&mut reader) {
             Ok(publish) if reader.is_empty() => publish,

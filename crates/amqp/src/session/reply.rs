@@ -8,6 +8,9 @@ use crate::codec::frame::{self, METHOD};
 use crate::codec::{basic, channel, queue};
 use crate::translate::reply_name;
 
+const TX_COMMIT: (u16, u16) = (90, 20);
+const TX_ROLLBACK: (u16, u16) = (90, 30);
+
 /// What the broker was asked last.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Kind {
@@ -62,6 +65,9 @@ impl AmqpSession {
         }
         let awaited = std::mem::take(&mut self.awaited);
         let number = awaited.channel;
+        if matches!(awaited.method, TX_COMMIT | TX_ROLLBACK) {
+            self.transaction_ended(number, awaited.method == TX_COMMIT, out);
+        }
         match awaited.kind {
             Kind::Publish => self.publish_answered(awaited, &reply, out),
             Kind::Simple if reply == Reply::Refused => {
@@ -136,9 +142,11 @@ impl AmqpSession {
         };
         let Ok(index) = self.find(awaited.channel) else { return };
         if awaited.mandatory && !routed {
-            let kept = if awaited.assembled { &self.channels[index].content } else { &self.kept };
-            if let Some(content) = kept {
-                put_return(out, awaited.channel, self.frame_max, content, self.envelope.properties());
+            let Channel { mode, content, returns, .. } = &mut self.channels[index];
+            if let Some(content) = if awaited.assembled { &*content } else { &self.kept } {
+                let write =
+                    |out: &mut Vec<u8>| put_return(out, awaited.channel, self.frame_max, content, self.envelope.properties());
+                if *mode == Mode::Transaction { write(returns) } else { out.write(write) }
             }
         }
         let few_channels = self.channels.len() <= KEPT_CONTENTS_MAX;
@@ -150,16 +158,20 @@ impl AmqpSession {
             }
         }
         if channel.mode == Mode::Confirm && *reply == Reply::Refused {
-            let (ack, delivery_tag) = channel.confirms.refuse();
-            out.write(|out| {
-                if let Some((delivery_tag, multiple)) = ack {
-                    frame::put_method(out, awaited.channel, &basic::Ack { delivery_tag, multiple });
-                }
-                frame::put_method(out, awaited.channel, &basic::Nack { delivery_tag, multiple: false, requeue: false });
-            });
+            channel.confirms.refuse();
+            self.acks_due = true;
         } else if channel.mode == Mode::Confirm {
             channel.confirms.publish(durable_at);
             self.acks_due = true;
+        }
+    }
+
+    /// What no queue took comes back with the commit, before its answer, and not at all after a rollback.
+    fn transaction_ended(&mut self, number: u16, committed: bool, out: &mut Output) {
+        let Some(channel) = self.open_channel(number) else { return };
+        let returns = std::mem::take(&mut channel.returns);
+        if committed {
+            out.put(&returns);
         }
     }
 
@@ -262,18 +274,16 @@ impl AmqpSession {
 }
 
 /// `basic.return`, and the message with it, as it would have been delivered.
-fn put_return(out: &mut Output, number: u16, frame_max: usize, content: &Content, properties: &[u8]) {
+fn put_return(out: &mut Vec<u8>, number: u16, frame_max: usize, content: &Content, properties: &[u8]) {
     let back = basic::Return {
         reply_code: Code::NoRoute as u16,
         reply_text: "NO_ROUTE",
         exchange: &content.exchange,
         routing_key: &content.routing_key,
     };
-    out.write(|out| {
-        frame::put_method(out, number, &back);
-        frame::put_content_header(out, number, content.body.len(), properties);
-        frame::put_body(out, number, frame_max, &content.body);
-    });
+    frame::put_method(out, number, &back);
+    frame::put_content_header(out, number, content.body.len(), properties);
+    frame::put_body(out, number, frame_max, &content.body);
 }
 
 /// A method without arguments.

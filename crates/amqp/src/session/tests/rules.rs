@@ -30,12 +30,6 @@ fn errors_have_the_codes_and_words_of_rabbitmq() {
     let cases: &[(&[&str], bool, u16, &str)] = &[
         (&["1 channel.open"], CONNECTION, 504, "CHANNEL_ERROR - second 'channel.open' seen"),
         (&["7 queue.declare"], CONNECTION, 504, "CHANNEL_ERROR - expected 'channel.open'"),
-        (
-            &["2048 channel.open"],
-            CONNECTION,
-            530,
-            "NOT_ALLOWED - number of channels opened (1) has reached the negotiated channel_max (2047)",
-        ),
         (&["0 queue.declare"], CONNECTION, 504, "CHANNEL_ERROR - unexpected method in connection state running"),
         (&["1 queue.declare-ok"], CONNECTION, 503, "COMMAND_INVALID - unimplemented method"),
         (&["1 connection.open"], CONNECTION, 503, "COMMAND_INVALID - unimplemented method"),
@@ -44,10 +38,10 @@ fn errors_have_the_codes_and_words_of_rabbitmq() {
         (&["hex 08 00 00 00 00 00 01 00 ce"], CONNECTION, 501, "FRAME_ERROR - type 8, all octets = <<0>>: unknown_frame"),
         (&["hex 04 00 01 00 00 00 00 ce"], CONNECTION, 501, "FRAME_ERROR - unknown frame type 4"),
         (
-            &["hex 03 00 01 00 02 00 00"],
+            &["hex 03 00 01 00 02 00 01"],
             CONNECTION,
             501,
-            "FRAME_ERROR - type 3, all octets = <<>>: {frame_too_large,131072,131064}",
+            "FRAME_ERROR - type 3, all octets = <<>>: {frame_too_large,131073,131064}",
         ),
         (&["hex 01 00 01 00 00 00 04 00 5a 00 0a cd"], CONNECTION, 501, "FRAME_ERROR - type 1: {invalid_frame_end_marker,205}"),
         (&["1 body of=x"], CONNECTION, 505, "UNEXPECTED_FRAME - expected method frame, got non method frame instead"),
@@ -438,7 +432,7 @@ fn the_negotiated_frame_max_holds_in_both_directions() {
     let returned = harness.said();
     assert_eq!(returned[2..], ["1 body of 4088 bytes", "1 body of 4088 bytes", "1 body of 824 bytes"]);
     let mut bytes = Vec::new();
-    frame::put(&mut bytes, frame::BODY, 1, |out| out.resize(out.len() + 4089, b'x'));
+    frame::put(&mut bytes, frame::BODY, 1, |out| out.resize(out.len() + 4097, b'x'));
     harness.receive(&bytes);
     assert_eq!(harness.close().1, 501);
 }
@@ -667,4 +661,37 @@ fn an_answer_to_nothing_is_ignored() {
     harness.event(Event::Empty { scope: model::Scope(1) });
     harness.event(Event::Durable(model::Lsn(5)));
     assert!(harness.said().is_empty());
+}
+
+/// aiormq and aio-pika go on counting after they have closed a channel, and died at number 2048.
+#[test]
+fn channel_max_is_how_many_are_open_and_not_the_highest_number() {
+    let mut harness = Harness::running();
+    harness.receive(&script::frames("2048 channel.open"));
+    assert_eq!(harness.said(), ["2048 channel.open-ok reserved: []"]);
+    for number in 2..2047 {
+        harness.send(number, &channel::Open::default());
+    }
+    harness.said();
+    harness.send(3000, &channel::Open::default());
+    let text = "NOT_ALLOWED - number of channels opened (2047) has reached the negotiated channel_max (2047)";
+    assert_eq!(harness.close(), (CONNECTION, 530, text.to_owned()));
+}
+
+/// Once they came back at the publish, and stayed returned after a rollback.
+#[test]
+fn mandatory_messages_of_a_transaction_come_back_with_its_commit() {
+    let publish = "1 basic.publish exchange=e routing_key=nowhere mandatory body=lost";
+    let mut harness = Harness::running();
+    for line in ["1 tx.select", publish, "1 tx.rollback"] {
+        harness.receive(&script::frames(line));
+    }
+    assert_eq!(harness.said(), ["1 tx.select-ok", "1 tx.rollback-ok"]);
+    harness.receive(&script::frames(publish));
+    assert!(harness.said().is_empty());
+    harness.receive(&script::frames("1 tx.commit"));
+    harness.event(Event::Durable(model::Lsn(u64::MAX)));
+    let said = harness.said();
+    assert!(said[0].starts_with("1 basic.return") && said.last().unwrap() == "1 tx.commit-ok", "{said:?}");
+    assert_eq!(said.iter().filter(|line| line.contains("return")).count(), 1, "{said:?}");
 }
