@@ -86,7 +86,7 @@ impl Broker {
     /// Hand the store the catalog it wants for its checkpoint.
     pub fn checkpoint(&mut self) {
         let catalog = catalog::encode_all(&self.snapshot());
-        self.store.checkpoint(&catalog);
+        self.store.checkpoint(catalog);
     }
 
     /// The entries that would make everything durable afresh.
@@ -106,7 +106,7 @@ impl Broker {
     /// Those of the disk.
     pub fn close(&mut self, vfs: &mut dyn Vfs) -> std::io::Result<()> {
         let catalog = catalog::encode_all(&self.snapshot());
-        self.store.close(&catalog, vfs)
+        self.store.close(catalog, vfs)
     }
 
     pub(crate) fn record(&mut self, entry: &Entry) -> Lsn {

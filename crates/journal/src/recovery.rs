@@ -55,6 +55,27 @@ pub struct Recovered {
     pub(crate) leftovers: Vec<(vfs::Path, u64)>,
     /// The last block, which no later one vouches for.
     pub(crate) tail: Option<Extent>,
+    /// The last file was written without syncs.
+    relaxed: bool,
+}
+
+impl Recovered {
+    /// The journal was durable up to this position: it may not end before it. (A relaxed one may, and goes on from there.)
+    ///
+    /// # Errors
+    /// [`RecoverError::Missing`] where it does.
+    pub fn reach(&mut self, at: Lsn) -> Result<(), RecoverError> {
+        if at <= self.end {
+            return Ok(());
+        }
+        let end = std::mem::replace(&mut self.end, at);
+        self.next_first = self.next_first.max(frame::align_up(at.0));
+        if !self.relaxed {
+            return Err(RecoverError::Missing { lsn: at, found: format!("the journal ends at {}", self.cut) });
+        }
+        tracing::warn!(from = %at, %end, "the relaxed journal lost its end; going on from the checkpoint");
+        Ok(())
+    }
 }
 
 /// Why the journal is not read. Nothing was changed.
@@ -234,15 +255,9 @@ fn read(
     (recovered.tail, recovered.torn_bytes) = (walk.tail, walk.torn_bytes);
     recovered.cut = pos;
     recovered.end = Lsn(pos);
-    if let Some(from) = from
-        && from.0 > pos
-    {
-        if !live.last().is_some_and(|file| file.header.relaxed) {
-            damage(RecoverError::Missing { lsn: from, found: format!("the journal ends at {pos}") })?;
-        } else {
-            tracing::warn!(%from, end = pos, "the relaxed journal lost its end; going on from the checkpoint");
-        }
-        recovered.end = from;
+    recovered.relaxed = live.last().is_some_and(|file| file.header.relaxed);
+    if let Err(error) = recovered.reach(from.unwrap_or_default()) {
+        damage(error)?;
     }
     recovered.next_first = recovered.next_first.max(frame::align_up(recovered.end.0));
     // Files before the wanted ones are still there, for `Journal::cut` to retire.

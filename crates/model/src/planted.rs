@@ -63,10 +63,12 @@ pub enum Bug {
     OffsetsOutliveTopic,
     /// The answers of a fetch session begin with the same partition for ever.
     TurnKept,
+    /// A checkpoint that is written in turns says that it was begun where it ended.
+    CheckpointMissesChange,
 }
 
 impl Bug {
-    pub const ALL: [Bug; 29] = [
+    pub const ALL: [Bug; 30] = [
         Bug::ConfirmBeforeSync,
         Bug::AckNotJournalled,
         Bug::TornTailAccepted,
@@ -96,6 +98,7 @@ impl Bug {
         Bug::DeletionNotRecorded,
         Bug::OffsetsOutliveTopic,
         Bug::TurnKept,
+        Bug::CheckpointMissesChange,
     ];
 
     /// The name by which it is chosen.
@@ -131,6 +134,7 @@ impl Bug {
             Bug::DeletionNotRecorded => "deletion-not-recorded",
             Bug::OffsetsOutliveTopic => "offsets-outlive-topic",
             Bug::TurnKept => "turn-kept",
+            Bug::CheckpointMissesChange => "checkpoint-misses-change",
         }
     }
 

@@ -415,7 +415,7 @@ impl Node {
     /// True: call `turn` again without waiting for sockets.
     #[must_use]
     pub fn busy(&self) -> bool {
-        self.broker.busy() || !self.unfinished.is_empty()
+        self.broker.busy() || !self.unfinished.is_empty() || self.broker.store().is_taking_checkpoint()
     }
 
     /// There is more to hand out, and so much is unsettled that what consumers wait for may soon have to be read back.

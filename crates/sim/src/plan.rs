@@ -170,6 +170,7 @@ fn options(rng: &mut StdRng) -> node::Options {
         carry_bytes: pick(rng, &[16_000, 60_000]),
         read_bytes: pick(rng, &[1_000, 10_000, 100_000]),
         chunk_bytes: pick(rng, &[4_000, 30_000]),
+        checkpoint_entries: pick(rng, &[1, 20, 200, 10_000]),
     };
     options
 }

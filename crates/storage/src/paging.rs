@@ -37,8 +37,8 @@ pub(crate) struct Paging {
     pub(crate) stuck: Option<u64>,
     /// A checkpoint is wanted: the node must hand in its catalog.
     wants_checkpoint: bool,
-    /// A checkpoint that waits for the journal to be durable up to its position.
-    pub(crate) checkpoint: Option<(Taken, Bytes)>,
+    /// A checkpoint that is being taken.
+    pub(crate) checkpoint: Option<Taking>,
     /// The disk had no room for the last checkpoint: not again before somebody has looked at it.
     pub(crate) refused: bool,
     /// Checkpoints taken since the start.
@@ -49,7 +49,15 @@ pub(crate) struct Paging {
     pub(crate) newest_checkpoint: Option<Lsn>,
 }
 
-/// A checkpoint as it was taken: another may be taken while it is being written.
+/// A checkpoint on its way to the disk.
+pub(crate) enum Taking {
+    /// Logs are still to be written.
+    Writing(Taken, Box<checkpoint::Writer>),
+    /// It waits for the journal to be durable up to this position.
+    Written(Taken, Lsn, Vec<Bytes>),
+}
+
+/// A checkpoint as it was begun: another may be taken while it is being written.
 #[derive(Clone, Copy)]
 pub(crate) struct Taken {
     at: Lsn,
@@ -105,22 +113,62 @@ impl Store {
         self.paging.wants_checkpoint = true;
     }
 
-    /// Take the state as it is now; it is written once the journal is durable this far.
-    pub fn checkpoint(&mut self, catalog: &[u8]) {
+    /// Begin to take the state, with the catalog as it is now. The logs are written in turns ([`Store::poll`]), the file once the
+    /// journal is durable as far as they reach.
+    pub fn checkpoint(&mut self, catalog: impl Into<Bytes>) {
         self.flush_settles();
         let at = self.journal.appended();
-        let bytes = self.state_at(at, catalog);
-        self.paging.wants_checkpoint = false;
         let here = at.0 / self.bucket_bytes();
         let first = self.buckets.iter().find(|bucket| bucket.live > 0);
         let first_bucket = first.map_or(here, |bucket| bucket.number.min(here));
-        self.paging.checkpoint = Some((Taken { at, number: self.paging.taken, first_bucket }, bytes));
+        let taken = Taken { at, number: self.paging.taken, first_bucket };
+        self.paging.wants_checkpoint = false;
+        let mut writer = self.begin_checkpoint(catalog.into());
+        // What is not synced may be lost again, and then only a picture of one moment fits what is left.
+        self.paging.checkpoint = Some(if self.is_synced() {
+            Taking::Writing(taken, Box::new(writer))
+        } else {
+            writer.go_on(&self.logs, usize::MAX);
+            Taking::Written(taken, at, writer.finish(at, at))
+        });
         self.paging.taken += 1;
     }
 
-    fn state_at(&self, at: Lsn, catalog: &[u8]) -> Bytes {
+    fn begin_checkpoint(&self, catalog: Bytes) -> checkpoint::Writer {
         let next = checkpoint::Next { log: self.next_log, file: self.next_file };
-        checkpoint::encode(at, next, catalog, self.logs.iter().map(|(id, log)| (*id, log)))
+        checkpoint::Writer::begin(next, catalog, self.logs.keys().copied().collect())
+    }
+
+    /// A checkpoint is being written, in turns.
+    #[must_use]
+    pub fn is_taking_checkpoint(&self) -> bool {
+        matches!(self.paging.checkpoint, Some(Taking::Writing(..))) && self.paging.work.is_none()
+    }
+
+    /// The next turn of the checkpoint that is being taken. What is settled stands in the journal, and nothing is being moved.
+    fn go_on_with_checkpoint(&mut self, taking: Taking) {
+        let durable = self.journal.durable();
+        self.paging.checkpoint = match taking {
+            Taking::Writing(mut taken, mut writer) => {
+                if writer.go_on(&self.logs, self.options.sizes.checkpoint_entries) {
+                    self.flush_settles();
+                    let ended = self.journal.appended();
+                    if planted::is(Bug::CheckpointMissesChange) {
+                        taken.at = ended;
+                    }
+                    Some(Taking::Written(taken, ended, writer.finish(taken.at, ended)))
+                } else {
+                    Some(Taking::Writing(taken, writer))
+                }
+            }
+            Taking::Written(taken, ended, parts) if durable >= ended || planted::is(Bug::CheckpointBeforeDurable) => {
+                let token = self.token();
+                self.jobs.push((token, Job::Replace { path: checkpoint::path(taken.at), parts }));
+                self.paging.work = Some(Work::Checkpoint(token, taken));
+                None
+            }
+            waiting @ Taking::Written(..) => Some(waiting),
+        };
     }
 
     /// Write a checkpoint at once, so that the next start has nothing to replay. Only when the store is idle: what is
@@ -128,13 +176,14 @@ impl Store {
     ///
     /// # Errors
     /// Those of the disk; nothing is lost, the next start replays the journal.
-    pub fn close(&mut self, catalog: &[u8], vfs: &mut dyn vfs::Vfs) -> std::io::Result<()> {
+    pub fn close(&mut self, catalog: impl Into<Bytes>, vfs: &mut dyn vfs::Vfs) -> std::io::Result<()> {
         let at = self.journal.appended();
         if self.journal.durable() < at {
             return Ok(());
         }
-        let bytes = self.state_at(at, catalog);
-        vfs.run(Job::Replace { path: checkpoint::path(at), parts: vec![bytes] })?;
+        let mut writer = self.begin_checkpoint(catalog.into());
+        writer.go_on(&self.logs, usize::MAX);
+        vfs.run(Job::Replace { path: checkpoint::path(at), parts: writer.finish(at, at) })?;
         if let Some(old) = self.paging.newest_checkpoint.filter(|old| *old != at) {
             vfs.run(Job::Remove { path: checkpoint::path(old) })?;
         }
@@ -145,16 +194,8 @@ impl Store {
         if self.paging.work.is_some() {
             return;
         }
-        let durable = self.journal.durable();
-        if let Some((taken, _)) = &self.paging.checkpoint {
-            if (durable >= taken.at || planted::is(Bug::CheckpointBeforeDurable))
-                && let Some((taken, bytes)) = self.paging.checkpoint.take()
-            {
-                let token = self.token();
-                self.jobs.push((token, Job::Replace { path: checkpoint::path(taken.at), parts: vec![bytes] }));
-                self.paging.work = Some(Work::Checkpoint(token, taken));
-            }
-            return;
+        if let Some(taking) = self.paging.checkpoint.take() {
+            return self.go_on_with_checkpoint(taking);
         }
         if self.paging.wants_checkpoint || self.start_carry() || self.start_next_log() {
             return;
@@ -345,7 +386,7 @@ impl Store {
     ///
     /// `false`: something else is under way, or the stretch is not what it was; nothing was changed.
     pub fn rewrite(&mut self, id: LogId, stretch: &Stretch, batches: &[(Offset, u64, Bytes)]) -> bool {
-        if self.paging.work.is_some() || self.short_of_space {
+        if self.paging.work.is_some() || self.is_taking_checkpoint() || self.short_of_space {
             return false;
         }
         let Some(log) = self.logs.get_mut(&id) else { return false };

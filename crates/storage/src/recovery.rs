@@ -47,8 +47,8 @@ pub trait Recovery {
     fn take_damage(&mut self) -> Option<String> {
         None
     }
-    /// A batch appended to a stream later, between the entries as it was then: the offset of its first record, and the
-    /// batch itself.
+    /// A batch appended to a stream later, between the entries as it was then: the offset of its first record, where its producer
+    /// is known, and the batch itself.
     fn batch(&mut self, _log: LogId, _base: u64, _batch: &[u8]) {}
 }
 
@@ -217,9 +217,9 @@ pub(crate) fn run_in(log: Option<&Log>, file: u64) -> Option<&Run> {
 /// The checkpoint of a directory in which nothing is yet.
 fn first_checkpoint(vfs: &mut dyn Vfs) -> Result<Lsn, OpenError> {
     let (at, next) = (Lsn(0), checkpoint::Next { log: 1, file: 1 });
-    let bytes = checkpoint::encode(at, next, &[], std::iter::empty());
+    let parts = checkpoint::Writer::begin(next, bytes::Bytes::new(), Vec::new()).finish(at, at);
     let path = checkpoint::path(at);
-    match vfs.run(Job::Replace { path: path.clone(), parts: vec![bytes] }) {
+    match vfs.run(Job::Replace { path: path.clone(), parts }) {
         Ok(_) => Ok(at),
         Err(error) => Err(OpenError::Write { path, error }),
     }
@@ -242,7 +242,7 @@ struct Fold {
 impl Fold {
     fn read(vfs: &mut dyn Vfs, above: &mut dyn Recovery) -> Result<Fold, OpenError> {
         let mut logs = Logs::new();
-        let (mut next_log, mut next_file, mut from) = (1, 1, None);
+        let (mut next_log, mut next_file, mut from, mut ended) = (1, 1, None, Lsn(0));
         let files = list(vfs, "checkpoint")?;
         let newest = files.iter().rev().find_map(|(name, size)| Some((checkpoint::parse_name(name)?, *size)));
         if let Some((at, size)) = newest {
@@ -252,13 +252,14 @@ impl Fold {
             if !found.catalog.is_empty() {
                 above.snapshot(found.catalog);
             }
-            (next_log, next_file, from) = (found.next_log, found.next_file, Some(found.at));
+            (next_log, next_file, from, ended) = (found.next_log, found.next_file, Some(found.begun), found.ended);
             logs.extend(found.logs);
         }
         let oldest = journal_positions(&logs).min().unwrap_or(u64::MAX);
-        let recovered = journal::recover(vfs, from, &mut |found| {
+        let mut recovered = journal::recover(vfs, from, &mut |found| {
             apply(&mut logs, &mut next_log, above, found.kind, found.start, found.payload);
         })?;
+        recovered.reach(ended)?;
         Ok(Fold { logs, next_log, next_file, checkpoint: from, oldest, recovered })
     }
 }
@@ -323,6 +324,11 @@ pub(crate) fn apply(
                     if offset == log.next {
                         let (count, newest_ms) = crate::stream::extent(found.batch);
                         let base = log.push_batch(entry, count, newest_ms);
+                        above.batch(id, base, found.batch);
+                    } else if let Some(base) = found.batch.first_chunk().map(|base| u64::from_be_bytes(*base))
+                        && base < OFFSET_MAX
+                    {
+                        // The checkpoint's log has it, and its catalog, which is older, not what follows from it.
                         above.batch(id, base, found.batch);
                     }
                 } else if kind == frame::PUBLISH {

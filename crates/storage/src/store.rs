@@ -48,6 +48,8 @@ pub struct Sizes {
     pub read_bytes: usize,
     /// Transient records are kept in chunks of so many bytes.
     pub chunk_bytes: usize,
+    /// Written into a checkpoint in one turn, in entries.
+    pub checkpoint_entries: usize,
 }
 
 impl Default for Sizes {
@@ -58,6 +60,7 @@ impl Default for Sizes {
             carry_bytes: 4 * 1024 * 1024,
             read_bytes: 1024 * 1024,
             chunk_bytes: 256 * 1024,
+            checkpoint_entries: 16 * 1024,
         }
     }
 }
@@ -591,7 +594,7 @@ impl Store {
         }
     }
 
-    /// Everything is durable and no I/O is under way.
+    /// Everything is durable, no I/O is under way, and no checkpoint is being taken.
     #[must_use]
     pub fn idle(&self) -> bool {
         self.dirty.is_empty()
@@ -601,6 +604,7 @@ impl Store {
             && self.removals.front().is_none_or(|(lsn, _)| *lsn > self.journal.durable())
             && self.reads.submitted()
             && self.in_flight == 0
+            && self.paging.checkpoint.is_none()
     }
 
     /// Hand the disk what is to be done.

@@ -30,7 +30,7 @@ fn options() -> Options {
     let journal = journal::Options { segment_bytes: 64 * 1024, cache_bytes: 32 * 1024, ..journal::Options::default() };
     // Reads so short that a block read ahead takes the place of an older one all the time; once that was the block with
     // the record that had just been located.
-    let sizes = Sizes { read_bytes: 2_000, ..Sizes::default() };
+    let sizes = Sizes { read_bytes: 2_000, checkpoint_entries: 3, ..Sizes::default() };
     Options { journal, arena_bytes: 64 * 1024, journal_bytes: 256 * 1024, sizes }
 }
 
@@ -84,7 +84,7 @@ impl World {
             self.store.completed(completion).unwrap();
         }
         if self.store.wants_checkpoint() {
-            self.store.checkpoint(b"catalog");
+            self.store.checkpoint(&b"catalog"[..]);
         }
         self.store.poll(&mut self.disk);
         self.disk.step();
@@ -132,7 +132,7 @@ impl World {
     fn restart(&mut self, clean: bool) {
         self.drain();
         if clean {
-            self.store.close(b"catalog", &mut self.disk).unwrap();
+            self.store.close(&b"catalog"[..], &mut self.disk).unwrap();
         }
         self.disk.crash();
         for log in self.logs.values_mut() {
@@ -569,7 +569,7 @@ fn a_missing_journal_file_is_named_by_its_position() {
         world.turn();
     }
     world.drain();
-    world.store.close(b"catalog", &mut world.disk).unwrap();
+    world.store.close(&b"catalog"[..], &mut world.disk).unwrap();
     // The oldest ones hold nothing any more. With the first that does go records that only the checkpoint knows; a start
     // refuses too.
     let mut found = Vec::new();

@@ -49,8 +49,14 @@ pub fn verify(vfs: &mut dyn Vfs, above: &mut dyn Recovery, report: &mut Report<'
     for (_, size) in list(vfs, "journal")? {
         seen.count_file(size);
     }
-    let recovered = journal(vfs, above, &mut logs, from.at(), &mut seen, report);
+    let mut recovered = journal(vfs, above, &mut logs, from.at(), &mut seen, report);
     let mut damaged = |path: String, what: String| report(Finding { path, what, harmless: false });
+    if let Newest::At { ended, .. } = from
+        && let Err(error) = recovered.reach(ended)
+    {
+        let (path, what) = error.place();
+        damaged(path, what);
+    }
     let segments = list(vfs, "segments")?;
     // A damaged checkpoint has been named, and is not missing.
     let newest = if from == Newest::Damaged { Some(Lsn(0)) } else { from.at() };
@@ -90,12 +96,12 @@ impl Verified {
 enum Newest {
     None,
     Damaged,
-    At(Lsn),
+    At { begun: Lsn, ended: Lsn },
 }
 
 impl Newest {
     fn at(self) -> Option<Lsn> {
-        if let Newest::At(at) = self { Some(at) } else { None }
+        if let Newest::At { begun, .. } = self { Some(begun) } else { None }
     }
 }
 
@@ -120,7 +126,7 @@ fn checkpoints(
             Err(error) => damaged(error.to_string()),
             Ok(None) => damaged("fails its checksum, or is of another position than its name says".into()),
             Ok(Some(found)) if first => {
-                newest = Newest::At(at);
+                newest = Newest::At { begun: at, ended: found.ended };
                 logs.extend(found.logs);
                 if !found.catalog.is_empty() {
                     above.snapshot(found.catalog);

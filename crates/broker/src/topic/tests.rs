@@ -64,7 +64,7 @@ fn options() -> Options {
 }
 
 fn storage_options() -> storage::Options {
-    let sizes = storage::Sizes { read_bytes: 4_000, page_out_bytes: 1_000, ..storage::Sizes::default() };
+    let sizes = storage::Sizes { read_bytes: 4_000, page_out_bytes: 1_000, checkpoint_entries: 2, ..storage::Sizes::default() };
     let mut options =
         storage::Options { arena_bytes: 64 * 1024, journal_bytes: 128 * 1024, sizes, ..storage::Options::default() };
     (options.journal.segment_bytes, options.journal.cache_bytes) = (64 * 1024, 32 * 1024);

@@ -97,12 +97,16 @@ fn a_segment_written_anew_stays_until_a_checkpoint_does_without_it() {
     let old = format!("segments/{}", world.segments()[0].0);
     let first = world.store.paging.newest_checkpoint;
     world.store.append_catalog(b"made");
-    world.store.checkpoint(b"catalog");
+    world.store.checkpoint(&b"catalog"[..]);
     let stretch = only_stretch(&world, stream);
+    assert!(!world.store.rewrite(stream, &stretch, &left(0)), "the checkpoint would know of it, or not");
+    while world.store.is_taking_checkpoint() {
+        world.store.poll(&mut world.disk);
+    }
     assert!(world.store.rewrite(stream, &stretch, &left(0)));
     // The next one is taken while the one from before is being written.
     world.until(|world| world.store.wants_checkpoint());
-    world.store.checkpoint(b"catalog");
+    world.store.checkpoint(&b"catalog"[..]);
     world.until(|world| world.store.paging.newest_checkpoint != first);
     assert!(world.store.removals.iter().all(|(_, path)| *path != old), "the checkpoint on disk names it");
     let second = world.store.paging.newest_checkpoint;
@@ -128,14 +132,48 @@ fn a_journal_file_stays_while_the_checkpoint_knows_of_something_in_it() {
     let first_file = |world: &World| world.store.journal.files().next().unwrap().first_lsn.0;
     assert_eq!(first_file(&world), 0);
     let before = world.store.paging.newest_checkpoint;
-    world.store.checkpoint(b"catalog");
+    world.store.checkpoint(&b"catalog"[..]);
     world.settle(queue, 0);
     world.until(|world| world.store.paging.newest_checkpoint != before);
     assert_eq!(first_file(&world), 0, "the record at offset 0 is not settled in the checkpoint");
     world.drain();
     let before = world.store.paging.newest_checkpoint;
     world.publish(&[queue], true);
-    world.store.checkpoint(b"catalog");
+    world.store.checkpoint(&b"catalog"[..]);
     world.until(|world| world.store.paging.newest_checkpoint != before);
     assert!(first_file(&world) > 0);
+}
+
+/// Between the turns of a checkpoint everything goes on; what it missed or has already is replayed onto it.
+#[test]
+fn what_happens_while_a_checkpoint_is_taken_is_neither_lost_nor_doubled() {
+    for turns in 0..40 {
+        let mut world = World::new(turns + 1);
+        let queues: Vec<LogId> = (0..6).map(|_| world.create()).collect();
+        for _ in 0..20 {
+            world.publish(&queues, true);
+        }
+        world.drain();
+        let before = world.store.paging.newest_checkpoint;
+        world.store.checkpoint(&b"catalog"[..]);
+        for _ in 0..turns {
+            world.store.poll(&mut world.disk);
+        }
+        for (index, queue) in (0..).zip(&queues[..5]) {
+            world.settle(*queue, index);
+            world.publish(&[*queue], true);
+        }
+        world.store.delete_log(queues[5]);
+        world.logs.remove(&queues[5]);
+        let new = world.create();
+        world.publish(&[new, queues[0]], true);
+        assert_eq!(world.store.is_taking_checkpoint(), turns < 6, "few turns: the test would show nothing");
+        world.until(|world| world.store.paging.newest_checkpoint != before);
+        // It is durable as far as the checkpoint reaches; nothing later is needed.
+        world.restart(false);
+        world.check();
+        assert_eq!(world.store.next_offset(new), Offset(1));
+        assert_eq!(world.store.next_offset(queues[0]), Offset(22));
+        assert!(!world.store.logs.contains_key(&queues[5]));
+    }
 }

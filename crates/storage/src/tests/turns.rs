@@ -19,7 +19,7 @@ fn turn(store: &mut Store, disk: &mut WatchedDisk) {
         store.completed(completion).unwrap();
     }
     if store.wants_checkpoint() {
-        store.checkpoint(b"catalog");
+        store.checkpoint(&b"catalog"[..]);
     }
     store.poll(disk);
     disk.disk.step();

@@ -20,7 +20,7 @@ impl World {
                 self.store.completed(completion).unwrap();
             }
             if self.store.wants_checkpoint() {
-                self.store.checkpoint(b"catalog");
+                self.store.checkpoint(&b"catalog"[..]);
             }
             self.store.poll(&mut self.disk);
             if !self.disk.disk.step() && self.store.idle() {
