@@ -12,7 +12,7 @@ use model::{
 use storage::{LogId, Store, Tag};
 
 use crate::authorization::{User, login};
-use crate::declare::Overflow;
+use crate::declare::{Declared, Overflow, type_name};
 use crate::group::Groups;
 use crate::queue::{Consumer, Getter, Promised, Queue};
 use crate::scope::{Scope, Stored, Transaction, Unacked};
@@ -730,6 +730,11 @@ impl Broker {
         };
         if queue.damaged {
             return Err(damaged(queue));
+        }
+        if let Some(priority) = subscribe.arguments.get("x-priority").filter(|priority| priority.as_integer().is_none()) {
+            let declared = Declared { subject: Subject::Queue, name: subscribe.queue, host: &host_name };
+            let reason = format!("\"expected integer, got {}\"", type_name(priority));
+            return Err(declared.invalid("x-priority", reason));
         }
         let alone = queue.consumers.is_empty() && !queue.settings.single_active;
         if queue.exclusive_consumer || (subscribe.exclusive && !alone) {

@@ -124,12 +124,12 @@ impl Broker {
         let host = self.host_of(id);
         let host_name = self.topology.host_name(host).to_owned();
         let name = declare.name;
+        if name.is_empty() {
+            return Err(Failure::DefaultExchange);
+        }
         if declare.passive {
             self.topology.exchange_id(host, name)?;
             return Ok(Reply::Ok);
-        }
-        if name.is_empty() {
-            return Err(Failure::DefaultExchange);
         }
         let kind = Kind::parse(declare.kind).ok_or_else(|| Failure::UnknownExchangeType { kind: declare.kind.into() })?;
         let declared = Declared { subject: Subject::Exchange, name, host: &host_name };

@@ -90,3 +90,31 @@ fn whoever_uses_a_damaged_queue_is_told() {
     assert_eq!(world.talk(), ["Acked"]);
     assert_eq!(world.drain("q"), ["sound again"]);
 }
+
+/// As RabbitMQ 3.10.8 answers; anything was taken for 0.
+#[test]
+fn a_consumers_priority_is_an_integer() {
+    for (value, kind) in [(text("5"), "longstr"), (Value::F64(5.0), "double"), (Value::Bool(true), "bool"), (Value::Void, "void")]
+    {
+        let mut world = World::new();
+        world.declare("q", &[]);
+        let arguments = field::encode_entries(&table(&[("x-priority", value)]));
+        let consume = basic::Consume { queue: "q", consumer_tag: "c", arguments: RawTable(&arguments), ..Default::default() };
+        world.client.send(&mut world.said, 1, &consume);
+        let text = format!("invalid arg 'x-priority' for queue 'q' in vhost '/': \"expected integer, got {kind}\"");
+        assert_eq!(world.talk(), [format!("406 PRECONDITION_FAILED - {text}")]);
+    }
+}
+
+/// The default exchange was found by a passive declaration, which RabbitMQ refuses; a queue has no empty name.
+#[test]
+fn nothing_without_a_name_is_declared_passively() {
+    let mut world = World::new();
+    world.declare("q", &[]);
+    world.client.send(&mut world.said, 1, &queue::Declare { queue: "", passive: true, ..Default::default() });
+    assert_eq!(world.talk(), ["404 NOT_FOUND - no queue '' in vhost '/'"]);
+    let mut world = World::new();
+    let exchange = amqp::codec::exchange::Declare { exchange: "", kind: "direct", passive: true, ..Default::default() };
+    world.client.send(&mut world.said, 1, &exchange);
+    assert_eq!(world.talk(), ["403 ACCESS_REFUSED - operation not permitted on the default exchange"]);
+}
