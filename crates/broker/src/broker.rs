@@ -525,7 +525,8 @@ impl Broker {
             queue.push(offset, tag.priority(), record.value.len());
             queue.any_expires |= tag.expires_ms().is_some();
             // Whoever can take a message has it before the limits are looked at.
-            if queue.overflows() || queue.must_watch(offset) || (!queue.blocked && !queue.consumers.is_empty()) {
+            let has_takers = !queue.active && !queue.blocked && !queue.consumers.is_empty();
+            if has_takers || queue.overflows() || queue.must_watch(offset) {
                 self.wake_queue(*id);
             }
         }
