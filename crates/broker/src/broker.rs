@@ -59,7 +59,7 @@ pub(crate) struct Session {
     /// The subscription that filled its output: when there is room again, it has its turn behind the others.
     last_served: Option<SubscriptionId>,
     /// The place in the lists of those with something to do from which on its subscriptions were woken last.
-    woken_at: u64,
+    pub woken_at: u64,
     /// The group whose answer it waits for.
     pub group: Option<Arc<str>>,
     /// The store's count of flushes when this session last settled something.
@@ -258,7 +258,9 @@ impl Broker {
     /// have waited longer: it has its turn behind them, in the next round of the queue. (Otherwise a queue that others keep
     /// busy took all the room there was each time, before those had their turn that had none.)
     pub(crate) fn was_passed_over(&self, consumer: &Consumer, place: u64) -> bool {
-        passed_over(&self.sessions, consumer, place)
+        let Some(session) = self.sessions.get(&consumer.session) else { return false };
+        let by_scope = session.scopes.get(&consumer.scope).is_some_and(|scope| place < scope.woken_at);
+        place < session.woken_at || by_scope
     }
 
     /// Look at a queue again in the next round of deliveries.
@@ -832,12 +834,6 @@ fn in_turn(mut subscriptions: Vec<SubscriptionId>, last: Option<SubscriptionId>)
     let first = subscriptions.partition_point(|subscription| last.is_some_and(|last| *subscription <= last));
     subscriptions.rotate_left(first);
     subscriptions
-}
-
-pub(crate) fn passed_over(sessions: &HashMap<SessionId, Session, FixedState>, consumer: &Consumer, place: u64) -> bool {
-    let Some(session) = sessions.get(&consumer.session) else { return false };
-    let by_scope = session.scopes.get(&consumer.scope).is_some_and(|scope| place < scope.woken_at);
-    place < session.woken_at || by_scope
 }
 
 /// The tag of a message that lives for so long from now on.

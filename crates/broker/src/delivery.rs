@@ -7,7 +7,7 @@ use foldhash::fast::FixedState;
 use model::{Event, Now, Offset, SessionId};
 use storage::{Available, LogId, RecordRef};
 
-use crate::broker::{Broker, Session, Sink, damaged, passed_over};
+use crate::broker::{Broker, Session, Sink, damaged};
 use crate::dead_letter::Head;
 use crate::queue::{Consumer, Getter, Queue};
 use crate::scope::Unacked;
@@ -193,10 +193,10 @@ impl Broker {
         let (sessions, place) = (&self.sessions, queue.place);
         let passed = Cell::new(false);
         let at = queue.pick(|consumer| {
-            let takes = can_take(sessions, consumer);
-            let waits = takes && passed_over(sessions, consumer, place);
+            let Some(woken_at) = takes_since(sessions, consumer) else { return false };
+            let waits = place < woken_at;
             passed.set(passed.get() || waits);
-            takes && !waits
+            !waits
         });
         (at, passed.get())
     }
@@ -284,8 +284,12 @@ impl Broker {
 
 /// Whether a consumer's client takes more, its own prefetch apart.
 fn can_take(sessions: &HashMap<SessionId, Session, FixedState>, consumer: &Consumer) -> bool {
-    sessions.get(&consumer.session).is_some_and(|session| {
-        let scope = session.scopes.get(&consumer.scope);
-        !session.paused && scope.is_some_and(|scope| scope.has_credit(consumer.auto_settle))
-    })
+    takes_since(sessions, consumer).is_some()
+}
+
+/// As [`can_take`]: the place in the lists of those with something to do from which on it was woken last.
+fn takes_since(sessions: &HashMap<SessionId, Session, FixedState>, consumer: &Consumer) -> Option<u64> {
+    let session = sessions.get(&consumer.session).filter(|session| !session.paused)?;
+    let scope = session.scopes.get(&consumer.scope).filter(|scope| scope.has_credit(consumer.auto_settle))?;
+    Some(session.woken_at.max(scope.woken_at))
 }
